@@ -1,0 +1,30 @@
+# Every target installs what it needs first. `make demo` and `make test` are all a newcomer has to know.
+.PHONY: install demo test check bench soak serve develop
+
+install:
+	@scripts/install runtime
+
+develop:
+	@scripts/install develop
+
+demo: install
+	@.venv/bin/masking demo $(if $(ONCE),--once)
+
+test: develop
+	@scripts/peers
+	@scripts/test $(ARGS)
+
+check: develop
+	@scripts/check
+
+bench:
+	@scripts/install bench
+	@scripts/peers
+	@.venv/bin/python -m loadtests.bench $(ARGS)
+
+soak: develop
+	@scripts/peers
+	@.venv/bin/python -m loadtests.soak $(ARGS)
+
+serve: install
+	@.venv/bin/masking serve $(if $(CONFIG),--config $(CONFIG))
