@@ -1,0 +1,394 @@
+"""The configuration: `masking.toml`, then the environment (`MASKING_<SECTION>__<KEY>`), checked once at start.
+
+Every mistake is a `BadConfig` whose text says which key, what was wrong and what would be right; an unknown key names
+the nearest known one. A value that is documented but not served yet by this version is refused as such, never ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+ENV_PREFIX = "MASKING_"
+
+
+class BadConfig(ValueError):
+    """The configuration cannot be used; the text says which key, and how to mend it."""
+
+
+class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One table of `masking.toml`."""
+
+
+class ServiceSection(Section, frozen=True):
+    data_dir: str = "var"
+    bootstrap_key: str = ""
+
+
+class HttpSection(Section, frozen=True):
+    listen: str = "127.0.0.1:8080"
+    workers: int = 1
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return host_and_port(self.listen, "http.listen")
+
+
+class RedisSection(Section, frozen=True):
+    url: str = ""
+
+
+class ArchiveSection(Section, frozen=True):
+    url: str = ""
+
+
+class RecordingsSection(Section, frozen=True):
+    url: str = ""
+
+
+class KeysSection(Section, frozen=True):
+    provider: Literal["file"] = "file"
+    path: str = ""
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """Where the edge listens: `udp:127.0.0.1:5060`."""
+
+    transport: Literal["udp", "tcp"]
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.host}:{self.port}"
+
+
+class SipSection(Section, frozen=True):
+    listen: list[str] = msgspec.field(default_factory=lambda: ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"])
+    advertise: str = ""
+    workers: int = 1
+    proxies: list[str] = []
+
+    @property
+    def listeners(self) -> list[Listener]:
+        return [_listener(text) for text in self.listen]
+
+
+class MediaSection(Section, frozen=True):
+    plane: Literal["builtin"] = "builtin"
+    ports: str = "20000-29999"
+    advertise: str = ""
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        """First and last port, both included."""
+        match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", self.ports)
+        first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not (1024 <= first < last <= 65535):
+            raise BadConfig(f'media.ports: "{self.ports}" is no range; expected e.g. "20000-29999" within 1024..65535')
+        return first, last
+
+
+class WebhooksSection(Section, frozen=True):
+    allow_private: bool = False
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A place a trunk's requests come from: an address, a network, or one port of an address."""
+
+    network: Network
+    port: int | None
+
+
+CallerHeader = Literal["p-asserted-identity", "from", "remote-party-id"]
+
+
+class TrunkSection(Section, frozen=True):
+    name: str
+    uri: str
+    sources: list[str]
+    country: str
+    carrier: str = ""
+    countries: list[str] = []
+    number_format: Literal["+e164", "e164", "00", "national"] = "+e164"
+    cli: Literal["own", "any"] = "own"
+    priority: int = 1
+    weight: int = 100
+    max_cps: int = 50
+    max_calls: int = 1000
+    options_ping: int = 30
+    caller_from: list[CallerHeader] = msgspec.field(default_factory=lambda: ["p-asserted-identity", "from"])
+    announce: Literal["early", "answer", "none"] = "early"
+    early_media: Literal["ringback", "pass"] = "ringback"
+    media: list[str] = []
+    symmetric: bool = False
+
+    @property
+    def carrier_name(self) -> str:
+        return self.carrier or self.name
+
+    @property
+    def served_countries(self) -> list[str]:
+        return self.countries or [self.country]
+
+    @property
+    def source_entries(self) -> list[Source]:
+        return [_source(text, f"trunk {self.name}: sources") for text in self.sources]
+
+    @property
+    def media_networks(self) -> list[Network]:
+        """Where RTP may come from and SDP may point to; the addresses of `sources` unless said."""
+        if not self.media:
+            return [source.network for source in self.source_entries]
+        return [_network(text, f"trunk {self.name}: media") for text in self.media]
+
+
+class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration, as every process is given it."""
+
+    service: ServiceSection = ServiceSection()
+    http: HttpSection = HttpSection()
+    redis: RedisSection = RedisSection()
+    archive: ArchiveSection = ArchiveSection()
+    recordings: RecordingsSection = RecordingsSection()
+    keys: KeysSection = KeysSection()
+    sip: SipSection = SipSection()
+    media: MediaSection = MediaSection()
+    webhooks: WebhooksSection = WebhooksSection()
+    trunk: list[TrunkSection] = []
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.service.data_dir).absolute()
+
+    @property
+    def redis_url(self) -> str:
+        """Given, or the embedded Valkey's unix socket."""
+        return self.redis.url or f"unix://{self.valkey_socket}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Unix sockets of this installation; elsewhere when the path is over what the kernel takes (107 bytes)."""
+        here = self.data_dir / "run"
+        if len(os.fsencode(here)) <= 80:
+            return here
+        name = hashlib.sha256(os.fsencode(here)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"masking-{os.getuid()}-{name}"
+
+    @property
+    def valkey_socket(self) -> Path:
+        return self.run_dir / "valkey.sock"
+
+    @property
+    def archive_url(self) -> str:
+        """As SQLAlchemy's asyncio engines spell it."""
+        if not self.archive.url:
+            return f"sqlite+aiosqlite:///{self.data_dir / 'archive.sqlite3'}"
+        return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+asyncpg://", self.archive.url)
+
+    @property
+    def recordings_url(self) -> str:
+        return self.recordings.url or (self.data_dir / "recordings").as_uri()
+
+    @property
+    def spool_dir(self) -> Path:
+        """Captures of calls that are not catalogued as whole recordings yet."""
+        return self.data_dir / "spool"
+
+    @property
+    def relay_socket(self) -> Path:
+        return self.run_dir / "relay.sock"
+
+    @property
+    def key_path(self) -> Path:
+        return Path(self.keys.path).absolute() if self.keys.path else self.data_dir / "keys.json"
+
+    def trunk_named(self, name: str) -> TrunkSection | None:
+        return next((trunk for trunk in self.trunk if trunk.name == name), None)
+
+
+SECTIONS = {field.name: field for field in msgspec.structs.fields(Config)}
+
+# Documented values that a later version brings: named, and no start.
+NOT_YET = {
+    ("media", "plane", "rtpengine"): 'the built-in media plane (`plane = "builtin"`)',
+    ("keys", "provider", "aws-kms"): 'provider = "file"',
+}
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Config:
+    """Reads the file (or none: the defaults), lets the environment override, checks everything."""
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadConfig(f"{path}: cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadConfig(f"{path}: not valid TOML: {error}") from None
+    _check_names(tables)
+    _override(tables, environment)
+    _refuse_not_yet(tables)
+    try:
+        config = msgspec.convert(tables, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise BadConfig(_where(str(error), tables)) from None
+    _check_values(config)
+    return config
+
+
+def host_and_port(text: str, key: str) -> tuple[str, int]:
+    """`127.0.0.1:8080` or `[::1]:8080`; `BadConfig` otherwise."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise BadConfig(f'{key}: "{text}" is no address; expected HOST:PORT, e.g. "127.0.0.1:8080"')
+    return host, int(port)
+
+
+def _keys_of(section: str) -> list[str]:
+    struct = TrunkSection if section == "trunk" else SECTIONS[section].type
+    return [field.name for field in msgspec.structs.fields(struct)]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = get_close_matches(name, known, 1, 0.5)
+    return f'did you mean "{close[0]}"?' if close else f"known are: {', '.join(known)}"
+
+
+def _check_names(tables: Mapping[str, Any]) -> None:
+    for section, table in tables.items():
+        if section not in SECTIONS:
+            raise BadConfig(f"[{section}]: no such section; {_nearest(section, SECTIONS)}")
+        rows = table if section == "trunk" and isinstance(table, list) else [table]
+        for row in rows:
+            if not isinstance(row, dict):
+                raise BadConfig(
+                    f"{section}: expected a table, written [{'[trunk]' if section == 'trunk' else section}]"
+                )
+            for key in row:
+                if key not in _keys_of(section):
+                    raise BadConfig(f"{section}.{key}: no such key; {_nearest(key, _keys_of(section))}")
+
+
+def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """`MASKING_HTTP__LISTEN` over `[http] listen`; every scalar key, never the trunk table."""
+    for name, text in environment.items():
+        if not name.startswith(ENV_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        if section not in SECTIONS or section == "trunk":
+            raise BadConfig(f"{name}: no such section; {_nearest(section, set(SECTIONS) - {'trunk'})}")
+        field = next((f for f in msgspec.structs.fields(SECTIONS[section].type) if f.name == key), None)
+        if field is None:
+            raise BadConfig(f"{name}: no such key; {_nearest(key, _keys_of(section))}")
+        tables.setdefault(section, {})[key] = _from_text(name, text, field.type)
+
+
+def _from_text(name: str, text: str, kind: Any) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind is int:
+            return int(text)
+    except (KeyError, ValueError):
+        raise BadConfig(f'{name}: "{text}" is not {"true or false" if kind is bool else "a whole number"}') from None
+    if kind == list[str]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _refuse_not_yet(tables: Mapping[str, Any]) -> None:
+    for (section, key, value), instead in NOT_YET.items():
+        if tables.get(section, {}).get(key) == value:
+            raise BadConfig(f'{section}.{key} = "{value}": not_implemented in this version; use {instead}')
+
+
+def _where(message: str, tables: Mapping[str, Any]) -> str:
+    """msgspec says `Expected int, got str - at $.http.workers`; we say it the configuration's way round."""
+    problem, _, path = message.partition(" - at ")
+    key = path.strip("`").removeprefix("$.").replace("[...]", "") or "configuration"
+    index = re.search(r"trunk\[(\d+)\]", key)
+    if index and index[1]:
+        name = tables["trunk"][int(index[1])].get("name", index[1])
+        key = re.sub(r"trunk\[\d+\]\.?", f"trunk {name}: ", key).removesuffix(": ")
+    return f"{key}: {problem}"
+
+
+def _listener(text: str) -> Listener:
+    transport, _, address = text.partition(":")
+    if transport == "tls":
+        raise BadConfig(f'sip.listen: "{text}": TLS is not_implemented in this version; use udp: or tcp:')
+    if transport not in ("udp", "tcp"):
+        raise BadConfig(f'sip.listen: "{text}": expected udp:HOST:PORT or tcp:HOST:PORT')
+    host, port = host_and_port(address, "sip.listen")
+    return Listener("udp" if transport == "udp" else "tcp", host, port)
+
+
+def _network(text: str, key: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise BadConfig(f'{key}: "{text}": {error}; expected an address or a network, e.g. "10.0.0.0/24"') from None
+
+
+def _source(text: str, key: str) -> Source:
+    address, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and ("." in address or address.startswith("[")):
+        return Source(_network(address.strip("[]"), key), int(port))
+    return Source(_network(text, key), None)
+
+
+def _check_values(config: Config) -> None:
+    config.http.address, config.media.port_range  # noqa: B018 - reading them checks them
+    if not config.sip.listeners:
+        raise BadConfig("sip.listen: nothing to listen on; expected at least one udp: or tcp: address")
+    if config.sip.workers != 1:
+        raise BadConfig("sip.workers: more than one edge worker is not_implemented in this version; use 1")
+    if not 1 <= config.http.workers <= 64:
+        raise BadConfig("http.workers: expected 1..64")
+    if config.recordings.url and not config.recordings.url.startswith("file://"):
+        raise BadConfig(
+            "recordings.url: object storage is not_implemented in this version; leave it empty or file:///…"
+        )
+    if config.archive.url and not re.match(r"(postgres(ql)?(\+asyncpg)?|sqlite\+aiosqlite)://", config.archive.url):
+        raise BadConfig("archive.url: expected postgresql://user:password@host/database, or empty for SQLite")
+    if config.redis.url and not config.redis.url.startswith(("redis://", "unix://")):
+        raise BadConfig("redis.url: expected redis://host:port/0 or unix:///path, or empty for the embedded Valkey")
+    if config.service.bootstrap_key and len(config.service.bootstrap_key) < 16:
+        raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
+    names: set[str] = set()
+    for trunk in config.trunk:
+        _check_trunk(trunk, names)
+        names.add(trunk.name)
+
+
+def _check_trunk(trunk: TrunkSection, taken: set[str]) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", trunk.name):
+        raise BadConfig(f'trunk "{trunk.name}": name: expected up to 64 lower-case letters, digits, ".", "_" or "-"')
+    if trunk.name in taken:
+        raise BadConfig(f'trunk "{trunk.name}": the name stands twice; every trunk has its own')
+    if not trunk.sources:
+        raise BadConfig(f"trunk {trunk.name}: sources: empty, so nothing could ever come from it; expected addresses")
+    trunk.source_entries, trunk.media_networks  # noqa: B018 - reading them checks them
+    for country in [trunk.country, *trunk.countries]:
+        if not re.fullmatch(r"[A-Z]{2}", country):
+            raise BadConfig(f'trunk {trunk.name}: country: "{country}" is no ISO 3166 code; expected e.g. "VN"')
+    if not re.fullmatch(r"sip:[^;@\s]+(;transport=(udp|tcp))?", trunk.uri, re.IGNORECASE):
+        raise BadConfig(
+            f'trunk {trunk.name}: uri: "{trunk.uri}": expected sip:HOST:PORT;transport=udp or transport=tcp'
+            " (TLS is not_implemented in this version)"
+        )
