@@ -1,0 +1,261 @@
+"""The command `masking`. Every command takes `--config` and `--json`, and exits non-zero when it did not do its work.
+
+`serve` and `demo` run the service; `keys` writes to Redis; everything else speaks to a running service over its REST
+API, with the key of `--key`, `MASKING_API_KEY` or the configuration's bootstrap key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from masking.children import NotReady
+from masking.config import BadConfig, Config, load
+
+app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
+keys = App(name="keys", help="API keys; a tenant exists by its first key.")
+numbers = App(name="numbers", help="Virtual phone numbers.")
+sessions = App(name="sessions", help="Sessions.")
+recordings = App(name="recordings", help="Recordings.")
+for group in (keys, numbers, sessions, recordings):
+    app.command(group)
+
+IMPORT_BATCH = 200  # numbers a request
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Failed(Exception):
+    """What the command could not do, in words for the person who typed it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What every command takes."""
+
+    config: Path | None = None
+    "The configuration file; without it the defaults and the environment count."
+    json: bool = False
+    "Answer in JSON."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Remote(Common):
+    """What every command that speaks to a running service takes."""
+
+    key: Annotated[str | None, Parameter(env_var="MASKING_API_KEY")] = None
+    "API key; otherwise the configuration's bootstrap key."
+    url: str | None = None
+    "Address of the service; otherwise the configuration's http.listen."
+
+
+def read_config(common: Common) -> Config:
+    return load(common.config, os.environ)
+
+
+def write_json(value: Any) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+@app.command
+def serve(common: Common = Common()) -> None:
+    """Runs the service until SIGTERM or Ctrl-C; prints one JSON line when it accepts traffic."""
+    from masking.serve import serve as run
+
+    asyncio.run(run(read_config(common), common.config, write_json))
+
+
+@app.command
+def demo(*, once: bool = False, common: Common = Common()) -> int:
+    """Places a real masked call between two softphones and shows what each of them saw."""
+    from masking.demo import run
+
+    return asyncio.run(run(once=once, machine=common.json))
+
+
+@keys.command
+def create(*, tenant: str, scope: list[str], common: Common = Common()) -> None:
+    """Makes an API key; it is shown once."""
+    from masking import access
+    from masking.house import open_house
+
+    async def make() -> str:
+        async with open_house(read_config(common)) as house:
+            return await access.create_key(house, tenant, scope)
+
+    key = asyncio.run(make())
+    write_json({"tenant": tenant, "scopes": scope, "key": key}) if common.json else out.print(key)
+
+
+@numbers.command(name="import")
+def import_numbers(file: Path, *, service: str = "default", remote: Remote = Remote()) -> None:
+    """Imports a CSV file with the columns phone_number and (optional) trunk."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from None
+    if not rows or "phone_number" not in rows[0]:
+        raise Failed(f"{file}: expected a header line with phone_number (and trunk), then one number a line")
+    items = [
+        {name: row[name].strip() for name in ("phone_number", "trunk") if (row.get(name) or "").strip()} for row in rows
+    ]
+    batches = [items[start : start + IMPORT_BATCH] for start in range(0, len(items), IMPORT_BATCH)]
+    with client(remote) as http:
+        for batch in track(batches, "importing", console=err, disable=remote.json):
+            ask(http, "POST", f"/v1/services/{service}/phone_numbers", json={"phone_numbers": batch})
+    if remote.json:
+        write_json({"imported": len(items), "service": service})
+    else:
+        out.print(f"{len(items)} numbers are in service {service}.")
+
+
+@sessions.command(name="open")
+def open_session(
+    *participants: str, unique_name: str | None = None, service: str = "default", ttl: int | None = None,
+    record: str | None = None, remote: Remote = Remote(),
+) -> None:  # fmt: skip
+    """Opens a session. Each participant is NUMBER:ROLE, e.g. +84901234567:customer."""
+    people = []
+    for person in participants:
+        identifier, _, role = person.partition(":")
+        people.append({"identifier": identifier, "role": role or f"party{len(people) + 1}"})
+    given = {"unique_name": unique_name, "ttl": ttl, "record": record}
+    body = {"service": service, "participants": people} | {k: v for k, v in given.items() if v is not None}
+    with client(remote) as http:
+        show_session(ask(http, "POST", "/v1/sessions", json=body), remote)
+
+
+@sessions.command
+def show(session: str, *, remote: Remote = Remote()) -> None:
+    """Shows a session."""
+    with client(remote) as http:
+        show_session(ask(http, "GET", f"/v1/sessions/{session}"), remote)
+
+
+@sessions.command
+def close(session: str, *, remote: Remote = Remote()) -> None:
+    """Closes a session; its pairs hear "that trip has ended" from now on."""
+    with client(remote) as http:
+        show_session(ask(http, "POST", f"/v1/sessions/{session}:close"), remote)
+
+
+@recordings.command
+def fetch(recording: str, *, output: Annotated[Path, Parameter(name=["--output", "-o"])], reason: str,
+          remote: Remote = Remote()) -> None:  # fmt: skip
+    """Downloads a recording as WAV. The reason is kept with the access."""
+    path = f"/v1/recordings/{recording}/media"
+    with client(remote) as http, http.stream("GET", path, headers={"X-Reason": reason}) as answer:
+        if answer.status_code != 200:
+            answer.read()
+            raise Failed(problem_text(answer))
+        with output.open("wb") as file:
+            for part in answer.iter_bytes():
+                file.write(part)
+    write_json({"recording": recording, "file": str(output)}) if remote.json else out.print(f"{output}")
+
+
+def not_implemented(name: str) -> None:
+    raise Failed(f"masking {name}: not_implemented in this version")
+
+
+@app.command
+def doctor(*, common: Common = Common()) -> None:
+    """Checks ports, Redis, archive, trunks and clock (a later version)."""
+    not_implemented("doctor")
+
+
+@app.command
+def explain(source: str, target: str, *, common: Common = Common()) -> None:
+    """Says what a call from one number to another would meet (a later version)."""
+    not_implemented("explain")
+
+
+@app.command
+def capacity(*, common: Common = Common()) -> None:
+    """Says how many numbers a load needs (a later version)."""
+    not_implemented("capacity")
+
+
+@recordings.command
+def verify(*, common: Common = Common()) -> None:
+    """Checks the chain of evidence over all recordings (a later version)."""
+    not_implemented("recordings verify")
+
+
+def client(remote: Remote) -> httpx2.Client:
+    config = read_config(remote)
+    key = remote.key or config.service.bootstrap_key
+    if not key:
+        raise Failed("no API key: give --key, set MASKING_API_KEY, or set service.bootstrap_key in the configuration")
+    base = remote.url or f"http://{config.http.listen}"
+    return httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
+
+
+def ask(http: httpx2.Client, method: str, path: str, json: Any = None) -> Any:
+    try:
+        answer = http.request(method, path, json=json)
+    except httpx2.TransportError as error:
+        raise Failed(f"{http.base_url}: no answer ({type(error).__name__}); is `masking serve` running?") from None
+    if answer.status_code >= 300:
+        raise Failed(problem_text(answer))
+    return answer.json()
+
+
+def problem_text(answer: httpx2.Response) -> str:
+    """RFC 9457 problem → lines a person reads."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return f"HTTP {answer.status_code}"
+    return "\n".join(problem_lines(problem))
+
+
+def problem_lines(problem: dict[str, Any]) -> Iterator[str]:
+    yield f"{problem.get('code')}: {problem.get('detail') or problem.get('title')}"
+    for error in problem.get("errors") or []:
+        yield f"  {error['field']}: {error['problem']}; expected {error['expected']}"
+
+
+def show_session(session: dict[str, Any], remote: Remote) -> None:
+    if remote.json:
+        write_json(session)
+        return
+    out.print(f"{session['id']}  {session['status']}  until {session['expires_at']}")
+    table = Table("participant", "role", "phone", "dials")
+    for person in session["participants"]:
+        dials = ", ".join(f"{proxy['number']} → {proxy['to']}" for proxy in person["proxies"])
+        table.add_row(person["id"], person["role"], person["display"], dials)
+    out.print(table)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        result = app(result_action="return_value")
+    except (BadConfig, Failed) as problem:
+        err.print(f"masking: {problem}", markup=False)
+        sys.exit(1)
+    except ExceptionGroup as group:  # of a task group: its first cause is what the person needs
+        err.print(f"masking: {group.exceptions[0]}", markup=False)
+        sys.exit(1)
+    except NotReady as problem:
+        err.print(f"masking: {problem}", markup=False)
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
