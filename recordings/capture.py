@@ -1,0 +1,261 @@
+"""A call's audio as it arrives: one append-only file that survives kill -9 at any byte.
+
+The media relay writes it, from a writer thread, in batches of at most 200 ms; the finisher renders it after the call.
+
+    file    = record*
+    record  = length u32 · kind u8 · checksum u32 · body          (little endian; checksum = crc32 of kind and body)
+    BEGIN   = json {"recording", "started_at", "channels": [{"<payload type>": "PCMA"}, ...]}   always the first record
+    PACKETS = channel u8 · count u16 · arrivals i64[count] · lengths u16[count] · RTP datagrams, one behind the other
+    KEEP    = at i64            from here on audio is kept; everything before is silence
+    DROPPED = channel u8 · since i64 · until i64 · count u32      audio that came and could not be written
+    END     = at i64            the first BYE
+    CLOSED  = at i64            the footer: the writer went in order, all that arrived before `at` stands above
+
+All times are nanoseconds of the relay's monotonic clock since the recording began (the caller's 200), so they may be
+negative for a packet that came just before. A reader stops at the first record that is cut short or does not fit its
+checksum, and skips kinds it does not know, so a later version may add some. Datagrams are stored as they came: writing
+one costs a copy, and everything that needs thought (order, loss, clocks) is thought about after the call.
+
+The writer holds an exclusive flock on the file while it lives; the kernel drops it with the process, so `writer_lives`
+is never wrong about a crash. Nothing is fsynced: a killed process loses nothing, a power cut loses what the kernel had
+not written.
+
+Errors: `CaptureBroken` (a ValueError) when a file has no readable BEGIN; OSError from the disk, after which the file
+still ends at a whole record and the next append may succeed (count what was lost with `dropped`).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+G711: Final[Mapping[int, str]] = {0: "PCMU", 8: "PCMA"}
+"""The static payload types of RFC 3551 table 4; a relay whose SDP agreed on these passes it for each channel."""
+
+BEGIN, PACKETS, KEEP, DROPPED, END, CLOSED = range(1, 7)
+
+HEAD = struct.Struct("<IBI")
+TIME = struct.Struct("<q")
+LOSS = struct.Struct("<BqqI")
+BATCH = struct.Struct("<BH")
+LONGEST_RECORD = 1 << 24
+SUFFIX = ".capture"
+
+RECORDING_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+class CaptureBroken(ValueError):
+    """The file is no capture, or was cut before its first record was whole: nothing in it is playable."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What was known when the recording began."""
+
+    recording: str
+    started_at: float
+    channels: tuple[dict[int, str], ...]
+
+
+class Packets(msgspec.Struct, frozen=True):
+    """Datagrams of one channel in the order of their arrival."""
+
+    channel: int
+    arrivals: tuple[int, ...]
+    datagrams: tuple[memoryview, ...]
+
+
+class Keep(msgspec.Struct, frozen=True):
+    at: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    channel: int
+    since: int
+    until: int
+    count: int
+
+
+class End(msgspec.Struct, frozen=True):
+    at: int
+
+
+class Closed(msgspec.Struct, frozen=True):
+    at: int
+
+
+Record = Packets | Keep | Dropped | End | Closed
+
+
+def path_of(directory: Path, recording_id: str) -> Path:
+    """Where the capture of a recording lies. ValueError when the id could name anything else."""
+    if not RECORDING_ID.fullmatch(recording_id):
+        raise ValueError("a recording id is 1..80 letters, digits, '_' or '-'")
+    return directory / (recording_id + SUFFIX)
+
+
+class Capture:
+    """The writing side. Not thread-safe: one writer thread owns it. Every method may block on the disk."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        """Bytes of whole records written so far."""
+        self._fd = fd
+
+    @classmethod
+    def create(
+        cls, directory: Path, recording_id: str, channels: Sequence[Mapping[int, str]], started_at: float
+    ) -> Capture:
+        """Starts `<directory>/<recording_id>.capture`, making the directory when there is none.
+
+        `channels`: for channel 0 (the caller's phone) and channel 1 (the callee's phone) the RTP payload types that are
+        audio, and their codec, "PCMA" or "PCMU" (see `G711`). Other payload types are never rendered, so keypad events
+        cannot be heard. `started_at`: epoch seconds of the caller's 200. FileExistsError when the recording already has
+        a capture.
+        """
+        path = path_of(directory, recording_id)
+        begun = Begun(recording_id, started_at, tuple(dict(types) for types in channels))
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The name appears once the lock is held and the head is whole: nobody ever sees a capture without its writer.
+        unborn = path.with_suffix(".unborn")
+        fd = os.open(unborn, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            capture = cls(fd, path)
+            capture._write(BEGIN, msgspec.json.encode(begun))
+            os.link(unborn, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            unborn.unlink(missing_ok=True)
+        return capture
+
+    def append(self, channel: int, arrivals: Sequence[int], datagrams: Sequence[bytes]) -> None:
+        """Adds RTP datagrams of one channel (0 or 1) in the order they arrived, with their arrivals in ns since begin.
+
+        The two sequences are of one length, at most 65,535; datagrams are whole RTP packets, header included.
+        """
+        count = len(datagrams)
+        columns = struct.pack(f"<BH{count}q{count}H", channel, count, *arrivals, *map(len, datagrams))
+        self._write(PACKETS, columns + b"".join(datagrams))
+
+    def keep(self, at: int) -> None:
+        """From `at` (ns since begin) on audio is kept: the notice has ended on both legs. Without it all is silence."""
+        self._write(KEEP, TIME.pack(at))
+
+    def dropped(self, channel: int, since: int, until: int, count: int) -> None:
+        """`count` packets that arrived between `since` and `until` could not be kept: the recording will list a gap."""
+        self._write(DROPPED, LOSS.pack(channel, since, until, count))
+
+    def end(self, at: int) -> None:
+        """The first BYE came at `at` ns since begin: the recording is exactly this long."""
+        self._write(END, TIME.pack(at))
+
+    def close(self, at: int) -> None:
+        """Writes the footer (all that arrived before `at` ns stands above) and lets the finisher have the file."""
+        try:
+            self._write(CLOSED, TIME.pack(at))
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Lets go of the file without a footer, as a crash would; what was written stays playable. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, kind: int, body: bytes) -> None:
+        record = HEAD.pack(len(body), kind, zlib.crc32(body, kind)) + body
+        written = 0
+        try:
+            written = os.write(self._fd, record)
+        finally:
+            if written != len(record):
+                # A torn record in the middle would hide every later one from the reader.
+                os.ftruncate(self._fd, self.size)
+        if written != len(record):
+            raise OSError(errno.ENOSPC, "no space left for the capture")
+        self.size += written
+
+
+def writer_lives(path: Path) -> bool:
+    """Whether the process that writes this capture still holds it. FileNotFoundError when there is none."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _packets(body: bytes) -> Packets:
+    channel, count = BATCH.unpack_from(body)
+    columns = struct.unpack_from(f"<{count}q{count}H", body, BATCH.size)
+    lengths = columns[count:]
+    start = BATCH.size + 10 * count
+    view = memoryview(body)
+    datagrams = []
+    for length in lengths:
+        datagrams.append(view[start : start + length])
+        start += length
+    return Packets(channel, columns[:count], tuple(datagrams))
+
+
+READINGS: Final[Mapping[int, Callable[[bytes], Record]]] = {
+    PACKETS: _packets,
+    KEEP: lambda body: Keep(*TIME.unpack(body)),
+    DROPPED: lambda body: Dropped(*LOSS.unpack(body)),
+    END: lambda body: End(*TIME.unpack(body)),
+    CLOSED: lambda body: Closed(*TIME.unpack(body)),
+}
+
+
+def _next(read: Callable[[int], bytes]) -> tuple[int, bytes] | None:
+    """The next whole record (kind, body), or None at the end of what is readable."""
+    head = read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    length, kind, checksum = HEAD.unpack(head)
+    if length > LONGEST_RECORD:
+        return None
+    body = read(length)
+    return (kind, body) if len(body) == length and zlib.crc32(body, kind) == checksum else None
+
+
+class CaptureReader:
+    """The reading side: what a capture holds, up to the first torn record. Every iteration reads the file anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            kind, body = _next(file.read) or (0, b"")
+        if kind != BEGIN:
+            raise CaptureBroken("the capture has no readable beginning")
+        try:
+            self.begun = msgspec.json.decode(body, type=Begun)
+        except msgspec.MsgspecError as error:
+            raise CaptureBroken("the capture's beginning says nothing readable") from error
+
+    def __iter__(self) -> Iterator[Record]:
+        with self.path.open("rb", buffering=1 << 18) as file:
+            while (record := _next(file.read)) is not None:
+                kind, body = record
+                if (reading := READINGS.get(kind)) is not None:
+                    yield reading(body)
+
+
+def open_for_reading(path: Path) -> CaptureReader:
+    """Opens a capture whatever its writer's end was. CaptureBroken when not even its beginning is whole."""
+    return CaptureReader(path)
