@@ -10,6 +10,7 @@ import asyncio
 import csv
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,14 @@ def create(*, tenant: str, scope: list[str], common: Common = Common()) -> None:
     from masking import access
     from masking.house import open_house
 
+    unknown = set(scope) - set(access.SCOPES)
+    if unknown:
+        raise Failed(f"--scope: no such scope: {', '.join(sorted(unknown))}; known are: {', '.join(access.SCOPES)}")
+
     async def make() -> str:
-        async with open_house(read_config(common)) as house:
-            return await access.create_key(house, tenant, scope)
+        config = read_config(common)
+        async with open_house(config, now=time.time, random=os.urandom, archive=False) as house:
+            return (await access.create_key(house, tenant, [known for known in access.SCOPES if known in scope]))[1]
 
     key = asyncio.run(make())
     write_json({"tenant": tenant, "scopes": scope, "key": key}) if common.json else out.print(key)
