@@ -138,7 +138,7 @@ def open_session(
     record: str | None = None, remote: Remote = Remote(),
 ) -> None:  # fmt: skip
     """Opens a session. Each participant is NUMBER:ROLE, e.g. +84901234567:customer."""
-    people = []
+    people: list[dict[str, str]] = []
     for person in participants:
         identifier, _, role = person.partition(":")
         people.append({"identifier": identifier, "role": role or f"party{len(people) + 1}"})
