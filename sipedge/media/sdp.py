@@ -107,7 +107,9 @@ class Origin(msgspec.Struct, frozen=True):
 
 def parse(body: bytes) -> Description:
     """Reads a description. Raises `BadSdp`, never anything else."""
-    version, common, blocks = 0, _Block(), []
+    version = 0
+    common = _Block()
+    blocks: list[_Block] = []
     for letter, value in _lines(body):
         block = blocks[-1] if blocks else common
         if letter == "m":
@@ -119,13 +121,18 @@ def parse(body: bytes) -> Description:
         elif letter == "a":
             block.attribute(value)
         elif letter == "o":
-            fields = value.split(" ")
-            if len(fields) != 6 or not fields[2].isascii() or not fields[2].isdigit() or len(fields[2]) > 20:
-                raise BadSdp("bad origin")
-            version = int(fields[2])
+            version = _version(value)
     if not blocks:
         raise BadSdp("no stream")
     return Description(version, tuple(block.stream(common) for block in blocks))
+
+
+def _version(origin: str) -> int:
+    """sess-version of an o= line, counted from its end: user names with spaces are seen in the wild."""
+    fields = origin.split()
+    if len(fields) < 6 or not re.fullmatch(r"[0-9]{1,20}", fields[-4]):
+        raise BadSdp("bad origin")
+    return int(fields[-4])
 
 
 def _lines(body: bytes) -> list[tuple[str, str]]:
@@ -234,7 +241,7 @@ def _unicast(value: str) -> str | None:
         raise BadSdp("connection address is not an IP address")
     if address.is_unspecified:
         return None
-    if address.is_multicast or address.is_reserved or (isinstance(address, IPv6Address) and address.ipv4_mapped):
+    if not _is_unicast(address):
         raise BadSdp("connection address is not unicast")
     return str(address)
 
@@ -246,6 +253,14 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
+    if address.is_multicast or address.is_unspecified:
+        return False
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped is None
+    return not address.is_reserved  # 240.0.0.0/4, broadcast among them
 
 
 # ---- where media may go ---------------------------------------------------------------------------------------------
@@ -274,7 +289,7 @@ def networks(cidrs: tuple[str, ...]) -> tuple[Network, ...]:
 def inside(address: str, cidrs: Sequence[str]) -> bool:
     """Is this a literal unicast address inside one of the networks? Text that is no address is inside none."""
     parsed = _address(address)
-    if parsed is None or parsed.is_multicast or parsed.is_unspecified or parsed.is_reserved:
+    if parsed is None or not _is_unicast(parsed):
         return False
     return any(parsed in network for network in networks(tuple(cidrs)) if network.version == parsed.version)
 
