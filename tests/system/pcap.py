@@ -102,7 +102,7 @@ def messages(stream: bytes) -> list[bytes]:
 
 
 def scan_pcap(scanner: Scanner, path: Path, legs: Mapping[str, set[str]]) -> list[Hit]:
-    """Hits that break a rule. `legs`: person → addresses ("127.0.0.21" or "127.0.0.21:5080") of that person's own leg."""
+    """Hits that break a rule. `legs`: person → addresses ("127.0.0.21" or "127.0.0.21:5080") of their own leg."""
     return scan_packets(scanner, list(packets(path)), legs, path.name)
 
 
