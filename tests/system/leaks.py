@@ -1,9 +1,9 @@
 """The leak scanner: is a person's number, in any spelling, in these bytes?
 
 Every artefact of a run goes through `Scanner`: logs, the Redis dump and its files, the archive, recordings' names,
-metrics, HTTP answers, a process's environment, and the packets of the run (`tests.system.pcap`). What looks like a number
-in separators, escapes, an encoding, packed decimal, an integer or an unsalted hash is a hit. A hit names person, spelling,
-place and offset, never the number, so that a report may be pasted anywhere.
+metrics, HTTP answers, a process's environment, and the packets of the run (`tests.system.pcap`). What looks like a
+number in separators, escapes, an encoding, packed decimal, an integer or an unsalted hash is a hit. A hit names
+person, spelling, place and offset, never the number, so that a report may be pasted anywhere.
 """
 
 from __future__ import annotations

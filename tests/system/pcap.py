@@ -1,8 +1,8 @@
 """The packets of a run, and the rule that a person's number travels on that person's own leg alone.
 
-Two rules hold together. A packet that carries somebody's number comes from or goes to an address of that person (`legs`).
-And all packets of one SIP dialog (Call-ID) know at most one person: this finds a leak even where both legs share one trunk.
-RTP and RTCP carry no number at all; keypad digits (RFC 4733) are read in the order they were played.
+Two rules hold together. A packet that carries somebody's number comes from or goes to an address of that person
+(`legs`). And all packets of one SIP dialog (Call-ID) know at most one person: this finds a leak even where both legs
+share one trunk. RTP and RTCP carry no number at all; keypad digits (RFC 4733) are read in the order they were played.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How a phone number can be written so that a careless reader does not see it.
 
 A *needle* is a byte string that stands for one number in one spelling. Needles of one spelling are searched together:
-numbers of a canary range share most of their digits, so one search for what they share (the anchor) finds candidates for
-all of them.
+numbers of a canary range share most of their digits, so one search for what they share (the anchor) finds candidates
+for all of them.
 """
 
 from __future__ import annotations
