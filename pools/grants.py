@@ -1,0 +1,162 @@
+"""What is asked of the leases and what they answer: plain values, no I/O. Times are milliseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+# One fact for a holder's journal: type, when (None: now, by the shard's clock), data as a JSON object.
+Fact = tuple[str, int | None, bytes]
+
+Policy = Literal["avoid_sticky", "prefer_sticky"]
+
+# routed      the caller may be connected; the call slot is claimed
+# no_binding  nobody is bound to (X, caller); nothing was written
+# ended       the binding has ended and its tombstone still stands
+# limit       as many calls are up as the holder allows (its field `max_calls`)
+# mode        the holder's field `mode` excludes this channel (`voice_only` a message, `message_only` a call)
+# direction   the holder's field `denied` names this `from|to`
+# blocked     the holder's field `paused` is set
+Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction", "blocked"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One side of an ask: `party` (a `Keyring.index`) dials X and means `target`, two participant ids as ``from|to``."""
+
+    party: str
+    target: str
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One X, free for every entry's party. Two entries: a shared X; one entry: a per-party X."""
+
+    entries: tuple[Entry, ...]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What a holder has: `numbers[i]` (E.164) answers ask i. `fresh` is False when the same holder was bound before."""
+
+    holder: str
+    numbers: tuple[str, ...]
+    expires: int
+    status: str
+    seq: int
+    rev: int
+    fresh: bool
+
+
+class Extended(msgspec.Struct, frozen=True):
+    """`outcome`: ``extended``, or ``ended`` when the holder is closed, past its time or unknown. `expires` as it stands now."""
+
+    outcome: Literal["extended", "ended"]
+    expires: int
+    seq: int
+
+
+class Released(msgspec.Struct, frozen=True):
+    """`outcome`: ``released`` now; ``already`` (nothing was written); ``live`` (only with `only_lapsed`: its time is not over); ``gone``."""
+
+    outcome: Literal["released", "already", "live", "gone"]
+    seq: int
+
+
+class Route(msgspec.Struct, frozen=True):
+    """The answer to "who is behind (X, caller)": `source` and `target` are participant ids, `fields` the holder's own fields.
+
+    `repeated`: this call had claimed its slot before; nothing was written again. With ``no_binding`` all else is empty.
+    """
+
+    decision: Decision
+    holder: str = ""
+    source: str = ""
+    target: str = ""
+    expires: int = 0
+    seq: int = 0
+    repeated: bool = False
+    fields: dict[str, bytes] = {}
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """`outcome`: ``appended``; nothing was written with ``gone`` (no such holder), ``conflict`` (`expect_rev` is not `rev`),
+    ``ended`` (that call had ended before) and ``kept`` (the call has another owner than `only_owner`)."""
+
+    outcome: Literal["appended", "gone", "conflict", "ended", "kept"]
+    seq: int
+    rev: int
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """A holder as stored: what pools keeps about it, and in `fields` what its owner wrote (``record`` and so on)."""
+
+    holder: str
+    status: str
+    reason: str
+    expires: int
+    until: int
+    rev: int
+    seq: int
+    calls: int
+    numbers: tuple[str, ...]
+    targets: tuple[str, ...]
+    fields: dict[str, bytes]
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """One entry of a holder's journal; `seq` starts at 1 and has no gap."""
+
+    seq: int
+    type: str
+    at: int
+    data: bytes
+
+
+class OutboxEntry(msgspec.Struct, frozen=True):
+    """One journal entry as the courier meets it; `id` is its place in the shard's outbox."""
+
+    id: str
+    shard: str
+    holder: str
+    seq: int
+    type: str
+    at: int
+    data: bytes
+
+
+class LiveCall(msgspec.Struct, frozen=True):
+    """A call that holds a slot: `owner` is whose heartbeat keeps it, `since` when it claimed, `facts` the owner's own bytes."""
+
+    call: str
+    holder: str
+    owner: str
+    since: int
+    facts: bytes
+
+
+class LeaseError(Exception):
+    """A bind that cannot be done."""
+
+
+class Exhausted(LeaseError):
+    """No X is free for these parties. `needed`: how many more numbers the shard would have to have; `retry_after`: seconds until
+    the first one that stands in the way is free, None when there is nothing to wait for. Nothing was written."""
+
+    def __init__(self, shard: str, needed: int, retry_after: float | None) -> None:
+        super().__init__(f"shard {shard} has {needed} numbers too few for these parties")
+        self.shard = shard
+        self.needed = needed
+        self.retry_after = retry_after
+
+
+def shard_of(holder: str) -> str:
+    """The shard a holder's id names: ``ses_<six lower-case letters or digits><22 letters or digits>``. ValueError when it names none."""
+    raise NotImplementedError
+
+
+def holder_id(shard: str, random: bytes) -> str:
+    """A new holder's id in `shard` from 16 or more random bytes."""
+    raise NotImplementedError
+
+
+Facts = Sequence[Fact]

@@ -1,0 +1,132 @@
+"""The keys of an installation: a blind index for looking numbers up, and seals for storing them.
+
+Redis sees a person's number only as ``index`` (HMAC-SHA256 under a key that is not in Redis: a plain hash of a phone number
+is reversed in a minute) and as ``seal`` (AES-256-GCM, with the place it is stored in as associated data, so that a sealed
+value copied elsewhere does not open). The file is JSON, mode 0600; losing it makes the data unreadable, on purpose.
+
+:meth:`Keyring.load` and :meth:`Keyring.create` read and write a file: call them before the event loop runs, or in a thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from pools.numbers import Number
+from pools.redis import Redis
+
+FINGERPRINT_KEY: Final = "keyring"
+_NONCE: Final = 12
+_INDEX: Final = 12
+
+
+class KeyringError(Exception):
+    """The keys cannot be used; the message says why and shows neither a key nor a number."""
+
+
+class WrongKey(KeyringError):
+    """The data was made with another keyring, or a sealed value does not open with this one in this context."""
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """The key file. ``seals`` maps a key id to its key; ``current`` is the id that seals, every other one still opens."""
+
+    version: int
+    index: bytes
+    seals: dict[str, bytes]
+    current: str
+
+
+class Keyring:
+    """Index and sealing keys of one installation."""
+
+    def __init__(self, keys: _File, entropy: Callable[[int], bytes]) -> None:
+        self._index = keys.index
+        self._current = keys.current
+        self._seals = {name: AESGCM(key) for name, key in keys.seals.items()}
+        self._entropy = entropy
+
+    def __repr__(self) -> str:
+        return f"<Keyring {self.fingerprint}>"
+
+    @classmethod
+    def load(cls, path: Path | str, entropy: Callable[[int], bytes] = os.urandom) -> Self:
+        """The keyring in the file. FileNotFoundError when there is none; KeyringError when it cannot be used."""
+        path = Path(path)
+        if path.stat().st_mode & 0o077:
+            raise KeyringError(f"{path} can be read by others: chmod 600 it")
+        try:
+            keys = msgspec.json.decode(path.read_bytes(), type=_File)
+            usable = keys.version == 1 and len(keys.index) == 32 and keys.current in keys.seals
+            if not usable or any(len(key) != 32 for key in keys.seals.values()):
+                raise ValueError("a key is missing or has the wrong length")
+        except ValueError as why:  # msgspec's errors are ValueErrors and name the field, never its value
+            raise KeyringError(f"{path} is not a key file of this program: {why}") from None
+        return cls(keys, entropy)
+
+    @classmethod
+    def create(cls, path: Path | str, entropy: Callable[[int], bytes] = os.urandom) -> Self:
+        """Makes a file of fresh keys, mode 0600, in one step: a reader never sees half of it. FileExistsError when there is one."""
+        path = Path(path)
+        keys = _File(version=1, index=entropy(32), seals={"k1": entropy(32)}, current="k1")
+        draft = path.with_name(f".{path.name}.{entropy(6).hex()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(keys)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
+        finally:
+            draft.unlink()
+        return cls(keys, entropy)
+
+    @classmethod
+    def open(cls, path: Path | str, entropy: Callable[[int], bytes] = os.urandom) -> Self:
+        """The keyring in the file, made now when there is no file; safe when several processes start at once."""
+        try:
+            return cls.create(path, entropy)
+        except FileExistsError:
+            return cls.load(path, entropy)
+
+    def index(self, number: Number) -> str:
+        """The number's blind index: 16 URL-safe characters (96 bits), the same for the same number and keyring."""
+        digest = hmac.digest(self._index, number.reveal().encode(), "sha256")
+        return base64.urlsafe_b64encode(digest[:_INDEX]).decode()
+
+    def seal(self, number: Number, context: str) -> str:
+        """The number encrypted for one place, named by ``context`` (say ``ses_…|par_…``); opens with the same context alone."""
+        nonce = self._entropy(_NONCE)
+        box = self._seals[self._current].encrypt(nonce, number.reveal().encode(), context.encode())
+        return f"{self._current}.{base64.urlsafe_b64encode(nonce + box).decode()}"
+
+    def unseal(self, sealed: str, context: str) -> Number:
+        """The number in a seal. WrongKey when the key, the context or the seal is not the one it was made with."""
+        name, _, text = sealed.partition(".")
+        try:
+            box = base64.urlsafe_b64decode(text)
+            plain = self._seals[name].decrypt(box[:_NONCE], box[_NONCE:], context.encode())
+        except (KeyError, ValueError, InvalidTag):
+            raise WrongKey("a sealed number does not open with this keyring in this place") from None
+        return Number.parse(plain.decode())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the index key without telling it; the same after a new sealing key was added."""
+        return hmac.digest(self._index, b"fingerprint", "sha256")[:8].hex()
+
+    async def guard(self, redis: Redis) -> None:
+        """Ties the data in Redis to this keyring at the first start; WrongKey when it was made with another one."""
+        await redis.command("SET", FINGERPRINT_KEY, self.fingerprint, "NX")
+        held = await redis.command("GET", FINGERPRINT_KEY)
+        if held != self.fingerprint.encode():
+            raise WrongKey("the data in Redis was made with another key file; start with that one, or with an empty Redis")
