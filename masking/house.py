@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from masking.config import Config
+from pools.inventory import Inventory
+from pools.keyring import Keyring
+from pools.leases import Leases
+from pools.redis import Redis, Script
 
 if TYPE_CHECKING:
-    from masking.config import Config
-    from pools.inventory import Inventory
-    from pools.keyring import Keyring
-    from pools.leases import Leases
-    from pools.redis import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# A call is answered 503 rather than late; whoever is off the call's path may wait for a busy Redis.
+CALL_BUDGET, PATIENT_BUDGET = 0.15, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class House:
     """Redis and what stands on it, the archive (None where SQL is not needed: the edge), the clock and the dice.
 
-    `now()` is seconds since 1970; `token("int_")` a fresh id of 128 random bits behind its prefix.
+    `now()` is seconds since 1970; `random(n)` n random bytes. `seen` remembers API keys for a few seconds
+    (`masking.access`).
     """
 
     config: Config
@@ -31,16 +38,67 @@ class House:
     archive: AsyncEngine | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
+    seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def token(self, prefix: str) -> str:
-        """A fresh id: `ses_ par_ int_ rec_ evt_ …` and 22 letters and digits."""
-        raise NotImplementedError
+        """A fresh id: `int_ par_ rec_ key_ svc_ …` and 22 letters and digits, 128 random bits."""
+        return prefix + letters(self.random(16))
+
+    @property
+    def now_ms(self) -> int:
+        """`now()` in the pools' unit."""
+        return round(self.now() * 1000)
+
+
+def letters(raw: bytes) -> str:
+    """16 bytes as 22 letters and digits."""
+    value = int.from_bytes(raw)
+    found = []
+    for _ in range(22):
+        value, digit = divmod(value, 62)
+        found.append(ALPHABET[digit])
+    return "".join(found)
+
+
+def script(name: str) -> Script:
+    """A Lua script of the core by its file name without `.lua`."""
+    return Script(name, files("masking").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8"))
 
 
 @asynccontextmanager
 async def open_house(
-    config: Config, *, now: Callable[[], float], random: Callable[[int], bytes], archive: bool = True
+    config: Config,
+    *,
+    now: Callable[[], float],
+    random: Callable[[int], bytes],
+    archive: bool = True,
+    budget: float | None = None,
 ) -> AsyncIterator[House]:
-    """Opens Redis and, unless `archive=False`, the archive; closes both. `now` is `time.time`, `random` `os.urandom`."""
-    raise NotImplementedError
-    yield
+    """Opens Redis and, unless `archive=False`, the archive; closes both. `now` is `time.time`, `random` `os.urandom`.
+
+    `budget`: seconds until Redis counts as gone; by default short where there is no archive (the edge), else patient.
+    Raises `pools.keyring.WrongKey` when the data was made with another key file, `pools.redis.Unavailable`.
+    """
+    redis = Redis(config.redis_url, budget or (PATIENT_BUDGET if archive else CALL_BUDGET))
+    engine: AsyncEngine | None = None
+    try:
+        keyring = Keyring.open(config.key_path, random)
+        await keyring.guard(redis)
+        if archive:
+            from masking.archive import engine as archive_engine  # SQL stays off the edge's path
+
+            engine = archive_engine(config.archive_url)
+        yield House(
+            config=config,
+            redis=redis,
+            keyring=keyring,
+            inventory=Inventory(redis, keyring),
+            leases=Leases(redis, keyring),
+            archive=engine,
+            now=now,
+            random=random,
+        )
+    finally:
+        if engine is not None:
+            await engine.dispose()
+        await redis.close()

@@ -1,13 +1,127 @@
-"""How countries spell numbers: from a trunk's dialled digits to a `Number` and back, and what is never masked."""
+"""How countries spell numbers: from a trunk's dialled digits to a `Number` and back, and what is never masked.
+
+The plans (country code, international and national prefix, shape of a national number) come from libphonenumber's
+metadata, read once per country into a `Plan` of compiled patterns; a call then costs a few pattern matches.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import re
+from functools import cache, lru_cache
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from pools.numbers import Number
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberFormat,
+    PhoneNumberType,
+    format_number,
+    is_valid_number,
+    number_type,
+    region_code_for_number,
+)
+from phonenumbers.shortnumberinfo import is_emergency_number
+
+from pools.numbers import Number
 
 NumberFormat = Literal["+e164", "e164", "00", "national"]
+
+# What people are told to dial; the first is the one number that reaches all where there is one.
+EMERGENCY: dict[str, tuple[str, ...]] = {
+    "VN": ("112", "113", "114", "115"),
+    "RU": ("112", "101", "102", "103"),
+    "US": ("911",),
+    "CA": ("911",),
+    "MX": ("911",),
+    "AR": ("911", "100", "107"),
+    "BR": ("190", "192", "193"),
+    "GB": ("999", "112"),
+    "IN": ("112", "100", "101", "102"),
+    "TH": ("191", "1669", "199"),
+    "ID": ("112", "110", "118", "113"),
+    "SG": ("999", "995"),
+    "MY": ("999", "112"),
+    "PH": ("911",),
+    "KZ": ("112", "101", "102", "103"),
+}
+# 3GPP TS 22.101 10.1: every phone takes these for a call in need, wherever it is.
+EMERGENCY_EVERYWHERE = frozenset({"112", "911"})
+LONGEST_EMERGENCY = 6
+# Where the international prefix names a carrier, one that everybody may use.
+CARRIER_PREFIX = {"TH": "001", "ID": "008", "SG": "001", "MX": "00"}
+
+GENERIC_INTERNATIONAL = re.compile("00")  # many carriers write it so, whatever their country dials
+VISUAL = str.maketrans("", "", "-.() ")  # RFC 3966 5.1.1
+E164_DIGITS = range(7, 16)
+# A person is never reached at these: toll fraud, and nobody's own phone.
+NOT_A_PERSON = frozenset(
+    {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL}
+)
+
+
+class Plan(NamedTuple):
+    """One country's way to write numbers."""
+
+    code: str
+    international: re.Pattern[str]
+    national: re.Pattern[str] | None  # the prefix before a national number; None: it is written bare
+    transform: str | None
+    shape: re.Pattern[str]
+    bare_is_national: bool
+
+    def national_number(self, digits: str) -> str | None:
+        """The national number behind a country's own prefix, or None if `digits` is not written so."""
+        if self.national is None:
+            return None
+        match = self.national.match(digits)
+        if match is None or match.end() == 0:
+            return None
+        if self.transform and match.lastindex:
+            digits = match.expand(self.transform) + digits[match.end() :]
+        else:
+            digits = digits[match.end() :]
+        return digits if self.shape.fullmatch(digits) else None
+
+
+@cache
+def plan(country: str) -> Plan | None:
+    """The plan of an ISO 3166 country; None where the world has none."""
+    data = PhoneMetadata.metadata_for_region(country)
+    if data is None or data.general_desc is None or data.general_desc.national_number_pattern is None:
+        return None
+    prefix = data.national_prefix_for_parsing
+    return Plan(
+        code=str(data.country_code),
+        international=re.compile(data.international_prefix or "00"),
+        national=re.compile(prefix) if prefix else None,
+        transform=data.national_prefix_transform_rule,
+        shape=re.compile(data.general_desc.national_number_pattern),
+        # North America dials its ten digits with or without the 1.
+        bare_is_national=prefix is None or data.country_code == 1,
+    )
+
+
+@cache
+def _plans_of_code(code: str) -> tuple[Plan, ...]:
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code), ())
+    return tuple(found for region in regions if (found := plan(region)) is not None)
+
+
+def _international(digits: str) -> str | None:
+    """Country code and national number, as one canonical run of digits; None if no country writes that."""
+    if digits.startswith("521") and len(digits) == 13:
+        digits = "52" + digits[3:]  # Mexico's mobile 1 is gone since 2019, and still sent
+    for length in (1, 2, 3):
+        plans = _plans_of_code(digits[:length]) if digits[0] != "0" else ()
+        rest = digits[length:]
+        for found in plans:
+            if found.shape.fullmatch(rest):
+                return digits
+        for found in plans:  # +44 (0)20…: the national prefix has crept in
+            if (national := found.national_number(rest)) is not None:
+                return found.code + national
+    return None
 
 
 def read(country: str, spelled: str) -> Number | None:
@@ -16,29 +130,120 @@ def read(country: str, spelled: str) -> Number | None:
     `+…` is international; else the country's international prefix, its national form, and only then a bare country
     code: `84951234567` is Moscow on a RU trunk and a Vietnamese mobile on a VN trunk.
     """
-    raise NotImplementedError
+    digits = spelled.partition(";")[0].translate(VISUAL)
+    plus = digits.startswith("+")
+    digits = digits.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit() and 3 <= len(digits) <= 24):
+        return None
+    if plus:
+        found = _international(digits) or (digits if digits[0] != "0" and len(digits) in E164_DIGITS else None)
+    else:
+        found = _by_plan(plan(country), digits)
+    return Number.parse(f"+{found}") if found is not None and len(found) in E164_DIGITS else None
+
+
+def _by_plan(own: Plan | None, digits: str) -> str | None:
+    if own is None:
+        return _international(digits)
+    for prefix in (own.international.match(digits), GENERIC_INTERNATIONAL.match(digits)):
+        if prefix and len(digits) > prefix.end() and (found := _international(digits[prefix.end() :])):
+            return found
+    national = own.national_number(digits)
+    if national is None and own.bare_is_national and own.shape.fullmatch(digits):
+        national = digits
+    if national is not None:
+        return own.code + national
+    if (found := _international(digits)) is not None:
+        return found
+    return own.code + digits if own.shape.fullmatch(digits) else None
 
 
 def write(number: Number, form: NumberFormat, country: str) -> str:
     """The spelling a trunk of `country` wants. This reveals the number: only for that person's own leg, or a virtual one."""
-    raise NotImplementedError
+    e164 = number.reveal()
+    if form == "+e164":
+        return e164
+    if form == "e164":
+        return e164[1:]
+    own = plan(country)
+    if form == "00" or own is None:
+        return "00" + e164[1:]
+    if e164.startswith("+" + own.code) and own.shape.fullmatch(e164[1 + len(own.code) :]):
+        spelled = format_number(_parsed(e164), PhoneNumberFormat.NATIONAL)
+        return "".join(character for character in spelled if character.isdigit())
+    prefix = own.international.pattern
+    return (prefix if prefix.isdigit() else CARRIER_PREFIX.get(country, "00")) + e164[1:]
+
+
+def _parsed(e164: str) -> PhoneNumber:
+    """E.164 as libphonenumber's own type; a country code nobody has gives an invalid one, never an error."""
+    digits = e164.removeprefix("+")
+    code = next((digits[:n] for n in (1, 2, 3) if digits[:1] != "0" and _plans_of_code(digits[:n])), "")
+    rest = digits[len(code) :]
+    zeros = len(rest) - len(rest.lstrip("0"))
+    return PhoneNumber(
+        country_code=int(code or 0),
+        national_number=int(rest or 0),
+        italian_leading_zero=zeros > 0 or None,
+        number_of_leading_zeros=zeros if zeros > 1 else None,
+    )
 
 
 def country_of(number: Number) -> str | None:
     """ISO 3166 code of the number's home, or None."""
-    raise NotImplementedError
+    return _home(number.reveal())
+
+
+@lru_cache(maxsize=8192)
+def _home(e164: str) -> str | None:
+    region = region_code_for_number(_parsed(e164))
+    return region if region and region != "001" else None
+
+
+def person(spelled: str) -> Number | None:
+    """The number of a person who may join a session: E.164, valid in its country, no premium line, no short number."""
+    digits = spelled.translate(VISUAL)
+    if not digits.startswith("+"):
+        return None
+    number = read("", digits)
+    return number if number is not None and _valid(number.reveal()) else None
+
+
+@lru_cache(maxsize=8192)
+def _valid(e164: str) -> bool:
+    parsed = _parsed(e164)
+    return is_valid_number(parsed) and number_type(parsed) not in NOT_A_PERSON
 
 
 def is_emergency(country: str, spelled: str) -> bool:
     """True for what a caller in `country` dials in need: never masked, never a participant."""
-    raise NotImplementedError
+    digits = spelled.partition(";")[0].translate(VISUAL).removeprefix("+")
+    own = plan(country)
+    if own is not None and len(digits) > len(own.code) + 2:
+        digits = digits.removeprefix(own.code)
+    return len(digits) <= LONGEST_EMERGENCY and digits.isascii() and digits.isdigit() and _in_need(country, digits)
+
+
+@lru_cache(maxsize=4096)
+def _in_need(country: str, digits: str) -> bool:
+    if digits in EMERGENCY_EVERYWHERE or digits in EMERGENCY.get(country, ()):
+        return True
+    return plan(country) is not None and bool(is_emergency_number(digits, country))
 
 
 def emergency_numbers(country: str) -> tuple[str, ...]:
     """What the announcement names (VN: 112 113 114 115)."""
-    raise NotImplementedError
+    return EMERGENCY.get(country, ("112",))
+
+
+IN_A_TEXT = re.compile(r"\+\d(?:[\s().-]{0,2}\d){6,16}")
 
 
 def spells_a_number(text: str, countries: frozenset[str] = frozenset()) -> bool:
-    """True when a text is, or contains in international form, a telephone number (of `countries`, in national form)."""
-    raise NotImplementedError
+    """True when a text contains a number in international form, or is as a whole one of `countries` in their own form."""
+    if any((found := person(match[0])) is not None for match in IN_A_TEXT.finditer(text)):
+        return True
+    digits = text.strip().translate(VISUAL)
+    if not (digits.isascii() and digits.isdigit() and len(digits) in range(8, 18)):
+        return False
+    return any((found := read(country, digits)) and _valid(found.reveal()) for country in countries)

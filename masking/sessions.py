@@ -112,14 +112,18 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Newest first; `next` is where the following page starts, or None."""
+    """Newest first; `next` is what the following page is asked for with (`before`), None on the last one."""
 
     data: list[Session]
-    next: str | None
+    next: tuple[float, str] | None
 
 
-async def open_session(house: House, access: Access, new: NewSession) -> tuple[Session, bool]:
+async def open_session(
+    house: House, access: Access, new: NewSession, *, token: str | None = None
+) -> tuple[Session, bool]:
     """Opens a session; False beside it when `unique_name` with the same participants was open already.
+
+    `token` names the request (an Idempotency-Key's identity): asked twice with it, one session is opened.
 
     Refuses with `Invalid` and its kin, `ParticipantConflict`, `UniqueNameConflict` (extra `session`),
     `NumberPoolExhausted`, `GeoUnavailable`, `NotFound` for the service.
@@ -140,9 +144,9 @@ async def listing(
     status: SessionStatus | None = None,
     number: str | None = None,
     limit: int = 50,
-    cursor: str | None = None,
+    before: tuple[float, str] | None = None,
 ) -> Page:
-    """The tenant's sessions, newest first. `number` is a virtual number, E.164. `Invalid` for a broken cursor."""
+    """The tenant's sessions, newest first. `number` is a virtual number, E.164; `before` the `next` of the page before."""
     raise NotImplementedError
 
 
@@ -156,7 +160,9 @@ async def close(house: House, access: Access, session: str) -> Session:
     raise NotImplementedError
 
 
-async def extend(house: House, access: Access, session: str, *, ttl: int | None, expires_at: datetime | None) -> Session:
+async def extend(
+    house: House, access: Access, session: str, *, ttl: int | None, expires_at: datetime | None
+) -> Session:
     """Moves its end to `ttl` seconds from now, or to `expires_at`; `SessionClosed`."""
     raise NotImplementedError
 

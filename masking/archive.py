@@ -1,0 +1,172 @@
+"""The archive: what happened, kept in SQL (SQLite or PostgreSQL) long after Redis forgot it.
+
+The courier alone writes it (`masking.courier.outbox`); this file holds its tables and the questions others ask. A row keeps
+the words it is searched by as columns and the whole shape the API shows as JSON, so a page is one query without joins.
+Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sql
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+metadata = sql.MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
+)
+
+sessions = sql.Table(
+    "sessions",
+    metadata,
+    sql.Column("id", sql.String(64), primary_key=True),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("unique_name", sql.String(255)),
+    sql.Column("status", sql.String(16), nullable=False),
+    sql.Column("created_at", sql.Double, nullable=False),
+    sql.Column("expires_at", sql.Double, nullable=False),
+    sql.Column("seq", sql.BigInteger, nullable=False),  # of the newest event folded in: an older one never overwrites
+    sql.Column("body", sql.Text, nullable=False),
+    sql.Index(None, "tenant", "created_at", "id"),
+    sql.Index(None, "tenant", "unique_name", "created_at"),
+)
+
+session_numbers = sql.Table(
+    "session_numbers",
+    metadata,
+    sql.Column("session", sql.String(64), primary_key=True),
+    sql.Column("number", sql.String(16), primary_key=True),
+    sql.Index(None, "number"),
+)
+
+interactions = sql.Table(
+    "interactions",
+    metadata,
+    sql.Column("id", sql.String(64), primary_key=True),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("session", sql.String(64)),
+    sql.Column("started_at", sql.Double),
+    sql.Column("body", sql.Text, nullable=False),
+    sql.Index(None, "session", "started_at"),
+)
+
+events = sql.Table(
+    "events",
+    metadata,
+    # SQLite counts rows up only for INTEGER; one writer means that a position, once seen, has no unseen smaller one.
+    sql.Column("position", sql.BigInteger().with_variant(sql.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sql.Column("id", sql.String(64), nullable=False, unique=True),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("session", sql.String(64)),
+    sql.Column("seq", sql.BigInteger, nullable=False),
+    sql.Column("type", sql.String(64), nullable=False),
+    sql.Column("occurred_at", sql.Double, nullable=False),
+    sql.Column("body", sql.Text, nullable=False),
+    sql.Index(None, "session", "seq"),
+    sql.Index(None, "tenant", "position"),
+)
+
+positions = sql.Table(
+    "outbox_positions",
+    metadata,
+    sql.Column("stream", sql.String(64), primary_key=True),
+    sql.Column("entry", sql.String(64), nullable=False),
+)
+
+
+def engine(url: str) -> AsyncEngine:
+    """The archive at `url`. SQLite writes ahead, so that readers never wait for the courier."""
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_pre_ping=True)
+    found = create_async_engine(url, connect_args={"timeout": 15})
+
+    @sql.event.listens_for(found.sync_engine, "connect")
+    def _write_ahead(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    return found
+
+
+def described(url: str) -> str:
+    """The address without its password, for messages."""
+    return re.sub(r"//[^@/]*@", "//…@", url)
+
+
+async def session_body(connection: AsyncConnection, tenant: str, session: str) -> str | None:
+    row = await connection.execute(
+        sql.select(sessions.c.body).where(sessions.c.id == session, sessions.c.tenant == tenant)
+    )
+    return row.scalar_one_or_none()
+
+
+async def session_page(
+    connection: AsyncConnection,
+    tenant: str,
+    *,
+    unique_name: str | None,
+    status: str | None,
+    number: str | None,
+    at: float,
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[str]:
+    """Session bodies, newest first, older than `before` (created_at, id). A session past its time counts as closed."""
+    query = sql.select(sessions.c.body).where(sessions.c.tenant == tenant)
+    if unique_name is not None:
+        query = query.where(sessions.c.unique_name == unique_name)
+    if number is not None:
+        held = sql.select(session_numbers.c.session).where(session_numbers.c.number == number)
+        query = query.where(sessions.c.id.in_(held))
+    if status == "closed":
+        query = query.where(sql.or_(sessions.c.status == "closed", sessions.c.expires_at <= at))
+    elif status is not None:
+        query = query.where(sessions.c.status == status, sessions.c.expires_at > at)
+    if before is not None:
+        query = query.where(_older(sessions.c.created_at, sessions.c.id, before))
+    query = query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
+    return list((await connection.execute(query)).scalars())
+
+
+def _older(at: sql.Column[float], key: sql.Column[str], before: tuple[float, str]) -> sql.ColumnElement[bool]:
+    return sql.or_(at < before[0], sql.and_(at == before[0], key < before[1]))
+
+
+async def interactions_of(connection: AsyncConnection, tenant: str, session: str) -> list[str]:
+    """Bodies of a session's interactions, oldest first."""
+    query = (
+        sql.select(interactions.c.body)
+        .where(interactions.c.tenant == tenant, interactions.c.session == session)
+        .order_by(interactions.c.started_at, interactions.c.id)
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def interaction_body(connection: AsyncConnection, tenant: str, interaction: str) -> str | None:
+    query = sql.select(interactions.c.body).where(interactions.c.id == interaction, interactions.c.tenant == tenant)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def events_of(connection: AsyncConnection, tenant: str, session: str) -> list[str]:
+    """Bodies of a session's events in `seq` order."""
+    query = (
+        sql.select(events.c.body).where(events.c.tenant == tenant, events.c.session == session).order_by(events.c.seq)
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def events_after(
+    connection: AsyncConnection, tenant: str, position: int, limit: int, types: tuple[str, ...] = ()
+) -> list[tuple[int, str]]:
+    """The tenant's events after `position` (0: from the beginning), oldest first, as (position, body)."""
+    query = sql.select(events.c.position, events.c.body).where(events.c.tenant == tenant, events.c.position > position)
+    if types:
+        query = query.where(events.c.type.in_(types))
+    rows = await connection.execute(query.order_by(events.c.position).limit(limit))
+    return [(int(row.position), str(row.body)) for row in rows]
