@@ -129,4 +129,6 @@ class Keyring:
         await redis.command("SET", FINGERPRINT_KEY, self.fingerprint, "NX")
         held = await redis.command("GET", FINGERPRINT_KEY)
         if held != self.fingerprint.encode():
-            raise WrongKey("the data in Redis was made with another key file; start with that one, or with an empty Redis")
+            raise WrongKey(
+                "the data in Redis was made with another key file; start with that one, or with an empty Redis"
+            )

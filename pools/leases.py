@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pools.grants import Appended, Ask, Bound, Extended, Fact, Holder, JournalEntry, LiveCall, OutboxEntry, Policy, Released, Route
+from pools.grants import (
+    Appended,
+    Ask,
+    Bound,
+    Extended,
+    Fact,
+    Holder,
+    JournalEntry,
+    LiveCall,
+    OutboxEntry,
+    Policy,
+    Released,
+    Route,
+)
 from pools.inventory import PhoneNumber
 from pools.keyring import Keyring
 from pools.redis import Redis
@@ -56,11 +69,27 @@ class Leases:
         holder's own last; when one fails, those already bound are freed again. `Bound.numbers` in the order of `placed`."""
         raise NotImplementedError
 
-    async def extend(self, holder: str, *, expires: int | None = None, ttl_ms: int | None = None, events: Sequence[Fact] = (), fields: Fields | None = None) -> Extended:
+    async def extend(
+        self,
+        holder: str,
+        *,
+        expires: int | None = None,
+        ttl_ms: int | None = None,
+        events: Sequence[Fact] = (),
+        fields: Fields | None = None,
+    ) -> Extended:
         """Moves the end of every lease of the holder to `expires` (ms), or to now + `ttl_ms`."""
         raise NotImplementedError
 
-    async def release(self, holder: str, *, status: str = "closed", reason: str, events: Sequence[Fact] = (), only_lapsed: bool = False) -> Released:
+    async def release(
+        self,
+        holder: str,
+        *,
+        status: str = "closed",
+        reason: str,
+        events: Sequence[Fact] = (),
+        only_lapsed: bool = False,
+    ) -> Released:
         """Ends every lease of the holder: its entries are tombstones for the quarantine. Idempotent. `only_lapsed` (the sweeper): only
         when its time is over by the shard's clock."""
         raise NotImplementedError

