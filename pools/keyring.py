@@ -103,6 +103,10 @@ class Keyring:
         digest = hmac.digest(self._index, number.reveal().encode(), "sha256")
         return base64.urlsafe_b64encode(digest[:_INDEX]).decode()
 
+    def derived(self, purpose: str) -> bytes:
+        """32 bytes for one purpose outside this room, say a keyed hash of requests. No number's index is ever one of them."""
+        return hmac.digest(self._index, b"derived " + purpose.encode(), "sha256")
+
     def seal(self, number: Number, context: str) -> str:
         """The number encrypted for one place, named by ``context`` (say ``ses_…|par_…``); opens with the same context alone."""
         nonce = self._entropy(_NONCE)
