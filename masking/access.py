@@ -6,15 +6,26 @@ A tenant exists by its first key. The bootstrap key of the configuration belongs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import base64
+import hmac
+import re
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
+
+from masking.refusals import Forbidden, Invalid, NotFound
 
 if TYPE_CHECKING:
     from masking.house import House
 
 Scope = Literal["sessions", "numbers", "recordings", "disputes", "admin"]
 SCOPES: tuple[Scope, ...] = ("sessions", "numbers", "recordings", "disputes", "admin")
+DEFAULT_TENANT = "default"
+REMEMBERED = 3.0  # seconds a process trusts what it read about a key; a revoked key works no longer than that
+REMEMBERED_KEYS = 4096
+
+_TOKEN = re.compile(r"(key_[0-9A-Za-z]{22})\.([0-9A-Za-z_-]{43})", re.ASCII)
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -26,11 +37,12 @@ class Access(msgspec.Struct, frozen=True):
 
     def demand(self, scope: Scope) -> None:
         """Raises `Forbidden` unless the key has the scope."""
-        raise NotImplementedError
+        if scope not in self.scopes:
+            raise Forbidden(f"This key lacks the scope {scope}.")
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is listed: never its secret."""
+    """A key as it is listed: never its secret. `created_at` is seconds since 1970."""
 
     id: str
     tenant: str
@@ -39,21 +51,81 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """A key as Redis holds it."""
+
+    key: Key
+    digest: str
+
+
 async def authenticate(house: House, bearer: str) -> Access | None:
     """The access a bearer token grants, or None; cached for a few seconds in the process."""
-    raise NotImplementedError
+    bootstrap = house.config.service.bootstrap_key
+    if bootstrap and hmac.compare_digest(bearer.encode(), bootstrap.encode()):
+        return Access(DEFAULT_TENANT, "bootstrap", frozenset(SCOPES))
+    match = _TOKEN.fullmatch(bearer)
+    if match is None:
+        return None
+    kept = await _remembered(house, match[1])
+    if kept is None or not hmac.compare_digest(kept.digest, _digest(house, bearer)):
+        return None
+    return Access(kept.key.tenant, kept.key.id, frozenset(kept.key.scopes))
+
+
+async def _remembered(house: House, key: str) -> _Kept | None:
+    now = house.now()
+    found = cast("tuple[float, _Kept | None] | None", house.seen.get(key))
+    if found is not None and abs(now - found[0]) < REMEMBERED:
+        return found[1]
+    kept = await _read(house, key)
+    if len(house.seen) >= REMEMBERED_KEYS:
+        house.seen.clear()
+    house.seen[key] = (now, kept)
+    return kept
+
+
+async def _read(house: House, key: str) -> _Kept | None:
+    raw = await house.redis.command("GET", f"key:{key}")
+    return msgspec.json.decode(raw, type=_Kept) if raw is not None else None
 
 
 async def create_key(house: House, tenant: str, scopes: list[Scope], name: str = "") -> tuple[Key, str]:
-    """A new key and, this once, the whole token."""
-    raise NotImplementedError
+    """A new key and, this once, the whole token. `Invalid` for a tenant's name or a scope that is none."""
+    if not _TENANT.fullmatch(tenant):
+        raise Invalid.field("tenant", "cannot be used", "up to 63 lower-case letters, digits, _ and -")
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise Invalid.field("scopes", "unknown or empty", f"at least one of {', '.join(SCOPES)}")
+    key = Key(id=house.token("key_"), tenant=tenant, name=name, scopes=sorted(set(scopes)), created_at=house.now())
+    token = f"{key.id}.{base64.urlsafe_b64encode(house.random(32)).decode().rstrip('=')}"
+    kept = msgspec.json.encode(_Kept(key, _digest(house, token)))
+    # The record first: an id in the list without its record is a key that was revoked.
+    await house.redis.command("SET", f"key:{key.id}", kept)
+    await house.redis.command("SADD", f"keys:{tenant}", key.id)
+    await house.redis.command("SADD", "tenants", tenant)
+    return key, token
 
 
 async def list_keys(house: House, tenant: str) -> list[Key]:
     """The tenant's keys, oldest first."""
-    raise NotImplementedError
+    names = await house.redis.command("SMEMBERS", f"keys:{tenant}")
+    found = [await _read(house, name.decode()) for name in names]
+    return sorted((kept.key for kept in found if kept is not None), key=lambda key: (key.created_at, key.id))
 
 
 async def revoke_key(house: House, tenant: str, key: str) -> None:
     """Ends a key within the cache's few seconds everywhere; `NotFound`."""
-    raise NotImplementedError
+    if not await house.redis.command("SREM", f"keys:{tenant}", key):
+        raise NotFound("No such key.")
+    await house.redis.command("DEL", f"key:{key}")
+    house.seen.pop(key, None)
+
+
+async def tenants(house: House) -> list[str]:
+    """Every tenant, by name; `default` is always one."""
+    names = await house.redis.command("SMEMBERS", "tenants")
+    return sorted({DEFAULT_TENANT, *(name.decode() for name in names)})
+
+
+def _digest(house: House, token: str) -> str:
+    return hmac.digest(house.keyring.derived("api keys"), token.encode(), "sha256").hex()

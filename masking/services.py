@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
+
+from masking.access import DEFAULT_TENANT
+from masking.events import moment
+from masking.house import letters, script
+from masking.numbering import spells_a_number
+from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
 
 if TYPE_CHECKING:
     from masking.house import House
@@ -16,6 +23,19 @@ NumberModel = Literal["auto", "shared", "per_party"]
 GeoMatch = Literal["soft", "strict"]
 NumberSelection = Literal["avoid_sticky", "prefer_sticky"]
 
+# 60 s .. 170 d, as every session's life.
+Ttl = Annotated[int, Meta(ge=60, le=170 * 86_400, description="Seconds.")]
+PairQuarantine = Annotated[int, Meta(ge=0, le=604_800, description="Seconds a pair rests on a number after its session.")]
+RingTimeout = Annotated[int, Meta(ge=5, le=120, description="Seconds.")]
+CallTimeLimit = Annotated[int, Meta(ge=30, le=14_400, description="Seconds.")]
+WarningAt = Annotated[int, Meta(ge=0, le=14_400, description="Seconds before the time limit; 0: no warning.")]
+MaxConcurrentCalls = Annotated[int, Meta(ge=1, le=100)]
+UniqueName = Annotated[str, Meta(min_length=1, max_length=191)]
+FriendlyName = Annotated[str, Meta(max_length=255)]
+
+FIND: Final = script("find_service")
+KEEP: Final = script("service")
+
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service and the defaults its sessions start from."""
@@ -24,50 +44,125 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     unique_name: str | None
     friendly_name: str | None = None
     created_at: datetime
-    ttl: int = 3600
+    ttl: Ttl = 3600
     record: Record = "never"
     number_model: NumberModel = "auto"
     geo_match: GeoMatch = "soft"
     number_selection: NumberSelection = "avoid_sticky"
-    pair_quarantine: int = 1800
-    ring_timeout: int = 45
-    call_time_limit: int = 3600
-    warning_at: int = 60
-    max_concurrent_calls: int = 1
+    pair_quarantine: PairQuarantine = 1800
+    ring_timeout: RingTimeout = 45
+    call_time_limit: CallTimeLimit = 3600
+    warning_at: WarningAt = 60
+    max_concurrent_calls: MaxConcurrentCalls = 1
+
+    @property
+    def name(self) -> str:
+        """How sessions name it: its unique_name, or its id where it has none."""
+        return self.unique_name or self.id
 
 
 class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST` and `PATCH` of a service: only what is said changes."""
 
-    unique_name: str | None | UnsetType = UNSET
-    friendly_name: str | None | UnsetType = UNSET
-    ttl: int | UnsetType = UNSET
-    record: str | UnsetType = UNSET
-    number_model: str | UnsetType = UNSET
-    geo_match: str | UnsetType = UNSET
-    number_selection: str | UnsetType = UNSET
-    pair_quarantine: int | UnsetType = UNSET
-    ring_timeout: int | UnsetType = UNSET
-    call_time_limit: int | UnsetType = UNSET
-    warning_at: int | UnsetType = UNSET
-    max_concurrent_calls: int | UnsetType = UNSET
+    unique_name: UniqueName | None | UnsetType = UNSET
+    friendly_name: FriendlyName | None | UnsetType = UNSET
+    ttl: Ttl | UnsetType = UNSET
+    record: Record | UnsetType = UNSET
+    number_model: NumberModel | UnsetType = UNSET
+    geo_match: GeoMatch | UnsetType = UNSET
+    number_selection: NumberSelection | UnsetType = UNSET
+    pair_quarantine: PairQuarantine | UnsetType = UNSET
+    ring_timeout: RingTimeout | UnsetType = UNSET
+    call_time_limit: CallTimeLimit | UnsetType = UNSET
+    warning_at: WarningAt | UnsetType = UNSET
+    max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
+
+    def said(self) -> dict[str, object]:
+        """The fields that were given."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
 
 
 async def create(house: House, tenant: str, new: ServiceChange) -> Service:
     """A new service; `UniqueNameConflict` (extra `service`), `Invalid`."""
-    raise NotImplementedError
+    _check(house, new)
+    blank = Service(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
+    return await _keep(house, tenant, None, msgspec.structs.replace(blank, **new.said()))
 
 
 async def get(house: House, tenant: str, service: str) -> Service:
     """By id or unique_name; `NotFound`. `default` is always there."""
-    raise NotImplementedError
+    return (await _find(house, tenant, service))[0]
 
 
 async def listing(house: House, tenant: str) -> list[Service]:
     """All services of the tenant, `default` first, then oldest first."""
-    raise NotImplementedError
+    default = await get(house, tenant, "default")
+    rows = await house.redis.command("HGETALL", f"svc:{tenant}")
+    found = [_decode(record) for name, record in _pairs(rows) if not name.startswith(b"name:")]
+    return sorted(found, key=lambda service: (service.id != default.id, service.created_at, service.id))
 
 
 async def change(house: House, tenant: str, service: str, wish: ServiceChange) -> Service:
     """Applies what `wish` says; open sessions keep what they started with."""
-    raise NotImplementedError
+    _check(house, wish)
+    for _ in range(16):
+        now, raw = await _find(house, tenant, service)
+        if now.id == default_id(tenant) and wish.unique_name not in (UNSET, "default"):
+            raise Invalid.field("unique_name", "the service `default` keeps its name", "another service, or no new name")
+        try:
+            return await _keep(house, tenant, raw, msgspec.structs.replace(now, **wish.said()), now.unique_name)
+        except _Stale:
+            continue
+    raise Conflict("The service is being changed by many at once; try again.")
+
+
+class _Stale(Exception):
+    """The service changed between reading and writing."""
+
+
+async def _find(house: House, tenant: str, service: str) -> tuple[Service, bytes]:
+    key = f"svc:{tenant}"
+    raw: bytes | None = await house.redis.script(FIND, [key], [service])
+    if raw is None and service in ("default", default_id(tenant)):
+        first = Service(
+            id=default_id(tenant), unique_name="default", created_at=moment(house.now()), record="always"
+        )
+        await house.redis.script(KEEP, [key], [first.id, "", msgspec.json.encode(first), "", "default"])
+        raw = await house.redis.script(FIND, [key], [service])
+    if raw is None or service.startswith("name:"):
+        raise NotFound("No such service.")
+    return _decode(raw), raw
+
+
+async def _keep(house: House, tenant: str, held: bytes | None, new: Service, name: str | None = None) -> Service:
+    words = [new.id, held or "", msgspec.json.encode(new), name or "", new.unique_name or ""]
+    outcome: bytes = await house.redis.script(KEEP, [f"svc:{tenant}"], words)
+    if outcome == b"stale":
+        raise _Stale
+    if outcome != b"ok":
+        raise UniqueNameConflict("Another service has this unique_name.", service=outcome.decode())
+    return new
+
+
+def default_id(tenant: str) -> str:
+    """The id of a tenant's service `default`: always the same, so nobody has to make it first."""
+    return "svc_" + letters(blake2b(f"{tenant}/{DEFAULT_TENANT}".encode(), digest_size=16).digest())
+
+
+def _check(house: House, wish: ServiceChange) -> None:
+    countries = frozenset(trunk.country for trunk in house.config.trunk)
+    if isinstance(wish.unique_name, str) and wish.unique_name.startswith(("svc_", "name:")):
+        raise Invalid.field("unique_name", "looks like an id", "a name of your own")
+    for field in ("unique_name", "friendly_name"):
+        text = getattr(wish, field)
+        if isinstance(text, str) and spells_a_number(text, countries):
+            error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
+            raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
+
+
+def _decode(raw: bytes) -> Service:
+    return msgspec.json.decode(raw, type=Service)
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
