@@ -1,0 +1,289 @@
+"""Which recordings there are: the table, what is asked of it, and the shape the API shows.
+
+The courier alone writes it: `begun` and `call_ended` as the call's events come by, `finished` and `told` when the
+file is whole. Every function is given a connection and works in the caller's transaction, on SQLite and PostgreSQL
+alike; each is idempotent, and a status never moves back. Columns are what is searched by; `body` is the shape as
+JSON. Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import sqlalchemy as sql
+
+from recordings.render import Gap
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Status = Literal["recording", "processing", "available", "failed", "erased"]
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """Who is heard on a channel: 1 is what the caller's phone sent, 2 what the callee's sent."""
+
+    index: int
+    participant: str | None
+    role: str | None = None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Proof that a leg (1 or 2) was told: which asset, from `at` to `to` seconds after the recording's start."""
+
+    asset: str
+    sha256: str
+    leg: int
+    at: float
+    to: float
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording as the API shows it. `duration`, `sha256` (of the WAV file) and `bytes` are there once it is
+    available."""
+
+    id: str
+    session: str
+    interaction: str
+    unique_name: str | None = None
+    status: Status = "recording"
+    hold: None = None
+    started_at: datetime
+    duration: float | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    gaps: tuple[Gap, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    retain_until: datetime | None = None
+
+
+class Catalogued(msgspec.Struct, frozen=True):
+    """A row: the recording and what the API does not show. `ended_at`: when its call ended; `key`: where its file
+    lies."""
+
+    recording: Recording
+    tenant: str
+    ended_at: float | None
+    key: str | None
+    told: bool
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list is narrowed to; None narrows nothing. `number`: a virtual number that was dialled or shown, E.164.
+    `since` and `until`: started_at in [since, until), seconds since 1970."""
+
+    session: str | None = None
+    unique_name: str | None = None
+    number: str | None = None
+    participant: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+metadata = sql.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+
+recordings = sql.Table(
+    "recordings",
+    metadata,
+    sql.Column("id", sql.String(80), primary_key=True),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("session", sql.String(64), nullable=False),
+    sql.Column("interaction", sql.String(64), nullable=False),
+    sql.Column("unique_name", sql.String(255)),
+    sql.Column("status", sql.String(16), nullable=False),
+    sql.Column("started_at", sql.Double, nullable=False),
+    sql.Column("ended_at", sql.Double),
+    sql.Column("key", sql.String(255)),
+    sql.Column("told", sql.Boolean, nullable=False),  # the session's stream has this recording's last event
+    sql.Column("body", sql.Text, nullable=False),
+    sql.Index(None, "tenant", "started_at", "id"),
+    sql.Index(None, "tenant", "unique_name", "started_at"),
+    sql.Index(None, "session", "started_at"),
+    sql.Index(None, "interaction"),
+    sql.Index(None, "told", "ended_at"),
+)
+
+# Found by: one row per virtual number and per participant, so that either search reads one index.
+recording_keys = sql.Table(
+    "recording_keys",
+    metadata,
+    sql.Column("tenant", sql.String(64), primary_key=True),
+    sql.Column("word", sql.String(80), primary_key=True),
+    sql.Column("started_at", sql.Double, primary_key=True),
+    sql.Column("recording", sql.String(80), primary_key=True),
+)
+
+
+async def begun(
+    connection: AsyncConnection,
+    *,
+    tenant: str,
+    recording: str,
+    session: str,
+    interaction: str,
+    unique_name: str | None,
+    started_at: float,
+    channels: Sequence[Channel],
+    numbers: Sequence[str],
+) -> None:
+    """A capture runs (`recording.started`). `numbers`: the virtual numbers of the call, the dialled and the shown
+    one."""
+    if await get(connection, tenant, recording) is not None:
+        return
+    started_at = round(started_at, 3)  # as the shape says it: a list's cursor is taken from the shape
+    shape = Recording(
+        id=recording,
+        session=session,
+        interaction=interaction,
+        unique_name=unique_name,
+        started_at=_moment(started_at),
+        channels=tuple(channels),
+    )
+    row = {
+        "id": recording,
+        "tenant": tenant,
+        "session": session,
+        "interaction": interaction,
+        "unique_name": unique_name,
+        "status": shape.status,
+        "started_at": started_at,
+        "told": False,
+        "body": _encode(shape),
+    }
+    await connection.execute(recordings.insert().values(row))
+    words = {*numbers, *(channel.participant for channel in channels if channel.participant)}
+    keys = [{"tenant": tenant, "word": w, "started_at": started_at, "recording": recording} for w in sorted(words)]
+    if keys:
+        await connection.execute(recording_keys.insert(), keys)
+
+
+async def noticed(connection: AsyncConnection, interaction: str, notices: Sequence[Notice]) -> None:
+    """What was played to the legs (`call.bridged`, or `call.ended` when the bridge never opened)."""
+    for row in await _of_interaction(connection, interaction):
+        await _rewrite(connection, row, notices=tuple(notices))
+
+
+async def call_ended(connection: AsyncConnection, interaction: str, ended_at: float) -> None:
+    """The call is over (`call.ended`): its recordings are the finisher's now."""
+    for row in await _of_interaction(connection, interaction):
+        if row.recording.status == "recording":
+            await _rewrite(connection, row, columns={"ended_at": ended_at}, status="processing")
+
+
+async def finished(
+    connection: AsyncConnection,
+    recording: str,
+    *,
+    key: str,
+    sha256: str,
+    size: int,
+    duration: float,
+    gaps: Sequence[Gap],
+) -> None:
+    """The file lies in the store under `key`: the recording is available. Only what was processing becomes
+    available."""
+    for row in await _where(connection, recordings.c.id == recording, recordings.c.status == "processing"):
+        whole = {"duration": duration, "sha256": sha256, "bytes": size, "gaps": tuple(gaps)}
+        await _rewrite(connection, row, columns={"key": key}, status="available", **whole)
+
+
+async def failed(connection: AsyncConnection, recording: str) -> None:
+    """Nothing of it is playable."""
+    for row in await _where(connection, recordings.c.id == recording, recordings.c.status == "processing"):
+        await _rewrite(connection, row, status="failed")
+
+
+async def told(connection: AsyncConnection, recording: str) -> None:
+    """The session's stream has the recording's `recording.available` or `recording.failed`."""
+    await connection.execute(recordings.update().where(recordings.c.id == recording).values(told=True))
+
+
+async def unfinished(connection: AsyncConnection, limit: int = 100) -> list[Catalogued]:
+    """Recordings of ended calls that are not whole, or whose event is not told, oldest first."""
+    query = _rows().where(recordings.c.told.is_(False), recordings.c.ended_at.is_not(None))
+    return await _read(connection, query.order_by(recordings.c.ended_at, recordings.c.id).limit(limit))
+
+
+async def get(connection: AsyncConnection, tenant: str, recording: str) -> Catalogued | None:
+    """A tenant's recording, or None."""
+    found = await _where(connection, recordings.c.id == recording, recordings.c.tenant == tenant)
+    return found[0] if found else None
+
+
+async def page(
+    connection: AsyncConnection,
+    tenant: str,
+    narrowed: Filter,
+    *,
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[Recording]:
+    """A tenant's recordings, newest first, older than `before`: (started_at in seconds, id) of the last one seen."""
+    table, key = recordings, recording_keys
+    words = [word for word in (narrowed.number, narrowed.participant) if word is not None]
+    at, name = (key.c.started_at, key.c.recording) if words else (table.c.started_at, table.c.id)
+    query = _rows().where(table.c.tenant == tenant)
+    if words:
+        query = query.join(key, key.c.recording == table.c.id).where(key.c.tenant == tenant, key.c.word == words[0])
+    for word in words[1:]:
+        also = sql.select(key.c.recording).where(key.c.tenant == tenant, key.c.word == word)
+        query = query.where(table.c.id.in_(also))
+    if narrowed.session is not None:
+        query = query.where(table.c.session == narrowed.session)
+    if narrowed.unique_name is not None:
+        query = query.where(table.c.unique_name == narrowed.unique_name)
+    if narrowed.since is not None:
+        query = query.where(at >= narrowed.since)
+    if narrowed.until is not None:
+        query = query.where(at < narrowed.until)
+    if before is not None:
+        query = query.where(sql.or_(at < before[0], sql.and_(at == before[0], name < before[1])))
+    rows = await _read(connection, query.order_by(at.desc(), name.desc()).limit(limit))
+    return [row.recording for row in rows]
+
+
+def position(recording: Recording) -> tuple[float, str]:
+    """Where a list goes on after this recording: what `page` takes as `before`."""
+    return recording.started_at.timestamp(), recording.id
+
+
+def _rows() -> sql.Select[Any]:
+    table = recordings.c
+    return sql.select(table.body, table.tenant, table.ended_at, table.key, table.told)
+
+
+async def _read(connection: AsyncConnection, query: sql.Select[Any]) -> list[Catalogued]:
+    rows = (await connection.execute(query)).all()
+    return [
+        Catalogued(msgspec.json.decode(body, type=Recording), tenant, ended_at, key, bool(is_told))
+        for body, tenant, ended_at, key, is_told in rows
+    ]
+
+
+async def _where(connection: AsyncConnection, *conditions: sql.ColumnElement[bool]) -> list[Catalogued]:
+    return await _read(connection, _rows().where(*conditions))
+
+
+async def _of_interaction(connection: AsyncConnection, interaction: str) -> list[Catalogued]:
+    return await _where(connection, recordings.c.interaction == interaction)
+
+
+async def _rewrite(
+    connection: AsyncConnection, row: Catalogued, *, columns: dict[str, Any] | None = None, **changes: Any
+) -> None:
+    """One UPDATE: the shape with its changes, and the columns that follow from it."""
+    shape = msgspec.structs.replace(row.recording, **changes)
+    values = {"status": shape.status, "body": _encode(shape)} | (columns or {})
+    await connection.execute(recordings.update().where(recordings.c.id == shape.id).values(values))
+
+
+def _encode(shape: Recording) -> str:
+    return msgspec.json.encode(shape).decode()
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
