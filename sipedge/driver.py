@@ -1,0 +1,166 @@
+"""One way in, one way out: feed the endpoint one input, send all it says, tell all that happened, set one alarm.
+
+Nobody else touches the endpoint's queues, so nothing can be half done (every mutation is followed by a full drain).
+Calls speak through `Driver.say`; what they cause leaves at the end of the turn of the loop, in one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from sipedge.sip.endpoint import Endpoint
+from sipedge.sip.events import (
+    Acked,
+    AckMissing,
+    Answered,
+    Cancelled,
+    Disconnect,
+    Ended,
+    Event,
+    Failed,
+    Invited,
+    Progressed,
+    Refused,
+    Requested,
+    Responded,
+)
+from sipedge.sip.flows import Flow
+from sipedge.wire import Wire
+
+log = structlog.get_logger("sipedge.driver")
+
+LegEvent = Cancelled | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
+ANSWER = b"SIP/2.0 "
+
+
+class Driver:
+    """Joins one endpoint with one wire.
+
+    `may_ask(host, port)`: do requests from there belong to anyone? What a leg hears goes to the function given to
+    `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoint: Endpoint,
+        *,
+        may_ask: Callable[[str, int], bool],
+        may_answer: Callable[[str, int], bool],
+        invited: Callable[[Invited], None],
+        requested: Callable[[Requested], None],
+    ) -> None:
+        self.loop = loop
+        self.endpoint = endpoint
+        self.counts: Counter[str] = Counter()
+        self._may_ask = may_ask
+        self._may_answer = may_answer
+        self._invited = invited
+        self._requested = requested
+        self._legs: dict[str, Callable[[LegEvent], None]] = {}
+        self._asked: dict[str, Callable[[Responded], None]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: float | None = None
+        self._due_soon = False
+        self.wire = Wire(
+            loop,
+            allowed=self._allowed,
+            received=self._received,
+            settle=self.drive,
+            failed=self._failed,
+            closed=self._closed,
+        )
+
+    def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.wire.close()
+
+    # ---- who listens -------------------------------------------------------------------------------------------------
+
+    def attach(self, leg: str, hear: Callable[[LegEvent], None]) -> None:
+        """What happens to this leg goes to `hear`."""
+        self._legs[leg] = hear
+
+    def detach(self, leg: str) -> None:
+        self._legs.pop(leg, None)
+
+    def await_answer(self, transaction: str, hear: Callable[[Responded], None]) -> None:
+        """The answer to a request outside any call goes to `hear`."""
+        self._asked[transaction] = hear
+
+    # ---- one turn ----------------------------------------------------------------------------------------------------
+
+    def say(self) -> None:
+        """Somebody asked the endpoint for something: drain it before this turn of the loop ends."""
+        if not self._due_soon:
+            self._due_soon = True
+            self.loop.call_soon(self.drive)
+
+    def drive(self) -> None:
+        """Sends everything, tells everything, sets the one alarm."""
+        self._due_soon = False
+        while True:
+            for flow, data in self.endpoint.take_sends():
+                self.wire.send(flow, data)
+            events = self.endpoint.take_events()
+            if not events:
+                break
+            for event in events:
+                self._tell(event)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = self.endpoint.due()
+        if due == self._alarm_at and self._alarm is not None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = None if due is None else self.loop.call_at(due, self._rang)
+
+    def _rang(self) -> None:
+        self._alarm = None
+        self.endpoint.timeout(self.loop.time())
+        self.drive()
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Invited():
+                self._invited(event)
+            case Requested():
+                self._requested(event)
+            case Refused():
+                self.counts[event.reason] += 1
+            case Disconnect():
+                self.counts["disconnected"] += 1
+                self.wire.disconnect(event.flow)
+            case Responded() if event.transaction in self._asked:
+                self._asked.pop(event.transaction)(event)
+            case _:
+                hear = self._legs.get(event.leg) if event.leg is not None else None
+                if hear is not None:
+                    hear(event)
+
+    # ---- what the wire brings ----------------------------------------------------------------------------------------
+
+    def _allowed(self, transport: str, host: str, port: int) -> bool:
+        return self._may_answer(host, port)
+
+    def _received(self, data: bytes, flow: Flow) -> None:
+        if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask(*flow.remote):
+            self.counts["stranger_requests"] += 1
+            return
+        self.endpoint.receive(data, flow, self.loop.time())
+
+    def _failed(self, flow: Flow) -> None:
+        self.endpoint.transport_failed(flow, self.loop.time())
+        self.drive()
+
+    def _closed(self, flow: Flow) -> None:
+        self.endpoint.disconnected(flow, self.loop.time())
+        self.drive()

@@ -1,0 +1,223 @@
+"""The two legs of a call: what each was asked, what it agreed to, how it is ended.
+
+Nothing that the peer of one leg wrote reaches the other: the second leg is *constructed* from a number to call, a
+virtual number to show, and a session description of our own (RFC 7092's signalling-plane B2BUA; contract: "A person's
+number appears only on that person's own leg"). What crosses is a status, a Q.850 cause and Max-Forwards less one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from masking.interactions import Leg as LegFacts
+from masking.numbering import Number
+from sipedge.driver import Driver, LegEvent
+from sipedge.media import sdp
+from sipedge.media.plane import Terms
+from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, Progressed
+from sipedge.sip.messages import Message, Request
+from sipedge.trunks import Trunk
+
+NORMAL: Final = 16  # Q.850: normal call clearing
+RINGING: Final = frozenset({180, 183})
+PRODUCT: Final = ("User-Agent", "masking")
+
+# The Q.850 cause that goes with a code when nobody named another (RFC 3398 8.2.6.1, read backwards).
+CAUSES: Final = {403: 21, 404: 1, 408: 102, 480: 18, 484: 28, 486: 17, 488: 88, 500: 41, 503: 41, 603: 21}
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """What one leg's peer and we have agreed to: its description, the codec, what the media plane is told."""
+
+    description: sdp.Description
+    codec: sdp.Format
+    terms: Terms
+
+
+def agreed(message: Message, trunk: Trunk, events_in: int | None = None) -> Agreed | None:
+    """What a peer's description leads to; None when the message holds none.
+
+    Raises `sdp.Outside` when its media lies outside the trunk's networks, `sdp.BadSdp` when it cannot be used.
+    """
+    body = description_of(message)
+    if body is None:
+        return None
+    description = sdp.parse(body)
+    stream = description.audio
+    codec = sdp.choose(stream) if stream is not None else None
+    if stream is None or codec is None:
+        raise sdp.BadSdp("no audio that we speak")
+    terms = sdp.terms(stream, codec, trunk.media, symmetric=trunk.config.symmetric, events_in=events_in)
+    return Agreed(description, codec, terms)
+
+
+def description_of(message: Message) -> bytes | None:
+    """The session description a message carries. Of a multipart body that part alone is read: an ISUP part beside it
+    holds the caller's number (RFC 5621)."""
+    if not message.body:
+        return None
+    if message.content_type == "application/sdp":
+        return message.body
+    if message.content_type != "multipart/mixed":
+        return None
+    boundary = re.search(r'boundary="?([^";]{1,70})"?', message.header("content-type") or "")
+    if boundary is None:
+        return None
+    for part in message.body.split(b"--" + boundary[1].encode("latin-1", "replace"))[1:]:
+        head, blank, body = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
+        if blank and re.search(rb"^content-type:\s*application/sdp", head, re.IGNORECASE | re.MULTILINE):
+            return body.removesuffix(b"\r\n")
+    return None
+
+
+def reason(q850: int | None) -> list[tuple[str, str]]:
+    """The Reason header (RFC 3326): a cause, never a text."""
+    return [] if q850 is None else [("Reason", f"Q.850;cause={q850}")]
+
+
+class Leg:
+    """What both legs share. `heard` takes the endpoint's events, keeps the leg's state, and tells the call."""
+
+    def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
+        self.driver = driver
+        self.token = token
+        self.trunk = trunk
+        self.origin = origin
+        self.answered = False
+        self.over = False
+        self.code: int | None = None
+        self.q850: int | None = None
+        self.codec: str | None = None
+        self._tell = tell
+        driver.attach(token, self.heard)
+
+    def heard(self, event: LegEvent) -> None:
+        match event:
+            case Cancelled():
+                self.over, self.code = True, 487
+            case Failed():
+                self.over, self.code = True, event.status
+                self.q850 = event.response.cause if event.response is not None else None
+            case Answered():
+                self.answered, self.code = True, event.response.status
+            case Ended():
+                self.over, self.q850 = True, event.request.cause or NORMAL
+        self._tell(event)
+
+    @property
+    def now(self) -> float:
+        return self.driver.loop.time()
+
+    def hang_up(self, q850: int = NORMAL) -> None:
+        """BYE, if the leg stands."""
+        if self.answered and not self.over:
+            self.over = True
+            self.q850 = q850
+            self.driver.endpoint.bye(self.token, self.now, headers=reason(q850))
+            self.driver.say()
+
+    def facts(self) -> LegFacts:
+        return LegFacts(trunk=self.trunk.name, sip_code=self.code, q850=self.q850, codec=self.codec)
+
+
+class CallerLeg(Leg):
+    """The leg that called us."""
+
+    def __init__(
+        self, driver: Driver, invited: Invited, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]
+    ) -> None:
+        super().__init__(driver, invited.leg, trunk, origin, tell)
+        self.request: Request = invited.request
+        self._transaction = invited.transaction
+        self._rang = False
+
+    def ring(self) -> None:
+        """180, once, without a description (contract: Ringing)."""
+        if not self._rang:
+            self._rang = True
+            self._respond(180)
+
+    def progress(self, body: bytes) -> bool:
+        """183 with a description: what is played from now on is heard before any charge."""
+        return self._respond(183, body=body)
+
+    def answer(self, body: bytes) -> bool:
+        """200. False: the caller had given up."""
+        self.answered = self._respond(200, body=body)
+        if self.answered:
+            self.code = 200
+        return self.answered
+
+    def refuse(self, code: int, q850: int | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """A final code ≥ 300, unless the leg has ended."""
+        if self.over or self.answered:
+            return
+        self.over, self.code = True, code
+        self.q850 = q850 if q850 is not None else CAUSES.get(code)
+        self._respond(code, headers=[*headers, *reason(self.q850)])
+
+    def _respond(self, code: int, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bool:
+        sent = self.driver.endpoint.respond(self._transaction, code, self.now, headers=headers, body=body)
+        self.driver.say()
+        return sent
+
+
+class CalleeLeg(Leg):
+    """The leg we call. `rung`: its phone rings; `heard_of`: it gave any sign of life, 100 included."""
+
+    def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
+        super().__init__(driver, token, trunk, origin, tell)
+        self.rung = False
+        self.heard_of = False
+
+    @classmethod
+    def dial(
+        cls,
+        driver: Driver,
+        trunk: Trunk,
+        *,
+        callee: Number,
+        shows: str,
+        offer: bytes,
+        origin: sdp.Origin,
+        max_forwards: int,
+        advertise: str,
+        tell: Callable[[LegEvent], None],
+    ) -> CalleeLeg:
+        """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
+        flow = driver.wire.flow_to(trunk.target.transport, trunk.target.host, trunk.target.port)
+        uri = trunk.request_uri(callee)
+        shown = trunk.identity(shows, advertise)
+        token = driver.endpoint.invite(
+            flow,
+            uri,
+            driver.loop.time(),
+            from_=shown,
+            to=f"<{uri}>",
+            headers=[("P-Asserted-Identity", shown), PRODUCT],
+            body=offer,
+            max_forwards=max_forwards,
+        )
+        driver.say()
+        return cls(driver, token, trunk, origin, tell)
+
+    def heard(self, event: LegEvent) -> None:
+        self.heard_of = True
+        if isinstance(event, Progressed) and event.status in RINGING:
+            self.rung = True
+        super().heard(event)
+
+    def give_up(self) -> None:
+        """CANCEL, or BYE when it was answered; what still comes of it concerns the endpoint alone."""
+        if self.answered:
+            self.hang_up()
+        elif not self.over:
+            self.over = True
+            self.driver.endpoint.cancel(self.token, self.now)
+            self.driver.say()
+
+

@@ -1,0 +1,237 @@
+"""The client of the built-in relay: `MediaPlane` over its unix socket.
+
+One connection, kept up while the edge lives. When it breaks, every waiting question fails with `PlaneGone`; when
+it is back within `CLAIM_SECONDS` the calls that live are claimed again and nobody noticed; what the relay then does not
+hold any more (it died), and everything when it does not come back in time, is told to its call as `CallLost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from sipedge.media import wire
+from sipedge.media.plane import (
+    SILENT_AFTER,
+    BadRequest,
+    Bridge,
+    CallLost,
+    Claim,
+    Close,
+    Closed,
+    Command,
+    Connect,
+    Done,
+    End,
+    Event,
+    Failed,
+    Held,
+    Hello,
+    Keep,
+    Leg,
+    List,
+    Measure,
+    Measures,
+    Open,
+    PlaneGone,
+    Play,
+    Playing,
+    Ports,
+    Record,
+    Recorded,
+    Reply,
+    Request,
+    Result,
+    RingBack,
+    Stop,
+    Terms,
+)
+
+log = structlog.get_logger("sipedge.media_plane")
+
+ANSWER_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 0.1
+CLAIM_SECONDS: Final = 3.0  # under the relay's ORPHAN_SECONDS: a call still standing there can be claimed
+
+R = TypeVar("R")
+
+
+class RelayClient:
+    """Keeps the `MediaPlane` promise. `run()` is its life; `up` says whether it can be asked now."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self._path = path
+        self._owner = owner
+        self._hear: dict[str, Callable[[Event], None]] = {}
+        self._waiting: dict[int, asyncio.Future[Result]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._asked = 0
+        self._broken_at: float | None = None
+        self.left_behind: tuple[str, ...] = ()  # calls the relay held for this owner's name when we first came
+
+    @property
+    def up(self) -> bool:
+        return self._writer is not None
+
+    # ---- the connection ----------------------------------------------------------------------------------------------
+
+    async def run(self, connected: Callable[[], None] = lambda: None) -> None:
+        """Connects, listens, connects again; ends when cancelled. `connected` is called each time it is up."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(str(self._path))
+            except OSError:
+                self._give_up_after(loop.time())
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            listening = asyncio.create_task(self._listen(reader))
+            try:
+                await self._greet(writer)
+                connected()
+                await listening
+            except PlaneGone:
+                log.warning("relay_does_not_answer")
+            finally:
+                self._writer = None
+                self._broken_at = loop.time()
+                self._fail_waiting()
+                listening.cancel()
+                writer.close()
+            log.warning("relay_connection_lost", calls=len(self._hear))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _greet(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        held = await self._ask(Hello(self._owner), Held)
+        self.left_behind = held.calls
+        ours = tuple(self._hear)
+        if ours:
+            found = set((await self._ask(Claim(ours), Held)).calls)
+            self._lose([call for call in ours if call not in found])
+        self._broken_at = None
+
+    def _give_up_after(self, now: float) -> None:
+        if self._broken_at is not None and now - self._broken_at > CLAIM_SECONDS:
+            self._broken_at = None
+            self._lose(list(self._hear))
+
+    def _lose(self, calls: Sequence[str]) -> None:
+        for call in calls:
+            hear = self._hear.pop(call, None)
+            if hear is not None:
+                hear(CallLost(call, "gone"))
+
+    def _fail_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(PlaneGone("the connection broke"))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        frames = wire.Frames()
+        while data := await self._read(reader):
+            try:
+                for body in frames.feed(data):
+                    self._take(body)
+            except wire.BadFrame as problem:
+                log.error("relay_sent_a_bad_frame", detail=str(problem))
+                return
+
+    @staticmethod
+    async def _read(reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.read(65_536)
+        except OSError:
+            return b""
+
+    def _take(self, body: bytes) -> None:
+        message = wire.decode_message(body)
+        if isinstance(message, Reply):
+            future = self._waiting.pop(message.id, None)
+            if future is not None and not future.done():
+                future.set_result(message.result)
+            return
+        hear = self._hear.get(message.call)
+        if isinstance(message, CallLost):
+            self._hear.pop(message.call, None)
+        if hear is not None:
+            hear(message)
+
+    async def _ask(self, command: Command, kind: type[R]) -> R:
+        writer = self._writer
+        if writer is None or writer.transport.is_closing():
+            raise PlaneGone("not connected")
+        self._asked += 1
+        number = self._asked
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        writer.write(wire.encode(Request(number, command)))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                result = await future
+        except TimeoutError:
+            raise PlaneGone("no answer in time") from None
+        finally:
+            self._waiting.pop(number, None)
+        if isinstance(result, Failed):
+            raise result.error()
+        if not isinstance(result, kind):
+            raise BadRequest("an answer of another kind")
+        return result
+
+    # ---- the promise -------------------------------------------------------------------------------------------------
+
+    async def open(
+        self, call: str, hear: Callable[[Event], None], *, legs: int = 2, silent_after: float = SILENT_AFTER
+    ) -> Ports:
+        self._hear[call] = hear
+        try:
+            return await self._ask(Open(call, 1 if legs == 1 else 2, silent_after), Ports)
+        except BaseException:
+            self._hear.pop(call, None)
+            raise
+
+    async def connect(self, call: str, leg: Leg, terms: Terms) -> None:
+        await self._ask(Connect(call, leg, terms), Done)
+
+    async def play(self, call: str, leg: Leg, asset: str, *, repeat: bool = False) -> int:
+        return (await self._ask(Play(call, leg, asset, repeat), Playing)).play
+
+    async def ring_back(self, call: str, leg: Leg, country: str) -> int:
+        return (await self._ask(RingBack(call, leg, country), Playing)).play
+
+    async def stop(self, call: str, leg: Leg) -> None:
+        await self._ask(Stop(call, leg), Done)
+
+    async def bridge(self, call: str) -> None:
+        await self._ask(Bridge(call), Done)
+
+    async def record(self, call: str, recording: str, directory: str) -> None:
+        await self._ask(Record(call, recording, directory), Done)
+
+    async def keep(self, call: str) -> None:
+        await self._ask(Keep(call), Done)
+
+    async def end(self, call: str) -> Recorded:
+        return await self._ask(End(call), Recorded)
+
+    async def close(self, call: str) -> Closed:
+        self._hear.pop(call, None)
+        return await self._ask(Close(call), Closed)
+
+    async def claim(self, calls: Sequence[str], hear: Callable[[Event], None]) -> Sequence[str]:
+        found = (await self._ask(Claim(tuple(calls)), Held)).calls
+        for call in found:
+            self._hear[call] = hear
+        return found
+
+    async def calls(self) -> Sequence[str]:
+        return (await self._ask(List(), Held)).calls
+
+    async def measure(self) -> Measures:
+        return await self._ask(Measure(), Measures)

@@ -1,0 +1,254 @@
+"""Trunks: whose request this is, who calls whom by it, and by which trunk the second leg leaves.
+
+Which trunk a request belongs to is decided by where it came from: the most specific `sources` entry (address:port, then
+the longest prefix), among equals the trunk that owns the dialled number, then file order. Behind a front proxy of ours
+the proxy says it, in `X-Masking-Trunk`. Nothing else in a request has a say.
+
+Which trunk the second leg leaves by is decided by the number it shows: that number's own trunk first; another
+only where the two carriers allow it (same carrier, or `cli = "any"`) and it serves the destination's country.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
+from random import Random
+from typing import Final, NamedTuple
+
+from masking import numbering
+from masking.config import Source, TrunkSection
+from masking.numbering import Number
+from sipedge.sip.messages import Malformed, Request
+from sipedge.sip.uris import NameAddr, name_addr, sip_uri
+
+REMEMBERED: Final = 4_096  # sources whose trunk is kept at hand; spoofed ones must not fill the memory
+
+OwnerOf = Callable[[Number], Awaitable[str | None]]  # a virtual number -> the name of the trunk it belongs to
+
+
+class Target(NamedTuple):
+    """Where a trunk's requests go: transport, host, port."""
+
+    transport: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, uri: str) -> Target:
+        """Of a trunk's `uri`, which the configuration has checked."""
+        rest, _, parameters = uri.partition(":")[2].partition(";")
+        transport = "tcp" if "transport=tcp" in parameters.lower() else "udp"
+        if rest.startswith("["):
+            host, _, port = rest[1:].partition("]")
+            return cls(transport, host, int(port[1:] or 5060))
+        host, _, port = rest.partition(":")
+        return cls(transport, host, int(port or 5060))
+
+    @property
+    def hostport(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Trunk:
+    """One trunk: what the configuration says of it, and how it fares."""
+
+    __slots__ = (
+        "calls", "carrier", "config", "countries", "country", "last_refill", "media", "name", "target", "tokens", "up",
+    )  # fmt: skip
+
+    def __init__(self, config: TrunkSection) -> None:
+        self.config = config
+        self.name = config.name
+        self.carrier = config.carrier_name
+        self.country = config.country
+        self.countries = frozenset(config.served_countries)
+        self.media = tuple(str(network) for network in config.media_networks)
+        self.target = Target.parse(config.uri)
+        self.up = True  # as its last OPTIONS said; one that was never asked is believed in
+        self.calls = 0
+        self.tokens = float(config.max_cps)
+        self.last_refill = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Trunk {self.name} {'up' if self.up else 'down'} {self.calls} calls>"
+
+    def full(self, now: float) -> int | None:
+        """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion."""
+        if self.config.max_calls and self.calls >= self.config.max_calls:
+            return 34
+        if self.config.max_cps:
+            self.tokens = min(self.config.max_cps, self.tokens + (now - self.last_refill) * self.config.max_cps)
+            self.last_refill = now
+            if self.tokens < 1.0:
+                return 42
+        return None
+
+    def take(self) -> None:
+        """One call more; `give` when it is over."""
+        self.calls += 1
+        self.tokens -= 1.0
+
+    def give(self) -> None:
+        self.calls -= 1
+
+    def request_uri(self, number: Number) -> str:
+        """Where a person is asked for. This reveals the number, to that person's own leg."""
+        return sip_uri(numbering.write(number, self.config.number_format, self.country), self.target.hostport)
+
+    def identity(self, virtual: str, hostport: str) -> str:
+        """A virtual number as From and P-Asserted-Identity show it on this trunk."""
+        number = numbering.read(self.country, virtual)
+        shown = virtual if number is None else numbering.write(number, self.config.number_format, self.country)
+        return name_addr(sip_uri(shown, hostport))
+
+
+class TrunkTable:
+    """All trunks in file order, and the questions asked of them."""
+
+    def __init__(self, trunks: Iterable[TrunkSection], proxies: Iterable[Source] = ()) -> None:
+        self.trunks = tuple(Trunk(section) for section in trunks)
+        self.named = {trunk.name: trunk for trunk in self.trunks}
+        self._entries = [(entry, trunk) for trunk in self.trunks for entry in trunk.config.source_entries]
+        self._proxies = tuple(proxies)
+        self._targets = {(trunk.target.host, trunk.target.port) for trunk in self.trunks}
+        self._remembered: dict[tuple[str, int], tuple[Trunk, ...]] = {}
+
+    # ---- whose request -------------------------------------------------------------------------------------------
+
+    def candidates(self, host: str, port: int) -> tuple[Trunk, ...]:
+        """The trunks whose `sources` name this address most specifically, in file order; () for a stranger."""
+        found = self._remembered.get((host, port))
+        if found is None:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            found = self._remembered[host, port] = self._find(host, port)
+        return found
+
+    def _find(self, host: str, port: int) -> tuple[Trunk, ...]:
+        best: tuple[bool, int] = (False, -1)
+        found: list[Trunk] = []
+        for entry, trunk in self._entries:
+            if not _covers(entry, host, port):
+                continue
+            rank = (entry.port is not None, entry.network.prefixlen)
+            if rank > best:
+                best, found = rank, [trunk]
+            elif rank == best and trunk not in found:
+                found.append(trunk)
+        return tuple(found)
+
+    def is_proxy(self, host: str, port: int) -> bool:
+        return any(_covers(entry, host, port) for entry in self._proxies)
+
+    def may_ask(self, host: str, port: int) -> bool:
+        """May requests come from here?"""
+        return bool(self.candidates(host, port)) or self.is_proxy(host, port)
+
+    def may_answer(self, host: str, port: int) -> bool:
+        """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
+        return (host, port) in self._targets or self.may_ask(host, port)
+
+    async def of(self, request: Request, host: str, port: int, owner_of: OwnerOf) -> Trunk | None:
+        """The trunk a new request belongs to; None: nobody's, and nobody is answered."""
+        if self.is_proxy(host, port):
+            name = request.header("x-masking-trunk")
+            if name is not None:
+                return self.named.get(name.strip())
+        candidates = self.candidates(host, port)
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        for trunk in candidates:
+            number = dialled(trunk, request)
+            if number is not None and await owner_of(number) == trunk.name:
+                return trunk
+        return candidates[0]
+
+    # ---- the second leg ------------------------------------------------------------------------------------------
+
+    def leaving(self, shows: str | None, country: str, destination: str | None, random: Random) -> list[Trunk]:
+        """The trunks a call showing a number may leave by, best first.
+
+        `shows`: name of the number's own trunk, None: any trunk of the number's `country`. `destination`: the callee's
+        country, None where it is unknown. A trunk that does not answer its pings is kept for last.
+        """
+        own = self.named.get(shows) if shows is not None else None
+        serving = [t for t in self.trunks if destination is None or destination in t.countries]
+
+        def rank(trunk: Trunk) -> tuple[bool, bool, int]:
+            first = trunk is own if own is not None else trunk.country == country
+            return (not trunk.up, not first, trunk.config.priority)
+
+        allowed = [t for t in serving if self._may_show(t, own, shows, country)]
+        shuffled = _by_weight(allowed, random)
+        return sorted(shuffled, key=rank)
+
+    @staticmethod
+    def _may_show(trunk: Trunk, own: Trunk | None, shows: str | None, country: str) -> bool:
+        if trunk.config.cli == "any" or trunk is own:
+            return True
+        if own is not None:
+            return trunk.carrier == own.carrier
+        return shows is None and trunk.country == country
+
+
+def _covers(entry: Source, host: str, port: int) -> bool:
+    if entry.port is not None and entry.port != port:
+        return False
+    address = _address(host)
+    return address.version == entry.network.version and address in entry.network
+
+
+@lru_cache(REMEMBERED)
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Of a source as the kernel names it, scope cut."""
+    return ipaddress.ip_address(host.partition("%")[0])
+
+
+def _by_weight(trunks: Sequence[Trunk], random: Random) -> list[Trunk]:
+    """A random order in which a trunk of twice the weight comes first twice as often (as RFC 2782 means weights)."""
+    return sorted(trunks, key=lambda t: random.random() ** (1.0 / max(t.config.weight, 1)), reverse=True)
+
+
+# ---- who calls whom --------------------------------------------------------------------------------------------------
+
+
+def dialled(trunk: Trunk, request: Request) -> Number | None:
+    """The number a caller dialled: the Request-URI's user part, as the trunk's country spells numbers."""
+    return numbering.read(trunk.country, request.uri.digits)
+
+
+def caller(trunk: Trunk, request: Request) -> Number | None:
+    """Who calls, by the first header of `caller_from` that holds a usable number; None: withheld.
+
+    A P-Asserted-Identity under `Privacy: id` still identifies the caller *to us* (RFC 3325 7): nobody else sees it.
+    """
+    for header in trunk.config.caller_from:
+        for address in _IDENTITIES[header](request):
+            number = numbering.read(trunk.country, address.uri.digits)
+            if number is not None:
+                return number
+    return None
+
+
+def _from(request: Request) -> list[NameAddr]:
+    return [request.from_]
+
+
+def _asserted(request: Request) -> list[NameAddr]:
+    return request.identities
+
+
+def _remote_party(request: Request) -> list[NameAddr]:
+    value = request.header("remote-party-id")
+    try:
+        return [NameAddr.parse(value)] if value is not None else []
+    except Malformed:
+        return []
+
+
+_IDENTITIES: Final[dict[str, Callable[[Request], list[NameAddr]]]] = {
+    "p-asserted-identity": _asserted,
+    "from": _from,
+    "remote-party-id": _remote_party,
+}

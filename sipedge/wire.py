@@ -1,0 +1,283 @@
+"""SIP sockets: drained non-blocking UDP, TCP connections within limits, and nothing at all for a stranger.
+
+What arrives is judged by its source address before a byte of it is parsed: a datagram from nobody is dropped, a
+connection from nobody is closed without a byte (contract: "a source no trunk names gets no byte back"). What a known
+source sends goes up with the `Flow` it came by; an answer goes back by the same flow (RFC 3261 18.2.2, RFC 3581).
+
+A TCP connection is held to limits, because one slow or greedy peer must not cost the others anything: so many per
+source, so many in all, `IDLE_SECONDS` of silence, `MAX_UNSENT` bytes it leaves unread. Half a message held too long is
+the endpoint's to notice, since it does the framing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from masking.config import Listener
+from sipedge.sip.flows import Flow
+
+MAX_DATAGRAM: Final = 65_535
+DRAIN: Final = 64  # datagrams read per wake-up, so that timers and other sockets get their turn
+IDLE_SECONDS: Final = 600.0
+CONNECT_SECONDS: Final = 2.0
+MAX_CONNECTIONS: Final = 2_000
+MAX_PER_SOURCE: Final = 100
+MAX_UNSENT: Final = 1 << 20
+MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
+BUFFER: Final = 4 << 20
+
+Address = tuple[str, int]
+
+
+class Wire:
+    """Every SIP socket of this process.
+
+    `allowed(transport, host, port)`: may this source be heard at all? `received(data, flow)`: a datagram, or any piece
+    of a stream. `settle()`: a batch was handed up; whatever it caused is to be sent now. `failed(flow)`: what was sent
+    there last did not arrive. `closed(flow)`: a stream ended.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        allowed: Callable[[str, str, int], bool],
+        received: Callable[[bytes, Flow], None],
+        settle: Callable[[], None],
+        failed: Callable[[Flow], None],
+        closed: Callable[[Flow], None],
+    ) -> None:
+        self.loop = loop
+        self.allowed = allowed
+        self.received = received
+        self.settle = settle
+        self.failed = failed
+        self.closed = closed
+        self.listeners: list[Listener] = []
+        self.counts: Counter[str] = Counter()
+        self._udp: dict[Address, socket.socket] = {}
+        self._servers: list[asyncio.Server] = []
+        self._streams: dict[int, Stream] = {}
+        self._latest: dict[Address, Stream] = {}  # the connection to use for a peer that is sent to by address
+        self._waiting: dict[Address, list[bytes]] = {}
+        self._per_source: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._born = 0
+
+    # ---- listening ---------------------------------------------------------------------------------------------------
+
+    async def listen(self, listener: Listener) -> Listener:
+        """Opens one listener; the answer names the port the kernel chose where 0 was asked. Raises OSError."""
+        family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+        kind = socket.SOCK_DGRAM if listener.transport == "udp" else socket.SOCK_STREAM
+        sock = socket.socket(family, kind)
+        sock.setblocking(False)
+        try:
+            if listener.transport == "tcp":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((listener.host, listener.port))
+            local = (listener.host, int(sock.getsockname()[1]))
+            if listener.transport == "udp":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+                self._udp[local] = sock
+                self.loop.add_reader(sock.fileno(), self._drain, sock, local)
+            else:
+                self._servers.append(await self.loop.create_server(lambda: Stream(self), sock=sock, backlog=512))
+        except OSError:
+            sock.close()
+            raise
+        bound = Listener(listener.transport, *local)
+        self.listeners.append(bound)
+        if self._sweep is None:
+            self._sweep = self.loop.call_later(1.0, self._sweep_streams)
+        return bound
+
+    def close(self) -> None:
+        """Closes every socket."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for server in self._servers:
+            server.close()
+        for stream in list(self._streams.values()):
+            stream.abort()
+        for sock in self._udp.values():
+            self.loop.remove_reader(sock.fileno())
+            sock.close()
+        self._udp.clear()
+
+    # ---- sending -----------------------------------------------------------------------------------------------------
+
+    def flow_to(self, transport: str, host: str, port: int) -> Flow:
+        """The flow a new request to this address takes."""
+        remote = (host, port)
+        stream = self._latest.get(remote) if transport == "tcp" else None
+        if stream is not None:
+            return stream.flow
+        return Flow(transport, remote, self._local(transport, ":" in host))
+
+    def _local(self, transport: str, six: bool) -> Address:
+        for each in self.listeners:
+            if each.transport == transport and (":" in each.host) == six:
+                return each.host, each.port
+        return ("::" if six else "0.0.0.0", 0)
+
+    def send(self, flow: Flow, data: bytes) -> None:
+        """Sends one message; over TCP by the connection it belongs to, else by a new one. Never waits."""
+        if flow.transport == "udp":
+            self._send_datagram(flow, data)
+            return
+        stream = self._streams.get(flow.connection) or self._latest.get(flow.remote)
+        if stream is not None:
+            stream.send(data)
+        elif flow.remote in self._waiting:
+            if len(self._waiting[flow.remote]) < MAX_WAITING:
+                self._waiting[flow.remote].append(data)
+        else:
+            self._waiting[flow.remote] = [data]
+            task = self.loop.create_task(self._connect(flow))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _send_datagram(self, flow: Flow, data: bytes) -> None:
+        sock = self._udp.get(flow.local)
+        if sock is None:
+            self.counts["unsent_no_socket"] += 1
+            return
+        try:
+            sock.sendto(data, flow.remote)
+        except OSError as error:  # a full buffer, no route: as good as lost on the way, and SIP sends again
+            self.counts[f"unsent_{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
+
+    async def _connect(self, flow: Flow) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, stream = await self.loop.create_connection(lambda: Stream(self, dialled=True), *flow.remote)
+        except (OSError, TimeoutError):
+            self._waiting.pop(flow.remote, None)
+            self.counts["tcp_unreachable"] += 1
+            self.failed(flow)
+            return
+        for data in self._waiting.pop(flow.remote, []):
+            stream.send(data)
+
+    def disconnect(self, flow: Flow) -> None:
+        """Closes the connection a flow names, if it still stands."""
+        stream = self._streams.get(flow.connection)
+        if stream is not None:
+            stream.abort()
+
+    # ---- receiving ---------------------------------------------------------------------------------------------------
+
+    def _drain(self, sock: socket.socket, local: Address) -> None:
+        for _ in range(DRAIN):
+            try:
+                data, source = sock.recvfrom(MAX_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:  # an ICMP error of an earlier send is reported here: nothing was received
+                self.counts["udp_errors"] += 1
+                continue
+            remote = (source[0], source[1])
+            if not self.allowed("udp", *remote):
+                self.counts["stranger_datagrams"] += 1
+            else:
+                self.received(data, Flow("udp", remote, local))
+        self.settle()
+
+    def admits(self, host: str, port: int) -> bool:
+        """May this source open one more connection?"""
+        if not self.allowed("tcp", host, port):
+            self.counts["stranger_connections"] += 1
+            return False
+        if self._per_source[host] >= MAX_PER_SOURCE or len(self._streams) >= MAX_CONNECTIONS:
+            self.counts["connections_over_limit"] += 1
+            return False
+        return True
+
+    def opened(self, stream: Stream, remote: Address, local: Address) -> Flow:
+        self._born += 1
+        flow = Flow("tcp", remote, local, self._born)
+        self._streams[flow.connection] = stream
+        self._latest[remote] = stream
+        self._per_source[remote[0]] += 1
+        return flow
+
+    def ended(self, stream: Stream) -> None:
+        flow = stream.flow
+        del self._streams[flow.connection]
+        if self._latest.get(flow.remote) is stream:
+            del self._latest[flow.remote]
+        self._per_source[flow.remote[0]] -= 1
+        if not self._per_source[flow.remote[0]]:
+            del self._per_source[flow.remote[0]]
+        self.closed(flow)
+
+    def _sweep_streams(self) -> None:
+        now = self.loop.time()
+        for stream in list(self._streams.values()):
+            if now - stream.heard > IDLE_SECONDS:
+                self.counts["connections_idle"] += 1
+                stream.abort()
+        self._sweep = self.loop.call_later(1.0, self._sweep_streams)
+
+    @property
+    def connections(self) -> int:
+        return len(self._streams)
+
+
+class Stream(asyncio.Protocol):
+    """One TCP connection to a known source."""
+
+    def __init__(self, wire: Wire, dialled: bool = False) -> None:
+        self._wire = wire
+        self._dialled = dialled
+        self._transport: asyncio.Transport | None = None
+        self.heard = 0.0
+        self.flow = Flow("tcp", ("", 0), ("", 0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        remote = transport.get_extra_info("peername")
+        local = transport.get_extra_info("sockname")
+        # A peer that has gone again already has no name.
+        if not remote or not local or (not self._dialled and not self._wire.admits(remote[0], remote[1])):
+            transport.abort()
+            return
+        self._transport = transport
+        transport.set_write_buffer_limits(high=MAX_UNSENT)
+        self.heard = self._wire.loop.time()
+        self.flow = self._wire.opened(self, (remote[0], remote[1]), (local[0], local[1]))
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        self.heard = self._wire.loop.time()
+        self._wire.received(data, self.flow)
+        self._wire.settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self._wire.ended(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: what it is owed would grow without bound."""
+        self._wire.counts["tcp_unread"] += 1
+        self.abort()
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
