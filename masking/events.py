@@ -1,16 +1,23 @@
 """The events of a session: one append-only stream with a gap-free `seq`, of which everything later is a fold.
 
-An event's data carries tokens and virtual numbers, never a person's number. Times inside are RFC 3339 UTC like every
-time that leaves; the stream itself keeps them as seconds.
+An event's data carries tokens and virtual numbers, never a person's number. What belongs to no session (an emergency
+number dialled, a stranger's call) goes to the tenant's *loose* events, counted within the tenant.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+
+from masking.house import script
+from pools.grants import Fact, JournalEntry, OutboxEntry
+
+if TYPE_CHECKING:
+    from masking.house import House
 
 EventType = Literal[
     "session.opened",
@@ -31,6 +38,11 @@ EventType = Literal[
     "recording.failed",
 ]
 
+LOOSE: Final = script("loose")
+LOOSE_OUTBOX: Final = "{loose}o"
+LOOSE_COUNTS: Final = "{loose}seq"
+LOOSE_KEPT: Final = 100_000
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, in the one shape that the timeline, `GET /v1/events` and webhooks carry.
@@ -46,6 +58,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     data: dict[str, Any]
 
+    @classmethod
+    def of(cls, session: str, entry: JournalEntry | OutboxEntry) -> Event:
+        """A journal entry of `session` as an event. Raises `msgspec.ValidationError` for a type this version does not know."""
+        return _event(session, session, entry.seq, entry.type, entry.at, entry.data)
+
+    @classmethod
+    def loose(cls, tenant: str, fields: Mapping[bytes, bytes]) -> Event:
+        """An entry of the outbox of loose events."""
+        seq, at = int(fields[b"seq"]), int(fields[b"at"])
+        return _event(f"tenant/{tenant}", None, seq, fields[b"type"].decode(), at, fields[b"data"])
+
+
+def _event(stream: str, session: str | None, seq: int, kind: str, at_ms: int, data: bytes) -> Event:
+    return Event(
+        id=event_id(stream, seq),
+        type=msgspec.convert(kind, EventType),
+        occurred_at=moment(at_ms / 1000),
+        session=session,
+        seq=seq,
+        data=msgspec.json.decode(data) if data else {},
+    )
+
 
 def event_id(stream: str, seq: int) -> str:
     """`evt_…` of the entry `seq` of a session's (or a tenant's) stream."""
@@ -55,3 +89,31 @@ def event_id(stream: str, seq: int) -> str:
 def moment(seconds: float) -> datetime:
     """The time of day of `house.now()`, to the millisecond."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def seconds(at: datetime) -> float:
+    """A moment as seconds since 1970."""
+    return at.timestamp()
+
+
+def fact(kind: EventType, at: float | None, data: Mapping[str, Any]) -> Fact:
+    """An event for a holder's journal. `at` None: when the script runs. The pools fill `$from`, `$to`, `$decision` and `$x0` …
+    into the data, so a `$` of anybody else's is written as JSON's `\\u0024`; ours come from `filled`."""
+    encoded = msgspec.json.encode(data).replace(b"$", b"\\u0024").replace(_FILLED, b"$")
+    return kind, round(at * 1000) if at is not None else None, encoded
+
+
+_FILLED: Final = (
+    b"\\u0001"  # how JSON spells the control character that `filled` starts with; no text of a client has one
+)
+
+
+def filled(word: str) -> str:
+    """A place in a fact's data that the pools' script fills in: `from`, `to`, `decision`, `x0` …"""
+    return "\x01" + word
+
+
+async def append_loose(house: House, tenant: str, kind: EventType, at: float, data: Mapping[str, Any]) -> None:
+    """Appends an event that belongs to no session."""
+    words: list[str | bytes | int | float] = [tenant, kind, round(at * 1000), msgspec.json.encode(data), LOOSE_KEPT]
+    await house.redis.script(LOOSE, [LOOSE_OUTBOX, LOOSE_COUNTS], words)

@@ -16,13 +16,17 @@ by whomever it is told, the stream holds one `call.ended`.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from masking.events import Event
+from masking.events import Event, EventType, append_loose, fact
+from masking.records import events_of
+from masking.refusals import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from masking.house import House
     from masking.routes import Route
 
@@ -81,7 +85,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to reach somebody through a session, as the API shows it."""
 
     id: str
-    session: str
+    session: str | None
     type: Literal["call"] = "call"
     direction: Literal["inbound", "outbound"] = "inbound"
     from_: str | None = msgspec.field(name="from", default=None)
@@ -104,13 +108,13 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """A live call's facts, as its owner keeps them in memory and as the sweeper finds them when the owner dies."""
+    """A live call as its owner keeps it in memory: what its facts are told with. `owner` is the edge's heartbeat name."""
 
     interaction: str
     session: str
     tenant: str
+    owner: str
     recording: str | None = None
-    started_at: float = 0.0
     answered_at: float | None = None
     bridged_at: float | None = None
     ended: bool = False
@@ -118,67 +122,246 @@ class Call(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, route: Route) -> Call:
         """The call that `route` opened."""
-        raise NotImplementedError
+        return cls(
+            interaction=route.interaction,
+            session=route.session,
+            tenant=route.tenant,
+            owner=route.owner,
+            recording=route.recording,
+        )
+
+
+async def _tell(house: House, call: Call, kind: EventType, at: float, **data: Any) -> None:
+    await house.leases.append(call.session, [fact(kind, at, {"interaction": call.interaction} | data)])
 
 
 async def ringing(house: House, call: Call, at: float) -> None:
     """The callee's phone rings."""
-    raise NotImplementedError
+    await _tell(house, call, "call.ringing", at)
 
 
 async def answered(house: House, call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> None:
-    """The caller's leg got its 200 at `at`: `billable` counts from here."""
-    raise NotImplementedError
+    """The caller's leg got its 200 at `at`: `billable` counts from here, and stays 0 when only the platform answered."""
+    call.answered_at = at
+    await _tell(house, call, "call.answered", at, by=by)
 
 
 async def recording_started(house: House, call: Call, at: float, channels: tuple[Channel, ...]) -> None:
     """The capture of `call.recording` runs; the catalogue shows it as `recording`."""
-    raise NotImplementedError
+    await _tell(house, call, "recording.started", at, recording=call.recording, channels=channels)
 
 
 async def bridged(house: House, call: Call, at: float, notices: tuple[Notice, ...] = ()) -> None:
     """Both hear each other from `at` on: `conversation` counts from here. `notices` are the proof of what was played."""
-    raise NotImplementedError
+    call.bridged_at = at
+    await _tell(house, call, "call.bridged", at, notices=notices, recording=call.recording)
 
 
-async def ended(house: House, call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> None:
-    """The call is over: appends its one `call.ended`, frees its slot. `notices` when the bridge never opened."""
-    raise NotImplementedError
+async def ended(house: House, call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> bool:
+    """The call is over: appends its one `call.ended` and frees its slot. True unless somebody had ended it before.
+
+    Idempotent, so it may be told again after `Unavailable`. `notices` when some were played and the bridge never opened.
+    """
+    data = {
+        "interaction": call.interaction,
+        "status": status_of(ending, call.answered_at is not None),
+        "reason": ending.reason,
+        "hangup_by": ending.blame,
+        "sip_code": ending.sip_code,
+        "legs": ending.legs,
+        "recording": call.recording,
+        "notices": notices,
+    }
+    outcome = await house.leases.append(call.session, [fact("call.ended", at, data)], end_call=call.interaction)
+    call.ended = True
+    return outcome.outcome == "appended"
 
 
 async def snapshot(house: House, call: Call, state: bytes) -> None:
     """Keeps what another owner would need to take the call over, beside its live facts."""
-    raise NotImplementedError
+    await house.leases.append(call.session, [], call_facts=(call.interaction, call.owner, state))
+
+
+async def refused(
+    house: House,
+    *,
+    interaction: str,
+    decision: Decision,
+    at: float,
+    tenant: str,
+    session: str | None = None,
+    reason: str | None = None,
+    dialled: str | None = None,
+    legs: tuple[Leg, ...] = (),
+) -> None:
+    """One `call.refused` of a call that `routes.claim` did not journal itself: no binding, an emergency number, no tenant.
+
+    With `session` (a call that was claimed and then could not be tried) it also frees the slot. `dialled` is a virtual
+    or an emergency number, never a person's. Who the tenant is when no number says so: `routes.tenant_of_trunk`.
+    """
+    data = {
+        "interaction": interaction,
+        "decision": decision,
+        "reason": reason or decision,
+        "dialled": dialled,
+        "from": None,
+        "to": None,
+        "legs": legs,
+    }
+    if session is None:
+        await append_loose(house, tenant, "call.refused", at, data)
+    else:
+        await house.leases.append(session, [fact("call.refused", at, data)], end_call=interaction)
+
+
+STATUS_OF_REASON: Final[dict[str, Status]] = {
+    "canceled": "canceled",
+    "busy": "busy",
+    "declined": "declined",
+    "no_answer": "no_answer",
+}
+# RFC 3261 21.4: what a callee's network says, where the reason does not.
+STATUS_OF_CODE: Final[dict[int, Status]] = {
+    486: "busy",
+    600: "busy",
+    603: "declined",
+    408: "no_answer",
+    480: "no_answer",
+    487: "canceled",
+}
 
 
 def status_of(ending: Ending, answered: bool) -> Status:
-    """The word an interaction ends with."""
-    raise NotImplementedError
+    """The word an interaction ends with. Answered by the callee is completed, unless the platform failed it."""
+    if answered:
+        return "failed" if ending.reason in ("fault", "owner_lost") else "completed"
+    return STATUS_OF_REASON.get(ending.reason) or STATUS_OF_CODE.get(ending.sip_code, "failed")
 
 
-def fold(events: list[Event]) -> list[Interaction]:
+def fold(events: Iterable[Event]) -> list[Interaction]:
     """The interactions that a session's events tell, in the order they began. The order of one call's events does not
     matter: state moves one way, and a late or repeated receipt never moves it back."""
-    raise NotImplementedError
+    found: dict[str, Interaction] = {}
+    for event in events:
+        name = event.data.get("interaction")
+        if isinstance(name, str) and (after := apply(found.get(name), event)) is not None:
+            found[name] = after
+    return sorted(found.values(), key=lambda one: (one.started_at is None, one.started_at, one.id))
+
+
+ENDED: Final = frozenset({"completed", "busy", "declined", "no_answer", "canceled", "failed", "refused"})
 
 
 def apply(interaction: Interaction | None, event: Event) -> Interaction | None:
-    """One step of the fold; events that say nothing about an interaction leave it as it is."""
-    raise NotImplementedError
+    """One step of the fold; an event that says nothing about an interaction leaves it as it is."""
+    step = _STEPS.get(event.type)
+    name = event.data.get("interaction")
+    if step is None or not isinstance(name, str):
+        return interaction
+    before = interaction or Interaction(id=name, session=event.session)
+    return _measured(msgspec.structs.replace(before, **step(before, event)))
+
+
+Changes = dict[str, Any]
+
+
+def _initiated(before: Interaction, event: Event) -> Changes:
+    data = event.data
+    return {
+        "started_at": before.started_at or event.occurred_at,
+        "direction": data.get("direction", "inbound"),
+        "dialled": data.get("dialled"),
+        "from_": data.get("from"),
+        "to": data.get("to"),
+    }
+
+
+def _ringing(before: Interaction, event: Event) -> Changes:
+    return {"ringing_at": before.ringing_at or event.occurred_at}
+
+
+def _answered(before: Interaction, event: Event) -> Changes:
+    return {
+        "answered_at": before.answered_at or event.occurred_at,
+        "answered_by": before.answered_by or event.data.get("by", "callee"),
+        "status": before.status if before.status in ENDED else "in_progress",
+    }
+
+
+def _bridged(before: Interaction, event: Event) -> Changes:
+    return {"bridged_at": before.bridged_at or event.occurred_at}
+
+
+def _recorded(before: Interaction, event: Event) -> Changes:
+    recording = event.data["recording"]
+    known = before.recordings
+    return {"recordings": known if recording in known else [*known, recording]}
+
+
+def _ended(before: Interaction, event: Event) -> Changes:
+    if before.status in ENDED:
+        return {}
+    data = event.data
+    return {
+        "ended_at": event.occurred_at,
+        "status": data["status"],
+        "reason": data.get("reason"),
+        "hangup_by": data.get("hangup_by"),
+        "legs": msgspec.convert(data.get("legs", []), list[Leg]),
+    }
+
+
+def _refused(before: Interaction, event: Event) -> Changes:
+    if before.status in ENDED:
+        return {}
+    data = event.data
+    return {
+        "started_at": before.started_at or event.occurred_at,
+        "ended_at": event.occurred_at,
+        "status": "refused",
+        "decision": data["decision"],
+        "reason": data.get("reason"),
+        "dialled": before.dialled or data.get("dialled"),
+        "from_": before.from_ or data.get("from"),
+        "to": before.to or data.get("to"),
+        "legs": msgspec.convert(data.get("legs", []), list[Leg]),
+    }
+
+
+_STEPS: Final = {
+    "call.initiated": _initiated,
+    "call.ringing": _ringing,
+    "call.answered": _answered,
+    "call.bridged": _bridged,
+    "call.ended": _ended,
+    "call.refused": _refused,
+    "recording.started": _recorded,
+}
+
+
+def _measured(one: Interaction) -> Interaction:
+    """`billable` from the caller's 200, `conversation` from the bridge, both to the end; measured, decimal seconds."""
+    if one.ended_at is None:
+        return one
+    billable = 0.0
+    if one.answered_at is not None and one.answered_by != "platform":
+        billable = max(0.0, (one.ended_at - one.answered_at).total_seconds())
+    conversation = max(0.0, (one.ended_at - one.bridged_at).total_seconds()) if one.bridged_at is not None else 0.0
+    return msgspec.structs.replace(one, billable=round(billable, 3), conversation=round(conversation, 3))
 
 
 async def of_session(house: House, tenant: str, session: str) -> list[Interaction]:
     """A session's interactions, oldest first; `NotFound` if the session is not the tenant's."""
-    raise NotImplementedError
+    return fold(await events_of(house, tenant, session))
 
 
 async def get(house: House, tenant: str, interaction: str) -> Interaction:
-    """One interaction by its id; `NotFound`."""
-    raise NotImplementedError
+    """One interaction by its id, as the archive has it; `NotFound`."""
+    if house.archive is not None:
+        from masking import archive
 
-
-async def refused(
-    house: House, *, tenant: str, session: str | None, interaction: str, decision: Decision, data: dict[str, Any], at: float
-) -> None:
-    """A refusal that the edge decided after or without a claim (emergency, no usable codec): one `call.refused`."""
-    raise NotImplementedError
+        async with house.archive.connect() as connection:
+            body = await archive.interaction_body(connection, tenant, interaction)
+        if body is not None:
+            return msgspec.json.decode(body, type=Interaction)
+    raise NotFound("No such interaction.")

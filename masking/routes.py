@@ -7,15 +7,24 @@ number" and "withheld caller" are one answer, at one price.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from masking import records, services
+from masking.access import DEFAULT_TENANT, tenants
+from masking.events import fact, filled
+from pools import grants
+from pools.numbers import Number
+
 if TYPE_CHECKING:
     from masking.house import House
-    from pools.numbers import Number
+    from pools.inventory import PhoneNumber
 
 RefusedBy = Literal["no_binding", "ended", "limit", "mode", "direction", "blocked", "unavailable"]
+
+WANTED: Final = ("record", "numbers")
+CALLABLE: Final = frozenset({"active", "draining"})
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +34,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     tenant: str
     service: str
+    owner: str
     dialled: str  # the X the caller dialled, E.164
     from_participant: str
     to_participant: str
@@ -44,12 +54,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why there is no call. `session` is None when nobody is bound to (number, caller)."""
+    """Why there is no call. `session` is None when nobody is bound to (number, caller): then nothing was written, and
+    the edge tells `interactions.refused(tenant=refusal.tenant, …)` once it has answered. With a session the
+    `call.refused` is in its stream already."""
 
     interaction: str
     decision: RefusedBy
+    tenant: str
     session: str | None = None
-    tenant: str | None = None
 
 
 async def claim(
@@ -67,4 +79,72 @@ async def claim(
     `interaction` is the caller's own fresh `int_…` id, so a repeated claim is the same claim. Raises
     `pools.redis.Unavailable` when Redis cannot answer: the caller gets 503, nobody is routed unmasked.
     """
-    raise NotImplementedError
+    number = await house.inventory.find(called)
+    if number is None:
+        return Refusal(interaction=interaction, decision="no_binding", tenant=DEFAULT_TENANT)
+    if number.state not in CALLABLE:
+        return Refusal(interaction=interaction, decision="unavailable", tenant=number.tenant)
+    # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
+    party = house.keyring.index(caller if caller is not None else called)
+    common = {"interaction": interaction, "dialled": number.number, "from": filled("from"), "to": filled("to")}
+    found = await house.leases.route(
+        number,
+        party,
+        interaction,
+        owner,
+        msgspec.json.encode({"tenant": number.tenant, "trunk": trunk, "at": at}),
+        fact("call.initiated", at, common | {"direction": "inbound", "trunk": trunk}),
+        fact("call.refused", at, common | {"decision": filled("decision"), "reason": filled("decision"), "legs": []}),
+        want=WANTED,
+    )
+    if found.decision == "no_binding":
+        return Refusal(interaction=interaction, decision="no_binding", tenant=number.tenant)
+    if found.decision != "routed":
+        return Refusal(interaction=interaction, decision=found.decision, tenant=number.tenant, session=found.holder)
+    return await _route(house, number, found, interaction, owner)
+
+
+async def _route(house: House, number: PhoneNumber, found: grants.Route, interaction: str, owner: str) -> Route:
+    record = records.unpacked(found.fields["record"])
+    caller, callee = record.person(found.source), record.person(found.target)
+    shows = found.fields["numbers"].decode().split()[record.line(callee.id, caller.id)]
+    shown = number if shows == number.number else await house.inventory.find(shows)
+    recorded = record.record == "always"
+    return Route(
+        interaction=interaction,
+        session=found.holder,
+        tenant=record.tenant,
+        service=record.service,
+        owner=owner,
+        dialled=number.number,
+        from_participant=caller.id,
+        to_participant=callee.id,
+        from_role=caller.role,
+        to_role=callee.role,
+        callee=records.unseal(house, found.holder, callee),
+        shows=shows,
+        trunk=(shown.trunk or None) if shown else None,
+        country=shown.country if shown else number.country,
+        record=recorded,
+        recording="rec_" + interaction.removeprefix("int_") if recorded else None,
+        ring_timeout=record.ring_timeout,
+        call_time_limit=record.call_time_limit,
+        warning_at=record.warning_at,
+        caller_language=caller.language,
+        callee_language=callee.language,
+    )
+
+
+async def tenant_of_trunk(house: House, trunk: str) -> str:
+    """Whose numbers leave by the trunk: the tenant of an event that belongs to no session; `default` when nobody's do.
+
+    It walks the inventory, so it is for rare events (an emergency number dialled), after the caller has its answer.
+    """
+    for tenant in await tenants(house):
+        for service in await services.listing(house, tenant):
+            last = ""
+            while page := await house.inventory.list(tenant, service.id, after=last, limit=500):
+                if any(number.trunk == trunk for number in page):
+                    return tenant
+                last = page[-1].number
+    return DEFAULT_TENANT

@@ -1,0 +1,122 @@
+"""A session as Redis holds it: the record the core wrote, beside what the pools keep about its leases.
+
+The record knows its people by id, blind index and sealed number; which number answers which of its *asks* the pools say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from masking.events import Event
+from masking.refusals import NotFound
+from pools.grants import Holder, shard_of
+from pools.numbers import Number
+
+if TYPE_CHECKING:
+    from masking.house import House
+
+JOURNAL_PAGE: Final = 500
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is `+8490…67`."""
+
+    id: str
+    role: str | None
+    friendly_name: str | None
+    language: str | None
+    country: str | None
+    display: str
+    party: str
+    sealed: str
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One ask, thus one X: for whom it stands, as (from, to) participant ids. Two of them: a shared X."""
+
+    ways: tuple[tuple[str, str], ...]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session was opened with, and what PATCH changed since. `created_at` is seconds since 1970."""
+
+    tenant: str
+    service: str
+    service_name: str
+    unique_name: str | None
+    created_at: float
+    mode: str
+    direction: str
+    record: str
+    pair_quarantine: int
+    ring_timeout: int
+    call_time_limit: int
+    warning_at: int
+    max_concurrent_calls: int
+    metadata: dict[str, str]
+    people: tuple[Person, ...]
+    lines: tuple[Line, ...]
+
+    def person(self, participant: str) -> Person:
+        return next(person for person in self.people if person.id == participant)
+
+    def line(self, source: str, target: str) -> int:
+        """Which ask is dialled by `source` to reach `target`."""
+        return next(index for index, line in enumerate(self.lines) if (source, target) in line.ways)
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+
+
+def packed(record: Record) -> bytes:
+    return _ENCODER.encode(record)
+
+
+def unpacked(raw: bytes) -> Record:
+    return _DECODER.decode(raw)
+
+
+def seal_context(session: str, participant: str) -> str:
+    """Where a person's sealed number stands: copied elsewhere it does not open. The session is named without its shard,
+    which is chosen after the sealing."""
+    return f"{session[-22:]}|{participant}"
+
+
+def unseal(house: House, session: str, person: Person) -> Number:
+    """The person's number, for that person's own leg."""
+    return house.keyring.unseal(person.sealed, seal_context(session, person.id))
+
+
+async def held(house: House, tenant: str, session: str) -> tuple[Holder, Record] | None:
+    """The session while Redis holds it; None when it is gone, unknown or another tenant's."""
+    try:
+        shard_of(session)
+    except ValueError:
+        return None
+    holder = await house.leases.read(session)
+    if holder is None or "record" not in holder.fields:
+        return None
+    record = unpacked(holder.fields["record"])
+    return (holder, record) if record.tenant == tenant else None
+
+
+async def events_of(house: House, tenant: str, session: str) -> list[Event]:
+    """A session's events in `seq` order, from Redis while it is there, else from the archive; `NotFound`."""
+    if await held(house, tenant, session) is not None:
+        found: list[Event] = []
+        while page := await house.leases.journal(session, found[-1].seq if found else 0, JOURNAL_PAGE):
+            found.extend(Event.of(session, entry) for entry in page)
+            if len(page) < JOURNAL_PAGE:
+                break
+        return found
+    if house.archive is not None:
+        from masking import archive
+
+        async with house.archive.connect() as connection:
+            bodies = await archive.events_of(connection, tenant, session)
+        if bodies:
+            return [msgspec.json.decode(body, type=Event) for body in bodies]
+    raise NotFound("No such session.")
