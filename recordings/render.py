@@ -32,6 +32,7 @@ HOLD: Final = RATE
 """Samples kept open for packets that come late; one later than a second against its line is dropped."""
 SHORTEST_GAP: Final = RATE // 50
 CHANNELS: Final = 2
+HEAD: Final = 44
 LONGEST: Final = 24 * 3600 * RATE
 QUIETEST: Final = -96.3
 """dBFS of half a step of 16 bits: what silence is called."""
@@ -151,12 +152,19 @@ def wav(capture: CaptureReader, rendering: Rendering) -> Iterator[bytes]:
     """Reads a capture again and yields the WAV file: its head, then second after second."""
     size = rendering.samples * 2 * CHANNELS
     form = struct.pack("<HHIIHH", 1, CHANNELS, RATE, RATE * 2 * CHANNELS, 2 * CHANNELS, 16)
-    yield b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", size)
+    yield (
+        b"RIFF" + struct.pack("<I", HEAD - 8 + size) + b"WAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", size)
+    )
     left, right = (_Channel(capture, rendering, channel).blocks() for channel in range(CHANNELS))
     for one, other in zip(left, right, strict=True):
         both = array("h", bytes(len(one) + len(other)))
         both[0::2], both[1::2] = array("h", one), array("h", other)
         yield both.tobytes()
+
+
+def duration_of(size: int) -> float:
+    """Seconds in a WAV of ours of so many bytes."""
+    return (size - HEAD) / (2 * CHANNELS * RATE)
 
 
 class _Channel:

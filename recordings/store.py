@@ -77,6 +77,9 @@ class Store(Protocol):
     async def delete(self, key: str) -> None:
         """Deleting what is not there is no error."""
 
+    async def tidy(self) -> None:
+        """Deletes what uploads left that a crash cut short. Only while nobody uploads: the writer calls it first."""
+
 
 @contextmanager
 def _translated(key: str) -> Iterator[None]:
