@@ -36,6 +36,7 @@ EventType = Literal[
     "recording.started",
     "recording.available",
     "recording.failed",
+    "recording.accessed",
 ]
 
 LOOSE: Final = script("loose")
