@@ -1,6 +1,6 @@
 """The log: one JSON object a line on stderr, from our own loggers and from the libraries' alike.
 
-Two nets below the rule that no person's number is ever logged: a run of digits long enough to be one is shortened the way
+Two nets below the rule that no person's number is ever logged: a run of digits long enough to be one is shortened as
 `Number` prints itself, and of an exception only its kind and place are told, since its text may quote a value.
 """
 

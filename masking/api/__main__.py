@@ -1,0 +1,106 @@
+"""`python -m masking.api --config FILE [--fd N]`: one worker of the API.
+
+Serves on the socket it was given (`--fd`, shared by all workers) or on `http.listen` (with SO_REUSEPORT, so that more
+workers may be started beside it). Prints one JSON line when it accepts requests. SIGTERM: no new connections, requests
+under way are answered, then it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from masking.api.app import App
+from masking.api.desk import Desk
+from masking.config import BadConfig, Config, load
+from masking.house import open_house
+from masking.logs import configure
+from pools.keyring import KeyringError
+from pools.redis import Unavailable
+from recordings.store import open_store
+
+REDIS_BUDGET = 0.4  # seconds until Redis counts as gone: a 503 leaves within 1 s
+DRAIN = 10  # seconds that requests under way get at SIGTERM
+
+
+class Server(uvicorn.Server):
+    """Says on stdout when it accepts requests, and on the desk when it no longer does."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self.desk = desk
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            line = {"event": "ready", "role": "api", "http": f"http://{host}:{port}"}
+            sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+            sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.desk.draining = True
+        await super().shutdown(sockets)
+
+
+async def serve(config: Config, listening: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    async with open_house(config, now=time.time, random=os.urandom, budget=REDIS_BUDGET) as house:
+        store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+        desk = Desk.of(house, store, time.monotonic)
+        settings = uvicorn.Config(
+            App(desk),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # who forwards whom is decided by `tools.metrics_page` alone
+            backlog=1024,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=DRAIN,
+        )
+        await Server(settings, desk).serve([listening])
+
+
+def listening_socket(config: Config, fd: int | None) -> socket.socket:
+    """The socket that was passed, or one of our own on `http.listen`."""
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    host, port = config.http.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024, reuse_port=True)
+    except OSError as error:
+        raise BadConfig(f"http.listen: {host}:{port}: {os.strerror(error.errno or 0)}") from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m masking.api", description="One worker of the HTTP API.")
+    parser.add_argument("--config", type=Path, help="masking.toml; without it the defaults and the environment")
+    parser.add_argument("--fd", type=int, help="a listening socket to serve on, instead of http.listen")
+    given = parser.parse_args()
+    configure(sys.stderr)
+    try:
+        config = load(given.config, os.environ)
+        listening = listening_socket(config, given.fd)
+        loop = asyncio.new_event_loop if sys.platform == "win32" else __import__("uvloop").new_event_loop
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(serve(config, listening))
+    except (BadConfig, KeyringError, Unavailable) as error:
+        sys.stderr.write(f"masking.api: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""The front desk: what an API process holds and every request is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from masking.api.idempotency import Idempotency
+from masking.api.metrics import Metrics
+from masking.house import House
+from recordings.store import Store
+
+
+@dataclass(slots=True)
+class Desk:
+    """The house, the recordings' store, and what only HTTP needs. `clock` is monotonic seconds, for durations."""
+
+    house: House
+    store: Store
+    idempotency: Idempotency
+    metrics: Metrics
+    clock: Callable[[], float]
+    draining: bool = False
+
+    @classmethod
+    def of(cls, house: House, store: Store, clock: Callable[[], float]) -> Desk:
+        return cls(house, store, Idempotency(house), Metrics(), clock)

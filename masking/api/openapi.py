@@ -1,0 +1,234 @@
+"""OpenAPI 3.1, read off the table of routes and the types in it: it cannot say what the service does not do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from masking.api import problems
+from masking.api.operations import NoQuery, Operation, Said
+from masking.api.paging import Paged
+from masking.api.problems import CODES, Problem
+
+REF = "#/components/schemas/{name}"
+PARAMETER = re.compile(r"\{(\w+)\}")
+ABOUT = """\
+Sessions of an order, whose people reach each other through virtual numbers only.
+
+Errors are problem+json (RFC 9457) with a stable `code`. Every POST takes an `Idempotency-Key`. Lists answer
+`{"data": [...], "next": cursor or null}`. Times are RFC 3339, UTC; numbers E.164. An integer is written without a
+fraction. No person's number ever stands in a URL or an answer.
+"""
+PATH_PARAMETERS = {
+    "service": "The id or unique_name of a service.",
+    "number": "The id of a virtual number, or the number itself in E.164.",
+    "session": "`ses_…`",
+    "interaction": "`int_…`",
+    "recording": "`rec_…`",
+    "endpoint": "`whk_…`",
+    "path": "What stands behind.",
+}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gets the same answer for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+@cache
+def encoded() -> bytes:
+    """The document as JSON."""
+    return msgspec.json.encode(document())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The document as plain dicts and lists."""
+    from masking.api.routes import TABLE  # the table has a row for this document
+
+    schemas = _Schemas(TABLE)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in TABLE:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "masking", "version": version("masking"), "description": ABOUT},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}},
+        },
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in TABLE)],
+    }
+
+
+def codes_of(operation: Operation) -> list[str]:
+    """Every problem code an operation may answer with, from its shape and its own list."""
+    codes = [] if operation.public else ["unauthenticated"]
+    if operation.scopes:
+        codes.append("insufficient_scope")
+    if operation.handler is None:
+        return [*codes, "not_implemented", "unavailable", "internal_error"]
+    codes += ["malformed_request", "invalid_parameter", "identifier_in_query"]
+    if issubclass(operation.query, Paged):
+        codes.append("invalid_cursor")
+    if "{" in operation.path:
+        codes.append("not_found")
+    if operation.body is not None:
+        codes += ["request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "unknown_field"]
+    if operation.method == "POST":
+        codes += ["idempotency_in_flight", "idempotency_conflict"]
+    return [*codes, *operation.problems, "internal_error", "unavailable"]
+
+
+class _Schemas:
+    """The types of the table as JSON Schema."""
+
+    def __init__(self, table: Iterable[Operation]) -> None:
+        types: list[Any] = [Problem]
+        for operation in table:
+            types += [said.type for said in operation.answers.values() if said.type not in (None, bytes, str)]
+            types += [operation.query] if operation.body is None else [operation.query, operation.body]
+        types = list(dict.fromkeys(types))
+        schemas, self.components = msgspec.json.schema_components(types, ref_template=REF)
+        self._by_type = dict(zip(types, schemas, strict=True))
+        self._queries = {operation.query for operation in table}
+        for query in self._queries:
+            self.components.pop(self._name(query))
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        if kind is bytes:
+            return {"type": "string", "format": "binary"}
+        return {"type": "string"} if kind is str else self._by_type[kind]
+
+    def parameters(self, query: type[msgspec.Struct]) -> list[dict[str, Any]]:
+        """A query's fields as parameters; what may be left out may not be null in a URL."""
+        if query is NoQuery:
+            return []
+        schema = msgspec.json.schema_components([query], ref_template=REF)[1][self._name(query)]
+        return [
+            {"name": name, "in": "query", "required": name in schema.get("required", ()), **_in_url(field)}
+            for name, field in schema["properties"].items()
+        ]
+
+    def _name(self, query: type[msgspec.Struct]) -> str:
+        return str(self._by_type[query]["$ref"]).rpartition("/")[2]
+
+
+def _in_url(field: Mapping[str, Any]) -> dict[str, Any]:
+    schema = dict(field)
+    if "anyOf" in schema:
+        options = [option for option in schema.pop("anyOf") if option.get("type") != "null"]
+        schema = {**schema, **options[0]}
+    if schema.get("default", 0) is None:
+        del schema["default"]
+    about = schema.pop("description", None)
+    return {"schema": schema} | ({"description": about} if about else {})
+
+
+def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": _identity(operation),
+        "summary": operation.about,
+        "tags": [operation.tag],
+        "security": [] if operation.public else [{"key": []}],
+        "responses": _responses(operation, schemas),
+    }
+    if operation.scopes:
+        found["description"] = "Scope: " + " or ".join(f"`{scope}`" for scope in operation.scopes) + "."
+    if operation.handler is None:
+        found["x-not-implemented"] = True
+    parameters = _parameters(operation, schemas)
+    if parameters:
+        found["parameters"] = parameters
+    if operation.body is not None:
+        content = {"application/json": {"schema": schemas.of(operation.body)}}
+        found["requestBody"] = {"required": operation.body_required, "content": content}
+    return found
+
+
+def _identity(operation: Operation) -> str:
+    if operation.name:
+        return operation.name
+    words = re.sub(r"\W+", "_", operation.path.removeprefix("/v1/")).strip("_")
+    return f"{operation.method.lower()}_{words}"
+
+
+def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": PATH_PARAMETERS[name],
+            "schema": {"type": "string"},
+        }
+        for name in PARAMETER.findall(operation.path)
+    ]
+    found += schemas.parameters(operation.query)
+    found += [
+        {
+            "name": header.name,
+            "in": "header",
+            "required": header.required,
+            "description": header.about,
+            "schema": {"type": "string"},
+        }
+        for header in operation.headers
+    ]
+    if operation.method == "POST" and operation.handler is not None:
+        found.append(IDEMPOTENCY_KEY)
+    return found
+
+
+def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    found = {str(status): _success(said, schemas) for status, said in operation.answers.items()}
+    by_status: dict[int, list[str]] = {}
+    for code in dict.fromkeys(codes_of(operation)):
+        if code == "not_implemented_field":
+            by_status.setdefault(422, []).append("not_implemented")
+        else:
+            by_status.setdefault(CODES[code][0], []).append(code)
+    for status, codes in sorted(by_status.items()):
+        content = {problems.MEDIA_TYPE: {"schema": schemas.of(Problem)}}
+        said = "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes)
+        if str(status) in found:  # readyz says 503 in its own words, and in a problem's when it is asked wrongly
+            found[str(status)]["content"] |= content
+            continue
+        found[str(status)] = {"description": f"{HTTPStatus(status).phrase}. {said}.", "content": content}
+        headers = _problem_headers(status)
+        if headers:
+            found[str(status)]["headers"] = headers
+    return found
+
+
+def _success(said: Said, schemas: _Schemas) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "description": said.about,
+        "content": {said.media_type: {"schema": schemas.of(said.type)}},
+    }
+    if said.headers:
+        found["headers"] = {
+            header.name: {"description": header.about, "schema": {"type": "string"}} for header in said.headers
+        }
+    return found
+
+
+def _problem_headers(status: int) -> dict[str, Any]:
+    known = {
+        401: ("WWW-Authenticate", "How to authenticate.", "string"),
+        503: ("Retry-After", "Seconds until it is worth another try.", "integer"),
+    }
+    if status not in known:
+        return {}
+    name, about, kind = known[status]
+    return {name: {"description": about, "schema": {"type": kind}}}

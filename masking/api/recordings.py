@@ -1,0 +1,145 @@
+"""Recordings over HTTP: which there are, and their sound, never without a reason and never without a trace."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from masking.api.identifiers import number_filter
+from masking.api.operations import Answer, Asked
+from masking.api.paging import Page, Paged, cursor_for, position_in
+from masking.api.problems import Declined, bad_field
+from masking.api.ranges import Part, part_of
+from masking.events import append_loose, fact
+from masking.numbering import spells_a_number
+from masking.refusals import FieldError, NotFound
+from recordings import catalogue
+from recordings.catalogue import Catalogued, Filter
+from recordings.catalogue import Recording as Recording
+from recordings.store import NotStored
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+REASON_LIMIT = 255
+
+
+class RecordingQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which recordings: all of the tenant's, newest first, or those that match everything said."""
+
+    session: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    unique_name: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    number: Annotated[str, msgspec.Meta(max_length=32, description="A virtual number of yours, E.164.")] | None = None
+    participant: Annotated[str, msgspec.Meta(max_length=64, description="`par_…`")] | None = None
+    since: Annotated[Moment | None, msgspec.Meta(description="Started then or later.")] = msgspec.field(
+        name="from", default=None
+    )
+    until: Annotated[Moment | None, msgspec.Meta(description="Started before.")] = msgspec.field(
+        name="to", default=None
+    )
+
+
+class MediaQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to have the sound."""
+
+    format: Literal["wav", "opus"] = "wav"
+    grant: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+
+
+async def list_recordings(asked: Asked) -> Answer:
+    query: RecordingQuery = asked.query
+    narrowed = Filter(
+        session=query.session,
+        unique_name=query.unique_name,
+        number=number_filter(query.number),
+        participant=query.participant,
+        since=query.since.timestamp() if query.since is not None else None,
+        until=query.until.timestamp() if query.until is not None else None,
+    )
+    before = position_in("recordings", query.cursor, tuple[float, str])
+    async with asked.archive.connect() as connection:
+        rows = await catalogue.page(connection, asked.tenant, narrowed, before=before, limit=query.limit + 1)
+    shown = rows[: query.limit]
+    more = len(rows) > query.limit
+    return Answer(200, Page(shown, cursor_for("recordings", catalogue.position(shown[-1])) if more else None))
+
+
+async def get_recording(asked: Asked) -> Answer:
+    return Answer(200, (await _found(asked)).recording)
+
+
+async def get_media(asked: Asked) -> Answer:
+    """The sound, whole or in part. The access is on record before the first byte leaves; no record, no sound."""
+    query: MediaQuery = asked.query
+    if query.format != "wav":
+        raise bad_field("not_implemented", "format", "is not built yet", "wav", status=422)
+    if query.grant is not None:
+        raise bad_field("not_implemented", "grant", "is not built yet", "the header X-Reason", status=422)
+    reason = _reason(asked)
+    row = await _found(asked)
+    recording = row.recording
+    if recording.status != "available" or row.key is None or recording.bytes is None:
+        raise Declined(
+            "recording_not_available", f"The recording is {recording.status}; it can be played when available."
+        )
+    etag = f'"{recording.sha256}"'
+    part = part_of(asked.headers, recording.bytes, etag)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'inline; filename="{recording.id}.wav"',
+        "Content-Length": str(part.size),
+    }
+    if part.partial:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{recording.bytes}"
+    status = 206 if part.partial else 200
+    if asked.method == "HEAD":
+        return Answer(status, b"", headers, "audio/wav")
+    try:
+        await asked.desk.store.size(row.key)
+    except NotStored:
+        raise Declined("recording_not_available", "The recording's file is not in the storage.") from None
+    await _accessed(asked, recording, reason, part)
+    return Answer(status, asked.desk.store.get(row.key, part.start, part.end), headers, "audio/wav")
+
+
+async def _found(asked: Asked) -> Catalogued:
+    async with asked.archive.connect() as connection:
+        row = await catalogue.get(connection, asked.tenant, asked.path["recording"])
+    if row is None:
+        raise NotFound("No such recording.")
+    return row
+
+
+def _reason(asked: Asked) -> str:
+    """The header X-Reason, in UTF-8."""
+    raw = asked.headers.get("x-reason", "").encode("latin-1")
+    reason = raw.decode("utf-8", "replace").strip()
+    if not reason:
+        raise Declined(
+            "reason_required",
+            "Say in the header X-Reason why the recording is listened to.",
+            errors=[FieldError("X-Reason", "is missing", f"a text of 1..{REASON_LIMIT} characters")],
+        )
+    if len(reason) > REASON_LIMIT or not reason.isprintable():
+        raise bad_field("invalid_parameter", "X-Reason", "cannot be used", f"up to {REASON_LIMIT} printable characters")
+    if spells_a_number(reason, frozenset(trunk.country for trunk in asked.house.config.trunk)):
+        raise bad_field("contains_phone_number", "X-Reason", "contains a phone number", "a text without one")
+    return reason
+
+
+async def _accessed(asked: Asked, recording: Recording, reason: str, part: Part) -> None:
+    """One `recording.accessed` on the session's own stream, or, when Redis has forgotten it, on the tenant's."""
+    at = asked.house.now()
+    data = {
+        "recording": recording.id,
+        "key": asked.access.key,
+        "reason": reason,
+        "bytes": [part.start, part.end - 1],
+    }
+    told = await asked.house.leases.append(recording.session, [fact("recording.accessed", at, data)])
+    if told.outcome == "gone":
+        await append_loose(
+            asked.house, asked.tenant, "recording.accessed", at, data | {"of_session": recording.session}
+        )

@@ -1,0 +1,374 @@
+"""Every call of the API, one row each; a path in braces names what stands there.
+
+The service is built from this table (`app`) and so is its OpenAPI document (`openapi`). A row without a handler is a
+call the contract names and this version does not serve: 501 `not_implemented`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from masking import events as core_events
+from masking import interactions as core_interactions
+from masking import services as core_services
+from masking import sessions as core_sessions
+from masking.api import events, phone_numbers, recordings, services, sessions, tools
+from masking.api.operations import Header, Method, Operation, Said
+from masking.api.paging import Page, Paged
+
+ACCEPT_RANGES = (
+    Header("Accept-Ranges", "`bytes`."),
+    Header("ETag", "Names these bytes: give it back in If-Range."),
+)
+
+SERVICES = [
+    Operation(
+        "POST",
+        "/v1/services",
+        "Create a service: the defaults its sessions start from, and its own pools of numbers.",
+        services.create_service,
+        {201: Said("The service.", core_services.Service)},
+        body=core_services.ServiceChange,
+        scopes=("admin",),
+        problems=("unique_name_conflict", "contains_phone_number"),
+        body_required=False,
+        tag="services",
+    ),
+    Operation(
+        "GET",
+        "/v1/services",
+        "List the services, `default` first.",
+        services.list_services,
+        {200: Said("A page of services.", Page[core_services.Service])},
+        query=Paged,
+        tag="services",
+    ),
+    Operation(
+        "GET",
+        "/v1/services/{service}",
+        "Get a service by its id or unique_name.",
+        services.get_service,
+        {200: Said("The service.", core_services.Service)},
+        tag="services",
+    ),
+    Operation(
+        "PATCH",
+        "/v1/services/{service}",
+        "Change what is said; open sessions keep what they started with.",
+        services.change_service,
+        {200: Said("The service as it is now.", core_services.Service)},
+        body=core_services.ServiceChange,
+        scopes=("admin",),
+        problems=("unique_name_conflict", "contains_phone_number"),
+        tag="services",
+    ),
+    Operation("GET", "/v1/services/{service}/pools", "Per country and shard: size, live, quarantined.", tag="services"),
+    Operation("GET", "/v1/services/{service}/capacity", "How much the pools can still carry.", tag="services"),
+    Operation("POST", "/v1/services/{service}:plan", "How many numbers an expected load needs.", tag="services"),
+]
+
+PHONE_NUMBERS = [
+    Operation(
+        "POST",
+        "/v1/services/{service}/phone_numbers",
+        "Add virtual numbers, all or nothing; one that is already in this service is no error.",
+        phone_numbers.add_phone_numbers,
+        {201: Said("The numbers, as asked for.", phone_numbers.PhoneNumbers)},
+        body=phone_numbers.NewPhoneNumbers,
+        scopes=("numbers",),
+        problems=("phone_number_taken", "invalid_phone_number", "unknown_trunk"),
+        tag="phone_numbers",
+    ),
+    Operation(
+        "GET",
+        "/v1/services/{service}/phone_numbers",
+        "List the virtual numbers of a service.",
+        phone_numbers.list_phone_numbers,
+        {200: Said("A page of numbers.", Page[phone_numbers.PhoneNumber])},
+        query=Paged,
+        scopes=("numbers",),
+        tag="phone_numbers",
+    ),
+    Operation(
+        "GET",
+        "/v1/services/{service}/phone_numbers/{number}",
+        "Get a virtual number by its id, or as itself in E.164.",
+        phone_numbers.get_phone_number,
+        {200: Said("The number.", phone_numbers.PhoneNumber)},
+        scopes=("numbers",),
+        tag="phone_numbers",
+    ),
+    Operation(
+        "PATCH",
+        "/v1/services/{service}/phone_numbers/{number}",
+        "Change the state of a virtual number.",
+        phone_numbers.change_phone_number,
+        {200: Said("The number as it is now.", phone_numbers.PhoneNumber)},
+        body=phone_numbers.PhoneNumberChange,
+        scopes=("numbers",),
+        problems=("conflict",),
+        tag="phone_numbers",
+    ),
+]
+
+SESSIONS = [
+    Operation(
+        "POST",
+        "/v1/sessions",
+        "Open a session: its people reach each other through virtual numbers until it ends.",
+        sessions.open_session,
+        {
+            201: Said("The session.", core_sessions.Session),
+            200: Said("The same unique_name and participants were open already: that session.", core_sessions.Session),
+        },
+        body=core_sessions.NewSession,
+        scopes=("sessions",),
+        problems=(
+            "not_found",
+            "number_pool_exhausted",
+            "participant_conflict",
+            "unique_name_conflict",
+            "geo_unavailable",
+            "invalid_phone_number",
+            "contains_phone_number",
+            "not_implemented_field",
+        ),
+        tag="sessions",
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions",
+        "List sessions, newest first.",
+        sessions.list_sessions,
+        {200: Said("A page of sessions.", Page[core_sessions.Session])},
+        query=sessions.SessionQuery,
+        scopes=("sessions",),
+        tag="sessions",
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions/{session}",
+        "Get a session, live or long closed.",
+        sessions.get_session,
+        {200: Said("The session.", core_sessions.Session)},
+        scopes=("sessions",),
+        tag="sessions",
+    ),
+    Operation(
+        "PATCH",
+        "/v1/sessions/{session}",
+        "Change what is said.",
+        sessions.change_session,
+        {200: Said("The session as it is now.", core_sessions.Session)},
+        body=core_sessions.SessionChange,
+        scopes=("sessions",),
+        problems=("session_closed", "contains_phone_number", "conflict", "not_implemented_field"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:close",
+        "Close a session; closing a closed one changes nothing. Live calls go on.",
+        sessions.close_session,
+        {200: Said("The closed session.", core_sessions.Session)},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("sessions",),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:extend",
+        "Move a session's end.",
+        sessions.extend_session,
+        {200: Said("The session with its new end.", core_sessions.Session)},
+        body=sessions.Extension,
+        scopes=("sessions",),
+        problems=("session_closed", "conflict"),
+        tag="sessions",
+    ),
+    *(
+        Operation("POST", f"/v1/sessions/{{session}}:{verb}", about, scopes=("sessions",), tag="sessions")
+        for verb, about in {
+            "reopen": "Open a closed session again.",
+            "swap_participant": "Put another person in a participant's place.",
+            "replace_number": "Give a session another virtual number.",
+            "call": "Call both people and connect them.",
+            "message": "Send a message to a participant.",
+        }.items()
+    ),
+    Operation("POST", "/v1/sessions:batch", "Open many sessions at once.", scopes=("sessions",), tag="sessions"),
+    Operation(
+        "POST", "/v1/sessions:search", "Find sessions by a person, with a reason.", scopes=("disputes",), tag="sessions"
+    ),
+]
+
+HISTORY = [
+    Operation(
+        "GET",
+        "/v1/sessions/{session}/interactions",
+        "List the attempts on a session, refused ones too, oldest first.",
+        sessions.list_interactions,
+        {200: Said("A page of interactions.", Page[core_interactions.Interaction])},
+        query=Paged,
+        scopes=("sessions",),
+        tag="interactions",
+    ),
+    Operation(
+        "GET",
+        "/v1/interactions/{interaction}",
+        "Get one interaction.",
+        sessions.get_interaction,
+        {200: Said("The interaction.", core_interactions.Interaction)},
+        scopes=("sessions",),
+        tag="interactions",
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions/{session}/events",
+        "List what happened on a session, in the order of `seq`.",
+        sessions.list_session_events,
+        {200: Said("A page of events.", Page[core_events.Event])},
+        query=Paged,
+        scopes=("sessions",),
+        tag="events",
+    ),
+    Operation(
+        "GET",
+        "/v1/events",
+        "List what happened to you, oldest first; come back with the last cursor for what is new.",
+        events.list_events,
+        {200: Said("A page of events; `next` is null only on an empty one.", Page[core_events.Event])},
+        query=Paged,
+        scopes=("sessions",),
+        tag="events",
+    ),
+    Operation("GET", "/v1/events:stream", "Events as they happen (SSE).", scopes=("sessions",), tag="events"),
+    Operation("POST", "/v1/events:replay", "Send events to a webhook endpoint again.", scopes=("admin",), tag="events"),
+]
+
+RECORDINGS = [
+    Operation(
+        "GET",
+        "/v1/recordings",
+        "List recordings, newest first.",
+        recordings.list_recordings,
+        {200: Said("A page of recordings.", Page[recordings.Recording])},
+        query=recordings.RecordingQuery,
+        scopes=("recordings",),
+        tag="recordings",
+    ),
+    Operation(
+        "GET",
+        "/v1/recordings/{recording}",
+        "Get a recording's facts.",
+        recordings.get_recording,
+        {200: Said("The recording.", recordings.Recording)},
+        scopes=("recordings",),
+        tag="recordings",
+    ),
+    Operation(
+        "GET",
+        "/v1/recordings/{recording}/media",
+        "Get the sound: RIFF PCM, 16 bit, channel 1 the caller, channel 2 the callee. Each access is audited.",
+        recordings.get_media,
+        {
+            200: Said("The whole file.", bytes, "audio/wav", ACCEPT_RANGES),
+            206: Said(
+                "The part asked for by Range.",
+                bytes,
+                "audio/wav",
+                (*ACCEPT_RANGES, Header("Content-Range", "Which part, of how many bytes.")),
+            ),
+        },
+        query=recordings.MediaQuery,
+        scopes=("recordings",),
+        problems=(
+            "reason_required",
+            "range_not_satisfiable",
+            "recording_not_available",
+            "not_implemented_field",
+            "contains_phone_number",
+        ),
+        headers=(
+            Header("X-Reason", "Why it is listened to; kept with who did it.", required=True),
+            Header("Range", "`bytes=0-1023`: one range."),
+            Header("If-Range", "An ETag: the range only if it still names these bytes, else the whole file."),
+        ),
+        tag="recordings",
+    ),
+    *(
+        Operation("POST", f"/v1/recordings/{{recording}}:{verb}", about, scopes=("recordings",), tag="recordings")
+        for verb, about in {
+            "hold": "Keep a recording beyond its time.",
+            "release": "Let a held recording go.",
+            "erase": "Erase a recording.",
+            "share": "Give time-boxed access to a recording.",
+        }.items()
+    ),
+]
+
+WEBHOOKS: tuple[tuple[Method, str, str], ...] = (
+    ("POST", "/v1/webhook_endpoints", "Receive events at a URL."),
+    ("GET", "/v1/webhook_endpoints", "List webhook endpoints."),
+    ("GET", "/v1/webhook_endpoints/{endpoint}", "Get a webhook endpoint."),
+    ("PATCH", "/v1/webhook_endpoints/{endpoint}", "Change a webhook endpoint."),
+    ("DELETE", "/v1/webhook_endpoints/{endpoint}", "Remove a webhook endpoint."),
+    ("POST", "/v1/webhook_endpoints/{endpoint}:test", "Send a test event."),
+    ("POST", "/v1/webhook_endpoints/{endpoint}:rotate_secret", "Start a new secret."),
+)
+TWILIO: tuple[Method, ...] = ("GET", "POST", "DELETE")
+
+LATER = [
+    Operation("POST", "/v1/disputes", "Open a dispute over an order.", scopes=("disputes",), tag="disputes"),
+    Operation("GET", "/v1/audit", "List who heard and saw what.", scopes=("disputes",), tag="disputes"),
+    *(Operation(method, path, about, scopes=("admin",), tag="webhook_endpoints") for method, path, about in WEBHOOKS),
+    Operation("POST", "/v1/route:explain", "Who would be reached, and why.", scopes=("sessions",)),
+    # Its clients bring Basic credentials, so the answer comes before any key is asked for.
+    *(
+        Operation(method, path, "Twilio's Proxy face.", public=True, tag="twilio")
+        for path in ("/v1/Services", "/v1/Services/{path}")
+        for method in TWILIO
+    ),
+]
+
+TOOLS = [
+    Operation(
+        "GET", "/healthz", "Is the process alive?", tools.healthz, {200: Said("It is.", tools.Alive)}, public=True
+    ),
+    Operation(
+        "GET",
+        "/readyz",
+        "Can it serve: do Redis and the archive answer?",
+        tools.readyz,
+        {200: Said("It can.", tools.Ready), 503: Said("It cannot.", tools.Ready)},
+        public=True,
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        "Counters for Prometheus; from beyond loopback with a key of scope admin.",
+        tools.metrics_page,
+        {200: Said("The exposition text.", str, "text/plain")},
+        public=True,
+        problems=("unauthenticated", "insufficient_scope"),
+    ),
+    Operation(
+        "GET",
+        "/openapi.json",
+        "This document.",
+        tools.openapi_document,
+        {200: Said("OpenAPI 3.1.", dict[str, Any])},
+        public=True,
+    ),
+    Operation(
+        "GET",
+        "/docs",
+        "This document, to be read by people.",
+        tools.docs_page,
+        {200: Said("A page that needs nothing else.", str, "text/html")},
+        public=True,
+    ),
+]
+
+TABLE: tuple[Operation, ...] = tuple(SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + LATER + TOOLS)

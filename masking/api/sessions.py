@@ -1,0 +1,90 @@
+"""Sessions over HTTP, and what happened on each: its interactions and its events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from masking import interactions, sessions
+from masking.api.identifiers import number_filter
+from masking.api.operations import Answer, Asked
+from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
+from masking.sessions import SessionStatus
+
+
+class SessionQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which sessions: all of the tenant's, newest first, or those that match."""
+
+    unique_name: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    status: SessionStatus | None = None
+    number: Annotated[str, msgspec.Meta(max_length=32, description="A virtual number of yours, E.164.")] | None = None
+
+
+class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The new end: `ttl` seconds from now, or `expires_at`, which wins. With neither, the service's own ttl."""
+
+    ttl: int | None = None
+    expires_at: datetime | None = None
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty object, or no body at all."""
+
+
+async def open_session(asked: Asked) -> Answer:
+    session, opened = await sessions.open_session(asked.house, asked.access, asked.body, token=asked.token)
+    return Answer(201 if opened else 200, session)
+
+
+async def get_session(asked: Asked) -> Answer:
+    return Answer(200, await sessions.get(asked.house, asked.access, asked.path["session"]))
+
+
+async def list_sessions(asked: Asked) -> Answer:
+    query: SessionQuery = asked.query
+    page = await sessions.listing(
+        asked.house,
+        asked.access,
+        unique_name=query.unique_name,
+        status=query.status,
+        number=number_filter(query.number),
+        limit=query.limit,
+        before=position_in("sessions", query.cursor, tuple[float, str]),
+    )
+    following = cursor_for("sessions", page.next) if page.next is not None else None
+    return Answer(200, Page(page.data, following))
+
+
+async def change_session(asked: Asked) -> Answer:
+    return Answer(200, await sessions.change(asked.house, asked.access, asked.path["session"], asked.body))
+
+
+async def close_session(asked: Asked) -> Answer:
+    return Answer(200, await sessions.close(asked.house, asked.access, asked.path["session"]))
+
+
+async def extend_session(asked: Asked) -> Answer:
+    wish: Extension = asked.body
+    session = asked.path["session"]
+    return Answer(
+        200,
+        await sessions.extend(asked.house, asked.access, session, ttl=wish.ttl, expires_at=wish.expires_at),
+    )
+
+
+async def list_interactions(asked: Asked) -> Answer:
+    query: Paged = asked.query
+    rows = await interactions.of_session(asked.house, asked.tenant, asked.path["session"])
+    return Answer(200, page_of(rows, "interactions", query, lambda interaction: interaction.id))
+
+
+async def get_interaction(asked: Asked) -> Answer:
+    return Answer(200, await interactions.get(asked.house, asked.tenant, asked.path["interaction"]))
+
+
+async def list_session_events(asked: Asked) -> Answer:
+    query: Paged = asked.query
+    rows = await sessions.timeline(asked.house, asked.access, asked.path["session"])
+    return Answer(200, page_of(rows, "session_events", query, lambda event: event.id))
