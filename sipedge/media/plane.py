@@ -27,7 +27,7 @@ When the connection breaks, the relay goes on relaying for `ORPHAN_SECONDS`, the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Annotated, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -37,6 +37,10 @@ Direction: TypeAlias = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
 ORPHAN_SECONDS: Final = 5.0
 SILENT_AFTER: Final = 20.0
+
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+PayloadType: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=127)]
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------
@@ -119,15 +123,15 @@ class Terms(msgspec.Struct, frozen=True):
     """
 
     host: str
-    port: int
+    port: Port
     codec: CodecName
     cidrs: tuple[str, ...]
-    payload: int | None = None
-    dtmf: int | None = None
-    dtmf_in: int | None = None
+    payload: PayloadType | None = None
+    dtmf: PayloadType | None = None
+    dtmf_in: PayloadType | None = None
     symmetric: bool = False
     direction: Direction = "sendrecv"
-    rtcp_port: int | None = None
+    rtcp_port: Port | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

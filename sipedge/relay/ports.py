@@ -1,8 +1,8 @@
 """Which RTP port next: even ports (RTCP at + 1), the one that rested longest first.
 
-A port rests after its call, so that a new call never hears the late packets of an old one: `rest` seconds while the range
-allows, never under `least`. Oldest first makes that one rule: whoever is at the head has rested longest, so a rest
-shorter than `rest` happens only when every free port rests.
+A port rests after its call, so that a new call never hears the late packets of an old one: `rest` seconds while the
+range allows, never under `least`. Oldest first makes that one rule: whoever is at the head has rested longest, so a
+rest shorter than `rest` happens only when every free port rests.
 """
 
 from __future__ import annotations

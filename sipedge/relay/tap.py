@@ -1,0 +1,183 @@
+"""The recording tap: audio is copied by the packet path, collected for 200 ms, written by a thread.
+
+The relay never waits for a disk: what the writer has not taken when a bound is reached is dropped, counted, and named
+in the capture as a gap. Each job runs on the writer's thread, in the order given; `Spool` is that thread's side of a
+recording, `Tap` the loop's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from recordings.capture import Capture
+from sipedge.media.plane import Recorded
+from sipedge.relay.background import Background, Job
+from sipedge.relay.loop import SECOND
+
+CALL_BOUND: Final = 2_000  # packets of one call that may wait for the disk: 20 s of both channels
+BOUND: Final = 100_000  # packets of all calls: about 25 MB
+
+
+class Track:
+    """One channel between two flushes; the packet path appends to both lists."""
+
+    __slots__ = ("arrivals", "datagrams", "lost", "lost_since")
+
+    def __init__(self) -> None:
+        self.arrivals: list[int] = []
+        self.datagrams: list[bytes] = []
+        self.lost = 0
+        self.lost_since = 0
+
+
+class Backlog:
+    """Packets of all calls: given by the loop's thread, written (or lost) by the writer's. One thread per counter."""
+
+    __slots__ = ("given", "written")
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.written = 0
+
+
+class Spool:
+    """The writer's side of one recording. Its counts are written by the writer's thread only, and read by the loop."""
+
+    def __init__(self, backlog: Backlog, failed: Callable[[str], None]) -> None:
+        self.written = 0
+        self.failed = 0
+        self._backlog = backlog
+        self._capture: Capture | None = None
+        self._failed = failed
+
+    def create(
+        self,
+        directory: Path,
+        recording: str,
+        channels: Sequence[Mapping[int, str]],
+        started_at: float,
+        done: Callable[[str | None], None],
+    ) -> None:
+        """Begins the capture; `done(None)`, or `done(why not)`."""
+        try:
+            self._capture = Capture.create(directory, recording, channels, started_at)
+        except (OSError, ValueError) as error:
+            done(_reason(error))
+        else:
+            done(None)
+
+    def append(self, channel: int, arrivals: list[int], datagrams: list[bytes]) -> None:
+        """Writes a batch; a disk that refuses costs the batch, and a gap is noted as soon as it takes one again."""
+        try:
+            if self._capture is not None:
+                self._capture.append(channel, arrivals, datagrams)
+        except OSError as error:
+            self._refused(error)
+            self.failed += len(datagrams)
+            self.gap(channel, arrivals[0], arrivals[-1], len(datagrams))
+        finally:
+            self.written += len(datagrams)
+            self._backlog.written += len(datagrams)
+
+    def gap(self, channel: int, since: int, until: int, count: int) -> None:
+        """Notes packets that could not be kept."""
+        self._try(lambda capture: capture.dropped(channel, since, until, count))
+
+    def keep(self, at: int) -> None:
+        """Audio counts from here on."""
+        self._try(lambda capture: capture.keep(at))
+
+    def end(self, at: int) -> None:
+        """The recording's last instant."""
+        self._try(lambda capture: capture.end(at))
+        self._try(lambda capture: capture.close(at))
+        if self._capture is not None:
+            self._capture.abandon()
+            self._capture = None
+
+    def _try(self, write: Callable[[Capture], None]) -> None:
+        try:
+            if self._capture is not None:
+                write(self._capture)
+        except OSError as error:
+            self._refused(error)
+
+    def _refused(self, error: OSError) -> None:
+        if not self.failed:
+            self._failed(_reason(error))
+
+
+class Tap:
+    """The loop's side of one recording: begins at `began`, keeps nothing until `keep`, ends once."""
+
+    def __init__(self, recording: str, began: int, spool: Spool, writer: Background, backlog: Backlog) -> None:
+        self.recording = recording
+        self.began = began
+        self.kept_at: int | None = None
+        self.tracks = (Track(), Track())
+        self.packets = 0
+        self.dropped = 0
+        self._spool = spool
+        self._writer = writer
+        self._backlog = backlog
+        self._given = 0
+
+    def keep(self, now: int) -> None:
+        """Audio counts from here on; once."""
+        if self.kept_at is None:
+            self.kept_at = now
+            self._writer.do(partial(self._spool.keep, now - self.began))
+
+    def flush(self) -> list[Job]:
+        """What the writer is to do with what was collected since the last flush."""
+        jobs: list[Job] = []
+        for channel, track in enumerate(self.tracks):
+            if track.datagrams:
+                self._flush(channel, track, jobs)
+        return jobs
+
+    def _flush(self, channel: int, track: Track, jobs: list[Job]) -> None:
+        began = self.began
+        arrivals, datagrams = [at - began for at in track.arrivals], track.datagrams
+        track.arrivals, track.datagrams = [], []
+        count = len(datagrams)
+        spool = self._spool
+        backlog = self._backlog
+        if self._given - spool.written + count > CALL_BOUND or backlog.given - backlog.written + count > BOUND:
+            if not track.lost:
+                track.lost_since = arrivals[0]
+            track.lost += count
+            self.dropped += count
+            return
+        if track.lost:
+            jobs.append(partial(spool.gap, channel, track.lost_since, arrivals[0], track.lost))
+            track.lost = 0
+        self._given += count
+        backlog.given += count
+        self.packets += count
+        jobs.append(partial(spool.append, channel, arrivals, datagrams))
+
+    def end(self, now: int) -> Recorded:
+        """Ends the recording: all that was collected, then the end."""
+        jobs = self.flush()
+        at = now - self.began
+        for channel, track in enumerate(self.tracks):
+            if track.lost:
+                jobs.append(partial(self._spool.gap, channel, track.lost_since, at, track.lost))
+        jobs.append(partial(self._spool.end, at))
+        self._writer.do(*jobs)
+        return Recorded(
+            recording=self.recording,
+            duration=at / SECOND,
+            kept_from=None if self.kept_at is None else (self.kept_at - self.began) / SECOND,
+            packets=self.packets,
+            dropped=self.dropped + self._spool.failed,
+        )
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Why, without the file's name."""
+    return error.strerror or "disk error" if isinstance(error, OSError) else str(error)
