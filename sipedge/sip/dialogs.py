@@ -3,22 +3,111 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sipedge.sip.flows import Flow
+from sipedge.sip.grammar import Malformed
+from sipedge.sip.messages import Request, Response
+from sipedge.sip.uris import NameAddr, Uri
 
 
-class Dialog(Struct):
-    """One leg's dialog. `msgspec.msgpack` snapshots it (about 600 bytes); it holds a person's number, so seal it at rest."""
+class Dialog(Struct, gc=False):
+    """One leg's dialog. `msgspec.msgpack` snapshots it (about 600 bytes); it holds a person's number, so seal it at
+    rest."""
 
-    leg: str
+    leg: str  # the opaque token that names the leg, and is the user part of our Contact
     call_id: str
     local_tag: str
-    remote_tag: str
+    remote_tag: str  # "" until the peer has named one
     local: str  # our From/To value, without tag
     remote: str  # theirs, without tag
-    target: str  # the peer's Contact URI
+    target: str  # the URI their requests come from: where ours go (RFC 3261 12.2.1.1)
     flow: Flow
-    routes: list[str] = []
+    routes: list[str] = []  # Route values for our requests, in order
     local_seq: int = 0
-    remote_seq: int = -1
+    remote_seq: int = -1  # -1: they have sent no request yet
     confirmed: bool = False
+
+    @classmethod
+    def called(cls, leg: str, request: Request, local_tag: str, flow: Flow) -> Dialog:
+        """The called side's dialog, from an INVITE (RFC 3261 12.1.1). Raises `Malformed`."""
+        contact = request.contact
+        if contact is None:
+            raise Malformed(400, "no Contact")
+        _check_path(contact, request.record_routes)
+        return cls(
+            leg=leg,
+            call_id=request.call_id,
+            local_tag=local_tag,
+            remote_tag=request.from_.tag,
+            local=f"<{request.to.text}>",
+            remote=f"<{request.from_.text}>",
+            target=contact.text,
+            flow=flow,
+            routes=list(request.record_routes),
+            remote_seq=request.cseq.number,
+        )
+
+    def learn(self, response: Response) -> None:
+        """Takes the peer's side from a response to the INVITE that opens this dialog (RFC 3261 12.1.2).
+
+        A 2xx must be ACKed whatever else it says: where its Contact or routes cannot be read, requests go where the
+        INVITE went.
+        """
+        self.remote_tag = response.to.tag
+        try:
+            contact, routes = response.contact, response.record_routes[::-1]
+            _check_path(contact, routes)
+        except Malformed:
+            return
+        self.routes = routes
+        self.refresh(contact)
+
+    def refresh_from(self, response: Response) -> None:
+        """Target refresh from the 2xx of a re-INVITE; one whose Contact cannot be read refreshes nothing."""
+        try:
+            _check_path(response.contact, [])
+            self.refresh(response.contact)
+        except Malformed:
+            return
+
+    def refresh(self, contact: NameAddr | None) -> None:
+        """Target refresh (RFC 3261 12.2.1.2, 12.2.2) from a Contact that was checked."""
+        if contact is not None:
+            self.target = contact.text
+
+    def fork(self, response: Response) -> Dialog:
+        """The same call as another phone answered it."""
+        other = replace(self)
+        other.learn(response)
+        return other
+
+    def next_seq(self) -> int:
+        self.local_seq += 1
+        return self.local_seq
+
+    @property
+    def from_(self) -> str:
+        return f"{self.local};tag={self.local_tag}"
+
+    @property
+    def to(self) -> str:
+        return f"{self.remote};tag={self.remote_tag}" if self.remote_tag else self.remote
+
+    def path(self) -> tuple[str, list[str], Uri]:
+        """Request-URI, Route values and next hop of a request of ours (RFC 3261 12.2.1.1)."""
+        if not self.routes:
+            return self.target, [], Uri.parse(self.target)
+        first = NameAddr.parse(self.routes[0])
+        if "lr" in first.uri.params:
+            return self.target, self.routes, first.uri
+        # A strict router wants to stand in the Request-URI itself, and the target at the end of the Route.
+        return first.text, [*self.routes[1:], f"<{self.target}>"], first.uri
+
+
+def _check_path(contact: NameAddr | None, routes: list[str]) -> None:
+    """Reads once what `path` will read later, so that no request of ours can fail on a peer's words."""
+    if contact is not None:
+        _ = contact.uri
+    for route in routes:
+        _ = NameAddr.parse(route).uri.params

@@ -1,33 +1,37 @@
 """One SIP user agent, without sockets, clocks or luck of its own.
 
-Feed it (`receive`, `timeout`, `transport_failed`, `disconnected`), then do all three of: send everything in `take_sends()`, handle
-everything in `take_events()`, and call `timeout(now)` when `due()` says so. `now` is any clock in seconds that never runs backwards.
+Feed it (`receive`, `timeout`, `transport_failed`, `disconnected`, or any method that speaks), then do all three of:
+send everything in `take_sends()`, handle everything in `take_events()`, and call `timeout(now)` when `due()` says
+so. `now` is any clock in seconds that never runs backwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sipedge.sip.dialogs import Dialog
-from sipedge.sip.events import Event
+from sipedge.sip.called import Called
+from sipedge.sip.events import Disconnect, Event, Refused
 from sipedge.sip.flows import Flow
-from sipedge.sip.transactions import ServerTransaction
+from sipedge.sip.framing import Framer
+from sipedge.sip.messages import BadRequest, Malformed, Request, parse
+from sipedge.sip.transactions import ClientTransaction, Input, ServerTransaction
 from sipedge.sip.uris import Uri
 
-Headers = Sequence[tuple[str, str]]
+HALF_MESSAGE_SECONDS = 5.0  # how long a stream may hold part of a message
 
 
-class Endpoint:
+class Endpoint(Called):
     """A UAC and UAS core over the transaction tables.
 
-    `entropy(n)` gives n unpredictable bytes (os.urandom). `advertise(flow)` is the "host:port" our Via and Contact show to that peer
-    (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the next hop of an in-dialog request
-    (default: an address literal on UDP, else the dialog's own flow). `methods`, `extensions` (option tags for Require/Supported) and
-    `accept` (body types) are what the UAS side takes; the rest gets 405, 420 and 415. `Refused` events are only made when
-    `report_refusals` is set.
+    `entropy(n)` gives n unpredictable bytes (os.urandom). `advertise(flow)` is the "host:port" our Via and Contact
+    show to that peer (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the
+    next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags for Require)
+    and `accept` (body types) are what the called side takes; the rest gets 405, 420 and 415. Beyond
+    `max_transactions` new requests get 503.
     """
 
-    refusing: bool  # set while draining or overloaded: new calls get 503 with Retry-After 1..5, before anything is parsed deeply
+    # Set while draining or overloaded: new calls get 503 with Retry-After 1..5, before anything is read deeply.
+    refusing: bool
 
     def __init__(
         self,
@@ -39,126 +43,105 @@ class Endpoint:
         extensions: Sequence[str] = (),
         accept: Sequence[str] = ("application/sdp", "application/dtmf-relay", "application/dtmf"),
         max_transactions: int = 100_000,
-        report_refusals: bool = False,
     ) -> None:
-        raise NotImplementedError
+        super().__init__(entropy=entropy, advertise=advertise, route=route, methods=methods)
+        self.extensions = frozenset(extensions)
+        self.accept = frozenset(accept)
+        self.max_transactions = max_transactions
+        self.refusing = False
+        self._framers: dict[int, Framer] = {}
+        self._halves: dict[int, tuple[float, Flow]] = {}  # connection → when its half message is too old; oldest first
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Takes one datagram, or any piece of a stream. Never raises on what a peer sent."""
-        raise NotImplementedError
+        if not flow.reliable:
+            data = data.lstrip(b"\r\n")
+            if data:  # line ends alone keep a NAT's binding alive
+                self._take(data, flow, now)
+            return
+        framer = self._framers.get(flow.connection)
+        if framer is None:
+            framer = self._framers[flow.connection] = Framer()
+        for message in framer.feed(data):
+            self._take(message, flow, now)
+            self._halves.pop(flow.connection, None)
+        self._after_feed(framer, flow, now)
+
+    def _after_feed(self, framer: Framer, flow: Flow, now: float) -> None:
+        if framer.pings:
+            self._send(flow, b"\r\n" * framer.pings)  # RFC 5626 4.4.1
+            framer.pings = 0
+        if framer.broken:
+            self._disconnect(flow, framer.broken)
+        elif not framer.unfinished:
+            self._halves.pop(flow.connection, None)
+        elif flow.connection not in self._halves:
+            self._halves[flow.connection] = now + HALF_MESSAGE_SECONDS, flow
+
+    def _take(self, data: bytes, flow: Flow, now: float) -> None:
+        try:
+            message = parse(data)
+        except BadRequest as fault:
+            self._refuse_malformed(fault, fault.request, len(data), flow)
+            return
+        except Malformed as fault:
+            self._events.append(Refused(None, fault.reason, flow))
+            return
+        if not isinstance(message, Request):
+            if not self._take_response(message, now):
+                self._events.append(Refused(None, "stray response", flow))
+            return
+        try:
+            self._take_request(message, flow, now)
+        except Malformed as fault:
+            self._refuse_malformed(fault, message, len(data), flow)
+
+    def _disconnect(self, flow: Flow, reason: str) -> None:
+        self._halves.pop(flow.connection, None)
+        self._framers.pop(flow.connection, None)
+        self._events.append(Disconnect(flow, reason))
 
     def timeout(self, now: float) -> None:
         """Runs every timer that is due at `now`."""
-        raise NotImplementedError
+        for transaction, timer in self._timers.expired(now):
+            if isinstance(transaction, ClientTransaction):
+                self._feed_client(transaction, timer, now, None)
+            elif isinstance(transaction, ServerTransaction):
+                self._feed_server(transaction, timer, now)
+        while self._halves:
+            deadline, flow = next(iter(self._halves.values()))
+            if deadline > now:
+                break
+            self._disconnect(flow, "half a message held too long")
 
     def transport_failed(self, flow: Flow, now: float) -> None:
         """The last message to this flow could not be sent (refused, unreachable): waiting requests fail at once."""
-        raise NotImplementedError
+        for transaction in [each for each in self._clients.values() if each.flow == flow]:
+            self._feed_client(transaction, Input.TRANSPORT, now, None)
 
     def disconnected(self, flow: Flow, now: float) -> None:
         """A stream closed: forgets its half message. Calls go on; their next request opens a new connection."""
-        raise NotImplementedError
+        self._framers.pop(flow.connection, None)
+        self._halves.pop(flow.connection, None)
 
     # -- out --------------------------------------------------------------------------------------------------------
 
     def due(self) -> float | None:
         """When `timeout` wants to be called next; None: not at all."""
-        raise NotImplementedError
+        due = self._timers.due()
+        if self._halves:
+            half = next(iter(self._halves.values()))[0]
+            return half if due is None else min(due, half)
+        return due
 
     def take_sends(self) -> list[tuple[Flow, bytes]]:
         """What is to be sent now, in order; empties the list."""
-        raise NotImplementedError
+        sends, self._sends = self._sends, []
+        return sends
 
     def take_events(self) -> list[Event]:
         """What happened, in order; empties the list."""
-        raise NotImplementedError
-
-    # -- a call we were invited to ----------------------------------------------------------------------------------
-
-    def respond(
-        self,
-        transaction: ServerTransaction,
-        status: int,
-        now: float,
-        *,
-        reason: str = "",
-        headers: Headers = (),
-        body: bytes = b"",
-        content_type: str = "application/sdp",
-    ) -> bool:
-        """Answers `Invited` or `Requested`. Via, From, To with tag, Call-ID, CSeq, Record-Route and Contact are put by us.
-
-        False: nothing was sent, because a final answer already went out (a CANCEL crossed). A 2xx to an INVITE is resent until
-        `Acked` or `AckMissing`; a final ≥ 300 ends the leg of an `Invited`.
-        """
-        raise NotImplementedError
-
-    # -- a call we make ---------------------------------------------------------------------------------------------
-
-    def invite(
-        self,
-        flow: Flow,
-        uri: str,
-        now: float,
-        *,
-        from_: str,
-        to: str,
-        headers: Headers = (),
-        body: bytes = b"",
-        content_type: str = "application/sdp",
-        max_forwards: int = 70,
-    ) -> str:
-        """Sends an INVITE and returns its leg. `from_` and `to` are name-addr values without tag, e.g. `<sip:+84…@host>`."""
-        raise NotImplementedError
-
-    def cancel(self, leg: str, now: float, *, headers: Headers = ()) -> None:
-        """Gives up an unanswered INVITE. Before any 1xx the CANCEL is held back and the INVITE no longer resent (RFC 3261 9.1).
-
-        `Failed` follows in every case.
-        """
-        raise NotImplementedError
-
-    def acknowledge(self, leg: str, body: bytes, now: float, *, content_type: str = "application/sdp") -> None:
-        """ACKs the 2xx of an INVITE we sent without an offer; `body` is our answer."""
-        raise NotImplementedError
-
-    # -- inside a call ----------------------------------------------------------------------------------------------
-
-    def bye(self, leg: str, now: float, *, headers: Headers = ()) -> str | None:
-        """Ends an answered leg and returns the transaction. Held until ACK where our 2xx still waits for it (RFC 3261 15.1.1): None."""
-        raise NotImplementedError
-
-    def request(
-        self, leg: str, method: str, now: float, *, headers: Headers = (), body: bytes = b"", content_type: str = ""
-    ) -> str:
-        """Sends a request inside an answered leg (INFO, UPDATE, re-INVITE, …); `Responded` brings the answer to the transaction returned."""
-        raise NotImplementedError
-
-    def dialog(self, leg: str) -> Dialog | None:
-        """The leg's dialog: its snapshot for another worker. None once the leg is over."""
-        raise NotImplementedError
-
-    def restore(self, dialog: Dialog) -> None:
-        """Takes over an answered leg from a snapshot."""
-        raise NotImplementedError
-
-    # -- outside any dialog -----------------------------------------------------------------------------------------
-
-    def send_request(
-        self,
-        flow: Flow,
-        method: str,
-        uri: str,
-        now: float,
-        *,
-        from_: str,
-        to: str,
-        headers: Headers = (),
-        body: bytes = b"",
-        content_type: str = "",
-        max_forwards: int = 70,
-    ) -> str:
-        """Sends OPTIONS, REGISTER, … and returns the transaction; `Responded(leg=None)` brings the answer."""
-        raise NotImplementedError
+        events, self._events = self._events, []
+        return events

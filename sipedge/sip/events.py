@@ -1,7 +1,7 @@
 """What an endpoint tells its driver: one vocabulary for both sides of a call.
 
-Every event of one call leg carries the same `leg`, an opaque token the endpoint minted (`Invited.leg`, or the return value of
-`Endpoint.invite`). A leg's story, as seen by whoever drives it:
+Every event of one call leg carries the same `leg`, an opaque token the endpoint minted (`Invited.leg`, or the
+return value of `Endpoint.invite`). A leg's story, as seen by whoever drives it:
 
     called   Invited → (Cancelled | Acked | AckMissing) … Requested* … Ended
     calling  Progressed* → (Answered | Failed) … Requested*, Responded* … Ended
@@ -39,7 +39,8 @@ class Invited(Struct, eq=False):
 
 
 class Cancelled(Struct, eq=False):
-    """The caller gave up before our final answer (CANCEL, or BYE in the early dialog). 200 and 487 have been sent; the leg is over."""
+    """The caller gave up before our final answer (CANCEL, or BYE in the early dialog). 200 and 487 have been sent;
+    the leg is over."""
 
     leg: str
     request: Request
@@ -86,7 +87,8 @@ class Progressed(Struct, eq=False):
 
 
 class Answered(Struct, eq=False):
-    """The first 2xx to our INVITE. ACK has been sent, unless the INVITE carried no offer: then call `Endpoint.acknowledge`.
+    """The first 2xx to our INVITE. ACK has been sent, unless the INVITE carried no offer: then call
+    `Endpoint.acknowledge`.
 
     Further 2xx of other forks are ACKed and ended with BYE by the endpoint and never shown.
     """
@@ -107,7 +109,8 @@ class Failed(Struct, eq=False):
 class Responded(Struct, eq=False):
     """The final answer to a request of ours other than the first INVITE (BYE, INFO, OPTIONS, re-INVITE, …).
 
-    `transaction` is what `Endpoint.request`, `Endpoint.bye` or `Endpoint.send_request` returned. `leg` is None outside a dialog.
+    `transaction` is what `Endpoint.request`, `Endpoint.bye` or `Endpoint.send_request` returned. `leg` is None
+    outside a dialog.
     """
 
     leg: str | None
@@ -119,7 +122,8 @@ class Responded(Struct, eq=False):
 
 
 class Refused(Struct, eq=False):
-    """The endpoint itself answered (or dropped, `status` None) a request: for counting. `reason` never quotes the message."""
+    """The endpoint itself answered (or dropped, `status` None) a request: for counting. `reason` never quotes the
+    message."""
 
     status: int | None
     reason: str

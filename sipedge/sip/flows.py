@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Flow(NamedTuple):
     """Where bytes came from, or go to. Hashable, comparable, serialisable as part of a dialog snapshot.
 
-    `connection` tells streams apart (any positive number the driver chooses); 0 on UDP. A driver that no longer has that
-    connection opens a new one to `remote`, or reports `Endpoint.transport_failed`.
+    `connection` tells streams apart (any positive number the driver chooses); 0 on UDP. A driver that no longer has
+    that connection opens a new one to `remote`, or reports `Endpoint.transport_failed`.
     """
 
     transport: str  # "udp" or "tcp"

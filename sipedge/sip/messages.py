@@ -1,69 +1,486 @@
-"""SIP messages: a lazy, bounded parser and writers that build from scratch (RFC 3261 7, 20)."""
+"""SIP messages: a lazy, bounded parser and writers that build from scratch (RFC 3261 7, 18, 20).
+
+`parse` reads the start line and indexes the header lines once, as text; nothing else. A typed field
+(`request.from_`, `.cseq`, …) is read on first use and kept. What nobody asks for is never read, and nothing read is
+ever copied into another message: writers take every header by name from their caller, except the few an answer must
+repeat.
+"""
 
 from __future__ import annotations
 
-from sipedge.sip.uris import NameAddr, Uri
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
+
+from sipedge.sip import grammar
+from sipedge.sip.grammar import Malformed as Malformed
+from sipedge.sip.uris import NameAddr as NameAddr
+from sipedge.sip.uris import Uri as Uri
+from sipedge.sip.uris import Via as Via
+
+MAX_MESSAGE = 65_536
+MAX_HEADERS = 64
+_MAX_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
+_MAX_SECONDS = 2**32 - 1
+
+COMPACT = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+# A second one of these would let two readers of one message disagree on what it says.
+SINGLE = frozenset(
+    "from to call-id cseq max-forwards content-length content-type content-encoding content-disposition expires min-se"
+    " session-expires retry-after date subject event refer-to identity".split()
+)
+NEEDED = ("via", "from", "to", "call-id", "cseq")
+REASONS = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    410: "Gone",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    422: "Session Interval Too Small",
+    433: "Anonymity Disallowed",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    491: "Request Pending",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    600: "Busy Everywhere",
+    603: "Decline",
+}
+
+_WELL_KNOWN = """
+accept accept-encoding accept-language alert-info allow authorization call-info diversion error-info history-info
+in-reply-to mime-version organization p-access-network-info p-asserted-identity p-called-party-id p-charging-vector
+p-early-media p-preferred-identity path priority privacy proxy-authenticate proxy-authorization proxy-require rack
+reason record-route remote-party-id replaces reply-to require route rseq server service-route timestamp unsupported
+user-agent user-to-user warning www-authenticate x-masking-trunk
+""".split()
+_COMMON = (*COMPACT.values(), *NEEDED, *SINGLE, *_WELL_KNOWN)
 
 
-class Malformed(Exception):
-    """The peer broke the protocol. `status` is the answer it deserves, None when none may be given. Never quotes the message."""
-
-    def __init__(self, status: int | None, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+def _spellings(name: str) -> Iterable[str]:
+    written = {"call-id": "Call-ID", "cseq": "CSeq", "min-se": "Min-SE", "rack": "RAck", "rseq": "RSeq"}
+    return (name, name.title(), name.upper(), written.get(name, name))
 
 
-class CSeq:
+# Known spellings → long lower-case name. Never grows: what is not here is looked at each time.
+_NAMES = {spelling: name for name in _COMMON for spelling in _spellings(name)}
+_NAMES |= {spelling: name for short, name in COMPACT.items() for spelling in (short, short.upper())}
+_METHODS = frozenset(
+    "INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REGISTER MESSAGE REFER SUBSCRIBE NOTIFY PUBLISH".split()
+)
+
+_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
+_FOLD = re.compile(r"\r\n[ \t]+")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+*-]+[ \t]*/[ \t]*[a-z0-9!#$&^_.+*-]+")
+_Q850 = re.compile(r"q\.850$", re.IGNORECASE)
+
+T = TypeVar("T")
+
+
+class field(Generic[T]):
+    """A typed header: read from the raw ones at first use, then an ordinary attribute of the message."""
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self.read = read
+        self.__doc__ = read.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, message: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, message: Message, owner: type) -> T: ...
+    def __get__(self, message: Message | None, owner: type) -> Self | T:
+        if message is None:
+            return self
+        value = self.read(message)
+        message.__dict__[self.name] = value
+        return value
+
+
+class CSeq(NamedTuple):
     number: int
     method: str
 
 
-class Via:
-    transport: str
-    host: str
-    port: int
-    params: dict[str, str]
-    branch: str
-
-
 class Message:
-    """What requests and responses share. Typed fields are read on first use, cached, and raise `Malformed` when unreadable."""
+    """What requests and responses share. Typed fields are read on first use, kept, and raise `Malformed` when
+    unreadable.
 
-    headers: dict[str, list[str]]  # lower-case long names → raw values, in order
+    `headers` maps lower-case long names to raw values in order. `body` is cut to Content-Length.
+    """
+
+    headers: dict[str, list[str]]
     body: bytes
-    via: Via  # the topmost
-    from_: NameAddr
-    to: NameAddr
-    call_id: str
-    cseq: CSeq
-    contact: NameAddr | None
-    record_routes: list[str]
-    content_type: str  # lower case, parameters cut; "" when absent
-    supported: frozenset[str]
-    require: frozenset[str]
-    identities: list[NameAddr]  # P-Asserted-Identity; values that cannot be read are left out
-    privacy: frozenset[str]
-    session_expires: int | None
-    retry_after: int | None
-    cause: int | None  # Q.850 cause of the Reason header (RFC 3326)
 
     def header(self, name: str) -> str | None:
         """The first raw value of a header by its lower-case long name."""
-        raise NotImplementedError
+        values = self.headers.get(name)
+        return values[0] if values else None
+
+    def values(self, name: str) -> list[str]:
+        """All values of a list header, its lines and its commas made one list."""
+        lines = self.headers.get(name)
+        if not lines:
+            return []
+        return [value for line in lines for value in grammar.split_list(line)]
+
+    def _needed(self, name: str) -> str:
+        values = self.headers.get(name)
+        if not values or not values[0]:
+            raise Malformed(400, f"no {name}")
+        return values[0]
+
+    def _tokens(self, name: str) -> frozenset[str]:
+        return frozenset([value.lower() for value in self.values(name)])
+
+    def _seconds(self, name: str) -> int | None:
+        """A number with parameters or a comment behind it (Session-Expires, Retry-After)."""
+        value = self.header(name)
+        if value is None:
+            return None
+        return grammar.read_int(value.partition(";")[0].partition("(")[0].strip(" \t"), _MAX_SECONDS)
+
+    @field
+    def vias(self) -> list[str]:
+        """All Via values, topmost first."""
+        return self.values("via")
+
+    @field
+    def via(self) -> Via:
+        """The topmost Via."""
+        if not self.vias:
+            raise Malformed(400, "no via")
+        return Via.parse(self.vias[0])
+
+    @field
+    def from_(self) -> NameAddr:
+        return NameAddr.parse(self._needed("from"))
+
+    @field
+    def to(self) -> NameAddr:
+        return NameAddr.parse(self._needed("to"))
+
+    @field
+    def call_id(self) -> str:
+        value = self._needed("call-id")
+        if len(value) > grammar.MAX_TOKEN or " " in value or "\t" in value:
+            raise Malformed(400, "unreadable Call-ID")
+        return value
+
+    @field
+    def cseq(self) -> CSeq:
+        number, _, method = self._needed("cseq").replace("\t", " ").partition(" ")
+        return CSeq(grammar.read_int(number, _MAX_CSEQ), method.strip(" "))
+
+    @field
+    def contact(self) -> NameAddr | None:
+        """The first Contact; None when absent or `*`."""
+        values = self.values("contact")
+        return NameAddr.parse(values[0]) if values and values[0] != "*" else None
+
+    @field
+    def record_routes(self) -> list[str]:
+        return self.values("record-route")
+
+    @field
+    def content_type(self) -> str:
+        """Lower case, parameters cut; "" when absent."""
+        value = self.header("content-type")
+        if value is None:
+            return ""
+        media = value.partition(";")[0].strip(" \t").lower()
+        if _MEDIA_TYPE.fullmatch(media) is None:
+            raise Malformed(400, "unreadable Content-Type")
+        return media.replace(" ", "").replace("\t", "")
+
+    @field
+    def supported(self) -> frozenset[str]:
+        return self._tokens("supported")
+
+    @field
+    def require(self) -> frozenset[str]:
+        return self._tokens("require")
+
+    @field
+    def identities(self) -> list[NameAddr]:
+        """P-Asserted-Identity (RFC 3325): what cannot be read identifies nobody and is left out."""
+        found: list[NameAddr] = []
+        for line in self.headers.get("p-asserted-identity", ()):
+            try:
+                for value in grammar.split_list(line):
+                    identity = NameAddr.parse(value)
+                    _ = identity.uri  # read now, so that its reader meets no surprise
+                    found.append(identity)
+            except Malformed:
+                continue
+        return found
+
+    @field
+    def privacy(self) -> frozenset[str]:
+        """The lower-case tokens of Privacy (RFC 3323)."""
+        return frozenset(
+            [token.strip(" \t").lower() for line in self.headers.get("privacy", ()) for token in re.split("[;,]", line)]
+        )
+
+    @field
+    def session_expires(self) -> int | None:
+        return self._seconds("session-expires")
+
+    @field
+    def retry_after(self) -> int | None:
+        return self._seconds("retry-after")
+
+    @field
+    def cause(self) -> int | None:
+        """The Q.850 cause of Reason (RFC 3326); None when there is none that can be read."""
+        for line in self.headers.get("reason", ()):
+            try:
+                for value in grammar.split_list(line):
+                    protocol, _, params = value.partition(";")
+                    if _Q850.match(protocol.strip(" \t")):
+                        return grammar.read_int(grammar.read_params(params).get("cause", ""), 127)
+            except Malformed:
+                continue
+        return None
 
 
 class Request(Message):
-    method: str
-    uri: Uri  # the Request-URI
-    max_forwards: int  # 70 when absent
+    """A request. `target` is the Request-URI as written."""
+
+    def __init__(self, method: str, target: str) -> None:
+        self.method = method
+        self.target = target
+        self.headers = {}
+        self.body = b""
+
+    @field
+    def uri(self) -> Uri:
+        """The Request-URI."""
+        return Uri.parse(self.target)
+
+    @field
+    def max_forwards(self) -> int:
+        """70 when absent."""
+        value = self.header("max-forwards")
+        return 70 if value is None else grammar.read_int(value, 255)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method}>"
 
 
 class Response(Message):
-    status: int
-    reason: str
+    """A response."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = {}
+        self.body = b""
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+class BadRequest(Malformed):
+    """A request that is malformed but was indexed far enough to be answered from `request`."""
+
+    def __init__(self, fault: Malformed, request: Request) -> None:
+        super().__init__(fault.status, fault.reason)
+        self.request = request
 
 
 def parse(data: bytes) -> Request | Response:
-    """Indexes the header lines once. Raises `Malformed`."""
-    raise NotImplementedError
+    """Reads one whole message. Raises `Malformed`; `BadRequest` where an answer could be built."""
+    if len(data) > MAX_MESSAGE:
+        raise Malformed(None, "message too large")
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        raise Malformed(None, "no end of headers")
+    lines = _lines(head)
+    message, fault = _start(lines[0])
+    fault = _index(message, lines) or fault or _body(message, body) or _complete(message)
+    if fault is None:
+        return message
+    raise BadRequest(fault, message) if isinstance(message, Request) else fault
+
+
+def _lines(head: bytes) -> list[str]:
+    """The head as lines, folds joined. A bare CR or LF, a NUL or another control character ends it here: they make
+    two readers disagree."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        raise Malformed(None, "not UTF-8") from None
+    breaks = text.count("\r\n")
+    if text.count("\r") != breaks or text.count("\n") != breaks or len(head.translate(None, _CONTROLS)) != len(head):
+        raise Malformed(None, "control character in the headers")
+    if "\r\n " in text or "\r\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    return text.split("\r\n")
+
+
+def _start(line: str) -> tuple[Request | Response, Malformed | None]:
+    if line.startswith("SIP/2.0 "):
+        status, _, reason = line[8:].partition(" ")
+        number = grammar.read_int(status, 699)
+        if len(status) != 3 or number < 100:
+            raise Malformed(None, "unreadable status line")
+        return Response(number, reason), None
+    parts = line.split(" ")
+    if len(parts) != 3:
+        raise Malformed(None, "unreadable start line")
+    method, target, version = parts
+    if not target or not (method in _METHODS or grammar.is_token(method)):
+        raise Malformed(None, "unreadable request line")
+    fault = None if version.upper() == "SIP/2.0" else Malformed(505, "version not served")
+    return Request(method, target), fault
+
+
+def _name(written: str) -> str | None:
+    """The long lower-case name of a header; None when it is no token (`X :` would pass a front that deletes `X:`)."""
+    if not grammar.is_token(written):
+        return None
+    name = written.lower()
+    return COMPACT.get(name, name)
+
+
+def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
+    """Files each header line under its name; goes on after a fault, so that an answer can still be built."""
+    if len(lines) - 1 > MAX_HEADERS:
+        return Malformed(None, "too many headers")
+    fault: Malformed | None = None
+    headers: dict[str, list[str]] = {}
+    for line in lines[1:]:
+        written, colon, value = line.partition(":")
+        name = _NAMES.get(written) or _name(written)
+        if name is None or not colon:
+            fault = fault or Malformed(400, "unreadable header line")
+        elif name not in headers:
+            headers[name] = [value.strip(" \t")]
+        elif name in SINGLE:
+            fault = fault or Malformed(400, "header given twice")
+        else:
+            headers[name].append(value.strip(" \t"))
+    message.headers = headers
+    return fault
+
+
+def _body(message: Message, body: bytes) -> Malformed | None:
+    """Cuts the body to Content-Length; a body shorter than promised was cut on the way (RFC 3261 18.3)."""
+    written = message.header("content-length")
+    if written is None:
+        message.body = body
+        return None
+    try:
+        length = grammar.read_int(written, MAX_MESSAGE)
+    except Malformed as fault:
+        return fault
+    if length > len(body):
+        return Malformed(400, "body shorter than its length")
+    message.body = body[:length] if length < len(body) else body
+    return None
+
+
+def _complete(message: Request | Response) -> Malformed | None:
+    """Every message needs five headers (RFC 3261 8.1.1), readable, or nothing after this can tell whose it is."""
+    try:
+        _ = message.via, message.from_, message.to, message.call_id
+        method = message.cseq.method
+    except Malformed as fault:
+        return fault
+    if isinstance(message, Request) and method != message.method:
+        return Malformed(400, "CSeq names another method")
+    return None
+
+
+# -- writing
+# ------------------------------------------------------------------------------------------------------------
+
+Headers = Iterable[tuple[str, str]]
+
+
+def write_headers(headers: Headers) -> str:
+    """Header lines from names and values; a control character in one is our own bug: ValueError, never a second
+    header."""
+    lines: list[str] = []
+    for name, value in headers:
+        if not (name in _NAMES or grammar.is_token(name)) or not value.isprintable():
+            raise ValueError("a header holds a character it may not")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines)
+
+
+def write_message(head: str, body: bytes, content_type: str) -> bytes:
+    """A head of whole lines, then the body's two headers and the body."""
+    if not body:
+        return f"{head}Content-Length: 0\r\n\r\n".encode()
+    return f"{head}Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def status_line(status: int, reason: str = "") -> str:
+    reason = reason or REASONS.get(status, "Unknown")
+    if not reason.isprintable():
+        raise ValueError("a reason holds a character it may not")
+    return f"SIP/2.0 {status} {reason}\r\n"
+
+
+def answer_head(request: Request, source: tuple[str, int]) -> str:
+    """The lines every answer to this request repeats, but for To: Via (RFC 3261 18.2.1), From, Call-ID, CSeq."""
+    headers = request.headers
+    via = "".join([f"Via: {value}\r\n" for value in (request.via.answered_from(source), *request.vias[1:])])
+    cseq = request.cseq
+    return (
+        f"{via}From: {headers['from'][0]}\r\nCall-ID: {headers['call-id'][0]}\r\nCSeq: {cseq.number} {cseq.method}\r\n"
+    )
+
+
+def write_refusal(request: Request, source: tuple[str, int], status: int, tag: str, headers: Headers = ()) -> bytes:
+    """A stateless answer (RFC 3261 8.2.7): `tag` must come out the same when the request is repeated."""
+    to = request.headers["to"][0] if request.to.tag else f"{request.headers['to'][0]};tag={tag}"
+    head = f"{status_line(status)}{answer_head(request, source)}To: {to}\r\n{write_headers(headers)}"
+    return write_message(head, b"", "")

@@ -1,7 +1,355 @@
-"""The four transaction tables (RFC 3261 17, RFC 6026)."""
+"""The four transactions as tables (RFC 3261 17 with RFC 6026), and the queue their timers wait in.
+
+Everything that moves a transaction stands in this file. A row reads: in this state, given this input, go to that
+state and do these actions. No row: nothing happens. Entering a state starts the timers its clocks name and drops
+those of the state left, except the `STEADY` ones, which run on from where they were started. A timer in `DOUBLES`
+runs again, twice as long up to its bound, for as long as its row stays in the same state.
+
+Over a stream nothing is resent and nothing lingers (Timers D, I, J, K are zero): `_over_stream` derives those tables.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from typing import NamedTuple
 
-class ServerTransaction:
-    """A request we answer. Opaque to drivers: hand it back to `Endpoint.respond`."""
+from sipedge.sip.dialogs import Dialog
+from sipedge.sip.flows import Flow
+from sipedge.sip.messages import Request, answer_head, write_message
+
+T1 = 0.5
+T2 = 4.0
+T4 = 5.0
+PATIENCE = 64 * T1  # Timers B, F, H, J, L, M
+TIMER_D = 32.0
+
+
+class State(IntEnum):
+    CALLING = 1  # INVITE client: sent, nothing heard
+    WITHDRAWN = 2  # INVITE client: given up before anything was heard; CANCEL must wait for a 1xx (RFC 3261 9.1)
+    TRYING = 3  # non-INVITE, both sides
+    PROCEEDING = 4
+    CANCELLING = 5  # INVITE client: CANCEL sent
+    COMPLETED = 6
+    CONFIRMED = 7  # INVITE server: a refusal was ACKed
+    ACCEPTED = 8  # INVITE: a 2xx went by (RFC 6026)
+    ACKED = 9  # INVITE server: … and was ACKed
+    TERMINATED = 10
+
+
+class Input(IntEnum):
+    REQUEST = 1  # the same request again
+    ACK = 2
+    R1XX = 3  # a response came in
+    R2XX = 4
+    RFAIL = 5  # 300..699
+    S1XX = 6  # our user sends a response
+    S2XX = 7
+    SFAIL = 8
+    CANCEL = 9  # our user gives the INVITE up
+    TRANSPORT = 10  # could not be sent
+    TIMER_A = 11
+    TIMER_B = 12
+    TIMER_D = 13
+    TIMER_E = 14
+    TIMER_F = 15
+    TIMER_G = 16
+    TIMER_H = 17
+    TIMER_I = 18
+    TIMER_J = 19
+    TIMER_K = 20
+    TIMER_L = 21
+    TIMER_M = 22
+    RESEND_2XX = 23  # RFC 3261 13.3.1.4
+    UNANSWERED = 24  # our own user never answered
+
+
+class Action(IntEnum):
+    SEND = 1  # (again) the last message
+    UP = 2  # show the message to the user
+    ACK = 3  # build the ACK for this refusal and send it
+    SEND_CANCEL = 4
+    TIMED_OUT = 5  # tell the user
+    UNSENT = 6  # tell the user
+    ACK_MISSING = 7  # tell the user
+
+
+S, I, A = State, Input, Action  # noqa: E741 - the tables are read like the RFC's figures
+Rows = Mapping[tuple[State, Input], tuple[State, tuple[Action, ...]]]
+Clocks = Mapping[State, tuple[tuple[Input, float], ...]]
+
+INVITE_CLIENT: Rows = {  # RFC 3261 figure 5 as amended by RFC 6026 7.2, with 9.1 for CANCEL
+    (S.CALLING, I.TIMER_A): (S.CALLING, (A.SEND,)),
+    (S.CALLING, I.TIMER_B): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.CALLING, I.TRANSPORT): (S.TERMINATED, (A.UNSENT,)),
+    (S.CALLING, I.R1XX): (S.PROCEEDING, (A.UP,)),
+    (S.CALLING, I.R2XX): (S.ACCEPTED, (A.UP,)),
+    (S.CALLING, I.RFAIL): (S.COMPLETED, (A.ACK, A.UP)),
+    (S.CALLING, I.CANCEL): (S.WITHDRAWN, ()),
+    (S.WITHDRAWN, I.TIMER_B): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.WITHDRAWN, I.R1XX): (S.CANCELLING, (A.SEND_CANCEL,)),
+    (S.WITHDRAWN, I.R2XX): (S.ACCEPTED, (A.UP,)),
+    (S.WITHDRAWN, I.RFAIL): (S.COMPLETED, (A.ACK, A.UP)),
+    (S.PROCEEDING, I.R1XX): (S.PROCEEDING, (A.UP,)),
+    (S.PROCEEDING, I.R2XX): (S.ACCEPTED, (A.UP,)),
+    (S.PROCEEDING, I.RFAIL): (S.COMPLETED, (A.ACK, A.UP)),
+    (S.PROCEEDING, I.CANCEL): (S.CANCELLING, (A.SEND_CANCEL,)),
+    (S.CANCELLING, I.R2XX): (S.ACCEPTED, (A.UP,)),
+    (S.CANCELLING, I.RFAIL): (S.COMPLETED, (A.ACK, A.UP)),
+    (S.CANCELLING, I.TIMER_B): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.COMPLETED, I.RFAIL): (S.COMPLETED, (A.SEND,)),
+    (S.COMPLETED, I.TIMER_D): (S.TERMINATED, ()),
+    (S.ACCEPTED, I.R2XX): (S.ACCEPTED, (A.UP,)),
+    (S.ACCEPTED, I.TIMER_M): (S.TERMINATED, ()),
+}
+INVITE_CLIENT_CLOCKS: Clocks = {
+    S.CALLING: ((I.TIMER_A, T1), (I.TIMER_B, PATIENCE)),
+    S.WITHDRAWN: ((I.TIMER_B, PATIENCE),),
+    S.CANCELLING: ((I.TIMER_B, PATIENCE),),
+    S.COMPLETED: ((I.TIMER_D, TIMER_D),),
+    S.ACCEPTED: ((I.TIMER_M, PATIENCE),),
+}
+
+CLIENT: Rows = {  # RFC 3261 figure 6
+    (S.TRYING, I.TIMER_E): (S.TRYING, (A.SEND,)),
+    (S.TRYING, I.TIMER_F): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.TRYING, I.TRANSPORT): (S.TERMINATED, (A.UNSENT,)),
+    (S.TRYING, I.R1XX): (S.PROCEEDING, ()),
+    (S.TRYING, I.R2XX): (S.COMPLETED, (A.UP,)),
+    (S.TRYING, I.RFAIL): (S.COMPLETED, (A.UP,)),
+    (S.PROCEEDING, I.TIMER_E): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.TIMER_F): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.PROCEEDING, I.TRANSPORT): (S.TERMINATED, (A.UNSENT,)),
+    (S.PROCEEDING, I.R2XX): (S.COMPLETED, (A.UP,)),
+    (S.PROCEEDING, I.RFAIL): (S.COMPLETED, (A.UP,)),
+    (S.COMPLETED, I.TIMER_K): (S.TERMINATED, ()),
+}
+CLIENT_CLOCKS: Clocks = {
+    S.TRYING: ((I.TIMER_E, T1), (I.TIMER_F, PATIENCE)),
+    S.PROCEEDING: ((I.TIMER_E, T2),),
+    S.COMPLETED: ((I.TIMER_K, T4),),
+}
+
+INVITE_SERVER: Rows = {  # RFC 3261 figure 7 as amended by RFC 6026 7.1, with 13.3.1.4 for the 2xx
+    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.S1XX): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.S2XX): (S.ACCEPTED, (A.SEND,)),
+    (S.PROCEEDING, I.SFAIL): (S.COMPLETED, (A.SEND,)),
+    (S.COMPLETED, I.REQUEST): (S.COMPLETED, (A.SEND,)),
+    (S.COMPLETED, I.TIMER_G): (S.COMPLETED, (A.SEND,)),
+    (S.COMPLETED, I.TIMER_H): (S.TERMINATED, ()),
+    (S.COMPLETED, I.ACK): (S.CONFIRMED, ()),
+    (S.CONFIRMED, I.TIMER_I): (S.TERMINATED, ()),
+    (S.ACCEPTED, I.RESEND_2XX): (S.ACCEPTED, (A.SEND,)),
+    (S.ACCEPTED, I.ACK): (S.ACKED, (A.UP,)),
+    (S.ACCEPTED, I.TIMER_L): (S.TERMINATED, (A.ACK_MISSING,)),
+    (S.ACKED, I.TIMER_L): (S.TERMINATED, ()),
+}
+INVITE_SERVER_CLOCKS: Clocks = {
+    S.COMPLETED: ((I.TIMER_G, T1), (I.TIMER_H, PATIENCE)),
+    S.CONFIRMED: ((I.TIMER_I, T4),),
+    S.ACCEPTED: ((I.RESEND_2XX, T1), (I.TIMER_L, PATIENCE)),
+}
+
+SERVER: Rows = {  # RFC 3261 figure 8; an answer our own user never gave is bounded too (RFC 4320 4.2: then say nothing)
+    (S.TRYING, I.S1XX): (S.PROCEEDING, (A.SEND,)),
+    (S.TRYING, I.S2XX): (S.COMPLETED, (A.SEND,)),
+    (S.TRYING, I.SFAIL): (S.COMPLETED, (A.SEND,)),
+    (S.TRYING, I.UNANSWERED): (S.TERMINATED, ()),
+    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.S1XX): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.S2XX): (S.COMPLETED, (A.SEND,)),
+    (S.PROCEEDING, I.SFAIL): (S.COMPLETED, (A.SEND,)),
+    (S.PROCEEDING, I.UNANSWERED): (S.TERMINATED, ()),
+    (S.COMPLETED, I.REQUEST): (S.COMPLETED, (A.SEND,)),
+    (S.COMPLETED, I.TIMER_J): (S.TERMINATED, ()),
+}
+SERVER_CLOCKS: Clocks = {
+    S.TRYING: ((I.UNANSWERED, PATIENCE),),
+    S.COMPLETED: ((I.TIMER_J, PATIENCE),),
+}
+
+# Timers that run again and how long at most between two runs. A 2xx is resent over streams too: a proxy behind may
+# use UDP.
+DOUBLES: Mapping[Input, float] = {I.TIMER_A: PATIENCE, I.TIMER_E: T2, I.TIMER_G: T2, I.RESEND_2XX: T2}
+STEADY = frozenset({I.TIMER_F, I.TIMER_L, I.UNANSWERED})
+_UNRELIABLE_ONLY = (I.TIMER_A, I.TIMER_E, I.TIMER_G)
+_ZERO_OVER_STREAM = (I.TIMER_D, I.TIMER_I, I.TIMER_J, I.TIMER_K)
+
+
+class Machine(NamedTuple):
+    """One table with its timers, its first state, and whether it is an INVITE's."""
+
+    rows: Rows
+    clocks: Clocks
+    start: State
+    invite: bool
+
+
+def _over_stream(machine: Machine) -> Machine:
+    """The same table over a reliable transport: no resends, and a state that only lingers on a zero timer is left
+    at once."""
+    fleeting = {state for state, timers in machine.clocks.items() if timers[0][0] in _ZERO_OVER_STREAM}
+    rows = {
+        (state, given): (State.TERMINATED if to in fleeting else to, actions)
+        for (state, given), (to, actions) in machine.rows.items()
+        if state not in fleeting and given not in _UNRELIABLE_ONLY
+    }
+    clocks = {
+        state: tuple([(timer, delay) for timer, delay in timers if timer not in _UNRELIABLE_ONLY])
+        for state, timers in machine.clocks.items()
+        if state not in fleeting
+    }
+    return machine._replace(rows=rows, clocks=clocks)
+
+
+_DATAGRAM = {
+    "invite client": Machine(INVITE_CLIENT, INVITE_CLIENT_CLOCKS, State.CALLING, True),
+    "client": Machine(CLIENT, CLIENT_CLOCKS, State.TRYING, False),
+    "invite server": Machine(INVITE_SERVER, INVITE_SERVER_CLOCKS, State.PROCEEDING, True),
+    "server": Machine(SERVER, SERVER_CLOCKS, State.TRYING, False),
+}
+MACHINES = {
+    (kind, reliable): _over_stream(machine) if reliable else machine
+    for kind, machine in _DATAGRAM.items()
+    for reliable in (False, True)
+}
+
+
+_ANY_EPOCH = -1
+
+
+class Timers:
+    """Deadlines, one FIFO per delay: setting and firing are cheap, and there are few delays. `now` never runs
+    backwards."""
+
+    __slots__ = ("_queues",)
+
+    def __init__(self) -> None:
+        self._queues: dict[float, deque[tuple[float, Transaction, Input, int]]] = {}
+
+    def set(self, delay: float, now: float, transaction: Transaction, timer: Input) -> None:
+        queue = self._queues.get(delay)
+        if queue is None:
+            queue = self._queues[delay] = deque()
+        queue.append((now + delay, transaction, timer, _ANY_EPOCH if timer in STEADY else transaction.epoch))
+
+    def due(self) -> float | None:
+        """The earliest deadline still meant; drops void ones on the way."""
+        first: float | None = None
+        for queue in self._queues.values():
+            while queue and _void(queue[0][1], queue[0][3]):
+                queue.popleft()
+            if queue and (first is None or queue[0][0] < first):
+                first = queue[0][0]
+        return first
+
+    def expired(self, now: float) -> Iterator[tuple[Transaction, Input]]:
+        """What is due at `now`, each queue in order of time."""
+        for queue in list(self._queues.values()):
+            while queue and queue[0][0] <= now:
+                _, transaction, timer, epoch = queue.popleft()
+                if not _void(transaction, epoch):
+                    yield transaction, timer
+
+
+def _void(transaction: Transaction, epoch: int) -> bool:
+    """A timer set in a state that has been left since is void, and so is every timer of a transaction that is over."""
+    return transaction.state is State.TERMINATED or (epoch != transaction.epoch and epoch != _ANY_EPOCH)
+
+
+class Transaction:
+    """One request and its answers over one hop: where it stands in its table."""
+
+    __slots__ = ("epoch", "flow", "interval", "key", "last", "leg", "machine", "method", "state")
+
+    def __init__(self, kind: str, key: str, method: str, flow: Flow, leg: str | None) -> None:
+        self.machine = MACHINES[kind, flow.reliable]
+        self.state = self.machine.start
+        self.key = key
+        self.method = method
+        self.flow = flow
+        self.leg = leg
+        self.epoch = 0  # counts the states entered
+        self.interval = 0.0  # of the doubling timer
+        self.last = b""  # what SEND sends
+
+    def begin(self, now: float, timers: Timers) -> None:
+        """Starts the timers of the first state."""
+        for timer, delay in self.machine.clocks.get(self.state, ()):
+            timers.set(delay, now, self, timer)
+            if timer in DOUBLES:
+                self.interval = delay
+
+    def step(self, given: Input, now: float, timers: Timers) -> tuple[Action, ...] | None:
+        """Moves along the table and says what is to be done; None when the table has no such row."""
+        row = self.machine.rows.get((self.state, given))
+        if row is None:
+            return None
+        state, actions = row
+        if state is not self.state:
+            self.state = state
+            self.epoch += 1
+            self.begin(now, timers)
+        elif given in DOUBLES:
+            self.interval = min(2 * self.interval, DOUBLES[given])
+            timers.set(self.interval, now, self, given)
+        return actions
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method} {self.state.name.lower()}>"
+
+
+class ServerTransaction(Transaction):
+    """A request we answer. Opaque to drivers: hand it back to `Endpoint.respond`.
+
+    Once a final answer is out only `last` is still needed, so the request is let go.
+    """
+
+    __slots__ = ("head", "merge_key", "request", "seq", "tag")
+
+    def __init__(self, key: str, request: Request, flow: Flow, leg: str | None, tag: str) -> None:
+        super().__init__("invite server" if request.method == "INVITE" else "server", key, request.method, flow, leg)
+        self.request: Request | None = request
+        self.seq = request.cseq.number
+        self.tag = tag  # our To tag
+        self.head = answer_head(request, flow.remote)
+        self.merge_key: tuple[str, str, int, str] | None = None
+
+    def shrink(self) -> None:
+        """A final answer is out: lets go what only an answer needs."""
+        self.request = None
+        self.head = ""
+
+
+class Draft(NamedTuple):
+    """The parts of a request of ours which its ACK and CANCEL repeat (RFC 3261 9.1, 17.1.1.3)."""
+
+    target: str
+    head: str  # Via, Route, From, Call-ID, Max-Forwards: whole lines
+    to: str
+    seq: int
+
+    def write(
+        self, method: str, *, to: str = "", headers: str = "", body: bytes = b"", content_type: str = ""
+    ) -> bytes:
+        start = f"{method} {self.target} SIP/2.0\r\n{self.head}To: {to or self.to}\r\nCSeq: {self.seq} {method}\r\n"
+        return write_message(start + headers, body, content_type)
+
+
+class ClientTransaction(Transaction):
+    """A request we sent."""
+
+    __slots__ = ("acks", "again", "cancel_headers", "dialog", "draft", "offered", "quiet")
+
+    def __init__(self, key: str, method: str, flow: Flow, leg: str | None, draft: Draft, dialog: Dialog | None) -> None:
+        super().__init__("invite client" if method == "INVITE" else "client", key, method, flow, leg)
+        self.draft = draft
+        self.dialog = dialog  # of an INVITE: what its 2xx confirms
+        self.acks: dict[str, tuple[Flow, bytes]] = {}  # To tag of a 2xx → the ACK that answers its repetitions
+        self.offered = False  # an INVITE that carried an offer: its 2xx is ACKed without asking
+        self.again = False  # a re-INVITE
+        self.cancel_headers = ""
+        self.quiet = False  # nobody waits for its outcome

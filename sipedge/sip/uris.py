@@ -1,56 +1,212 @@
-"""SIP and tel URIs, and the name-addr around them (RFC 3261 19.1, 25.1; RFC 3966).
+"""SIP and tel URIs, the name-addr around them, and Via (RFC 3261 19.1, 20.42, 25.1; RFC 3966).
 
 A user part is usually a person's number, so `repr` never shows it.
 """
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from sipedge.sip import grammar
+from sipedge.sip.grammar import Malformed
+
+_SIP_URI = re.compile(
+    r"(sips?):(?:([^@<>\"\s]*)@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?((?:;[^?<>\"\s]*)?)(?:\?[^<>\"\s]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_TEL_URI = re.compile(r"tel:([0-9a-f+*#().-]+)((?:;[^?<>\"\s]*)?)", re.IGNORECASE | re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NUMBER = re.compile(r"\+?[0-9]+")
+_SEPARATORS = str.maketrans("", "", "-.()")
+_USER_SAFE = "+-_.!~*'()&=$,/"
+_VIA = re.compile(
+    r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Z0-9-]+)[ \t]+(\[[0-9A-F:.]+\]|[A-Z0-9._-]+)"
+    r"(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*((?:;.*)?)",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def _read_port(text: str | None) -> int:
+    return grammar.read_int(text, 65535) if text else 0
+
+
+def _unescape(user: str) -> str:
+    """Undoes %XX; what turns out to be no printable text is refused, so nothing can be smuggled in escapes."""
+    if _BAD_ESCAPE.search(user):
+        raise Malformed(400, "bad escape in a URI")
+    try:
+        plain = unquote_to_bytes(user).decode()
+    except UnicodeDecodeError:
+        raise Malformed(400, "bad escape in a URI") from None
+    if not plain.isprintable():
+        raise Malformed(400, "control character in a URI")
+    return plain
+
 
 class Uri:
-    """`scheme:user@host:port;params`. `user` is unescaped and cut at its own parameters; `host` lower case; `port` 0 when absent.
+    """`scheme:user@host:port;params`. `user` is unescaped and cut at its own parameters; `host` lower case; `port`
+    0 when absent.
 
-    For `tel:` the subscriber is the `user` and `host` is empty.
+    For `tel:` the subscriber is the `user` and `host` is empty. `text` is the URI as written.
     """
 
-    __slots__ = ("host", "params", "port", "scheme", "user")
+    __slots__ = ("_params", "host", "port", "scheme", "text", "user")
 
-    scheme: str
-    user: str
-    host: str
-    port: int
-    params: dict[str, str]
+    def __init__(self, text: str, scheme: str, user: str, host: str, port: int, params: str) -> None:
+        self.text = text
+        self.scheme = scheme
+        self.user = user
+        self.host = host
+        self.port = port
+        self._params = params
 
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Reads a sip, sips or tel URI; raises `Malformed` (416 for another scheme, else 400)."""
-        raise NotImplementedError
+        found = _SIP_URI.fullmatch(text)
+        if found is not None:
+            scheme, user, host, port, params = found.groups()
+            if user:
+                user = user.partition(";")[0].partition(":")[0]
+                if "%" in user:
+                    user = _unescape(user)
+            return cls(text, scheme.lower(), user or "", host.lower(), _read_port(port), params)
+        found = _TEL_URI.fullmatch(text)
+        if found is not None:
+            return cls(text, "tel", found[1], "", 0, found[2])
+        scheme = _SCHEME.match(text)
+        if scheme is not None and scheme[0].lower() not in ("sip:", "sips:", "tel:"):
+            raise Malformed(416, "URI scheme not served")
+        raise Malformed(400, "unreadable URI")
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The URI's parameters, names lower case; read anew each time (few need them)."""
+        return grammar.read_params(self._params)
 
     @property
     def digits(self) -> str:
-        """The user part as a dialled number, `+` kept and visual separators cut; empty when it is none ("anonymous")."""
-        raise NotImplementedError
+        """The user part as a dialled number, `+` kept and visual separators cut; empty when it is none
+        ("anonymous")."""
+        plain = self.user.translate(_SEPARATORS)
+        return plain if _NUMBER.fullmatch(plain) else ""
+
+    def __repr__(self) -> str:
+        return f"<Uri {self.scheme}:…@{self.host}>"
 
 
 class NameAddr:
     """The value of From, To, Contact, P-Asserted-Identity: display name, URI and header parameters (`tag`)."""
 
-    __slots__ = ("display", "params", "tag", "uri")
+    __slots__ = ("_uri", "display", "params", "tag", "text")
 
-    display: str
-    uri: Uri
-    params: dict[str, str]
-    tag: str  # empty when absent
+    def __init__(self, display: str, text: str, params: dict[str, str]) -> None:
+        self.display = display
+        self.text = text  # the URI as written
+        self.params = params
+        self.tag = grammar.read_tag(params, "tag")  # "" when absent
+        self._uri: Uri | None = None
 
     @classmethod
     def parse(cls, value: str) -> NameAddr:
-        raise NotImplementedError
+        """Reads one value (no comma list); its URI is read on first use. Raises `Malformed`."""
+        display, start = "", value.find("<")
+        if value.startswith('"'):
+            display, start = _quoted_display(value)
+        elif start > 0:
+            display = value[:start].rstrip(" \t")
+        if start < 0:
+            # An addr-spec without brackets: what follows ";" belongs to the header, not to the URI (RFC 3261 20).
+            text, _, tail = value.partition(";")
+            return cls("", text.strip(" \t"), grammar.read_params(tail))
+        stop = value.find(">", start)
+        tail = value[stop + 1 :].lstrip(" \t")
+        if stop < 0 or (tail and tail[0] != ";"):
+            raise Malformed(400, "unreadable address")
+        return cls(display, value[start + 1 : stop].strip(" \t"), grammar.read_params(tail) if tail else {})
+
+    @property
+    def uri(self) -> Uri:
+        """The URI; raises `Malformed` when unreadable."""
+        if self._uri is None:
+            self._uri = Uri.parse(self.text)
+        return self._uri
+
+    def __repr__(self) -> str:
+        return f"<NameAddr tag={self.tag!r}>"
 
 
-def sip_uri(user: str, hostport: str, params: str = "") -> str:
-    """Writes `sip:user@hostport;params`, escaping what a user part may not hold."""
-    raise NotImplementedError
+def _quoted_display(value: str) -> tuple[str, int]:
+    """The display name of `"…" <…>` and where its `<` stands."""
+    stop = value.find('"', 1)
+    while stop > 0 and _escaped(value, stop):
+        stop = value.find('"', stop + 1)
+    start = value.find("<", stop)
+    if stop < 0 or start < 0 or value[stop + 1 : start].strip(" \t"):
+        raise Malformed(400, "unreadable address")
+    return grammar.unquote(value[1:stop]), start
+
+
+def _escaped(value: str, at: int) -> bool:
+    """True when an odd number of backslashes stands before `at`."""
+    before = at
+    while value[before - 1] == "\\":
+        before -= 1
+    return (at - before) % 2 == 1
+
+
+class Via:
+    """One Via value: who sent the message over this hop, and the branch its transaction is known by."""
+
+    __slots__ = ("branch", "host", "params", "port", "transport")
+
+    def __init__(self, transport: str, host: str, port: int, params: dict[str, str]) -> None:
+        self.transport = transport
+        self.host = host
+        self.port = port  # 0 when absent
+        self.params = params
+        self.branch = grammar.read_tag(params, "branch")  # "" when absent
+
+    @classmethod
+    def parse(cls, value: str) -> Via:
+        found = _VIA.fullmatch(value)
+        if found is None:
+            raise Malformed(400, "unreadable Via")
+        transport, host, port, params = found.groups()
+        return cls(transport.upper(), host, _read_port(port), grammar.read_params(params))
+
+    def answered_from(self, source: tuple[str, int]) -> str:
+        """This Via as our answer repeats it: with the true source, whatever the sender claimed (RFC 3261 18.2.1,
+        RFC 3581 4)."""
+        params = dict(self.params)
+        params.pop("received", None)
+        if "rport" in params:
+            params["rport"] = str(source[1])
+            params["received"] = source[0]
+        elif self.host != source[0]:
+            params["received"] = source[0]
+        port = f":{self.port}" if self.port else ""
+        return f"SIP/2.0/{self.transport} {self.host}{port}{grammar.write_params(params)}"
+
+
+def hostport(address: tuple[str, int]) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def sip_uri(user: str, where: str, params: str = "") -> str:
+    """Writes `sip:user@where;params`, escaping what a user part may not hold; `where` is "host" or "host:port"."""
+    return f"sip:{quote(user, safe=_USER_SAFE)}@{where}{params}" if user else f"sip:{where}{params}"
 
 
 def name_addr(uri: str, display: str = "", params: str = "") -> str:
     """Writes `"display" <uri>;params`; refuses control characters with ValueError."""
-    raise NotImplementedError
+    if not (uri.isprintable() and display.isprintable() and params.isprintable()) or "<" in uri or ">" in uri:
+        raise ValueError("an address holds a character it may not")
+    if not display:
+        return f"<{uri}>{params}"
+    escaped = display.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{uri}>{params}'
