@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from tests.system.baresip import host_address
 from tests.system.leaks import Hit, Scanner, process_texts
 from tests.system.pcap import scan_pcap
 from tests.system.stores import redis_texts, sqlite_texts
@@ -125,8 +126,10 @@ def table(name: str, keys: dict[str, Any]) -> str:
 def usual_trunks(place: Place) -> list[Trunk]:
     """One Vietnamese carrier with a second way out, Moscow, and two carriers with other ways to announce."""
     vn = {"carrier": "vn"}
+    # A phone of another make sends its media from the machine's own address (see `baresip`).
+    media = {"media": [place.caller, place.callee, host_address()]}
     return [
-        Trunk("vn-main", f"sip:{place.callee}:5080", [place.caller, place.callee], more=vn),
+        Trunk("vn-main", f"sip:{place.callee}:5080", [place.caller, place.callee], more={**vn, **media}),
         Trunk("vn-second", f"sip:{place.second_trunk}:5080", [place.second_trunk], more={**vn, "priority": 2}),
         Trunk("ru", f"sip:{place.moscow}:5080", [place.moscow], "RU"),
         Trunk("vn-answer", f"sip:{place.muting_carrier}:5080", [place.muting_carrier], more={"announce": "answer"}),
