@@ -89,12 +89,19 @@ def _children(config: Config, config_path: Path | None, listening: socket.socket
     children = [Child("valkey", valkey_command(config), announces=False)] if not config.redis.url else []
     children += [
         Child("courier", python("masking.courier"), patience=60.0),
-        Child("relay", python("sipedge.relay")),
+        Child("relay", relay_command(config)),
         Child("edge", python("sipedge"), grace=EDGE_DRAIN + 5.0),
     ]
     for _ in range(config.http.workers):
         children.append(Child("api", python("masking.api", "--fd", str(fd)), pass_fds=(fd,)))
     return children
+
+
+def relay_command(config: Config) -> list[str]:
+    """The media plane imports nothing of the core, so it is told by arguments. RTP comes in where SIP does."""
+    host = config.sip.listeners[0].host if config.sip.listen else "127.0.0.1"
+    told = {"--socket": str(config.relay_socket), "--ports": config.media.ports, "--bind": host}
+    return [sys.executable, "-m", "sipedge.relay", *(word for pair in told.items() for word in pair)]
 
 
 def valkey_command(config: Config) -> list[str]:

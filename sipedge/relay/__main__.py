@@ -12,9 +12,9 @@ import logging
 import resource
 import secrets
 import signal
+import socket
 import sys
 import time
-from ipaddress import ip_address
 
 from sipedge.relay.background import Background
 from sipedge.relay.board import Board
@@ -40,8 +40,8 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         ports = PortRange(*parse_range(asked.ports))
-        host = str(ip_address(asked.bind))
-    except ValueError as error:
+        host = str(socket.getaddrinfo(asked.bind, None, type=socket.SOCK_DGRAM)[0][4][0])
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     # Six descriptors a call; the thread that writes must not hold the interpreter for long (default: 5 ms).
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
