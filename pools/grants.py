@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One side of an ask: `party` (a `Keyring.index`) dials X and means `target`, two participant ids as ``from|to``."""
+    """One side of an ask: `party` (a `Keyring.index`) dials X and means `target`, participant ids as ``from|to``."""
 
     party: str
     target: str
@@ -48,7 +48,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class Extended(msgspec.Struct, frozen=True):
-    """`outcome`: ``extended``, or ``ended`` when the holder is closed, past its time or unknown. `expires` as it stands now."""
+    """`outcome`: ``extended``, or ``ended`` (closed, past its time, or unknown). `expires` as it is now."""
 
     outcome: Literal["extended", "ended"]
     expires: int
@@ -56,14 +56,15 @@ class Extended(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """`outcome`: ``released`` now; ``already`` (nothing was written); ``live`` (only with `only_lapsed`: its time is not over); ``gone``."""
+    """`outcome`: ``released`` now; nothing was written with ``already``, ``live`` (`only_lapsed`, and its time is not
+    over) and ``gone`` (no such holder)."""
 
     outcome: Literal["released", "already", "live", "gone"]
     seq: int
 
 
 class Route(msgspec.Struct, frozen=True):
-    """The answer to "who is behind (X, caller)": `source` and `target` are participant ids, `fields` the holder's own fields.
+    """The answer to "who is behind (X, caller)": `source` and `target` are participant ids, `fields` those wanted.
 
     `repeated`: this call had claimed its slot before; nothing was written again. With ``no_binding`` all else is empty.
     """
@@ -79,8 +80,8 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """`outcome`: ``appended``; nothing was written with ``gone`` (no such holder), ``conflict`` (`expect_rev` is not `rev`),
-    ``ended`` (that call had ended before) and ``kept`` (the call has another owner than `only_owner`)."""
+    """`outcome`: ``appended``; nothing was written with ``gone`` (no such holder), ``conflict`` (`expect_rev` is not
+    `rev`), ``ended`` (that call had ended before) and ``kept`` (the call has another owner than `only_owner`)."""
 
     outcome: Literal["appended", "gone", "conflict", "ended", "kept"]
     seq: int
@@ -125,7 +126,7 @@ class OutboxEntry(msgspec.Struct, frozen=True):
 
 
 class LiveCall(msgspec.Struct, frozen=True):
-    """A call that holds a slot: `owner` is whose heartbeat keeps it, `since` when it claimed, `facts` the owner's own bytes."""
+    """A call that holds a slot: `owner` beats for it, `since` when it claimed, `facts` are the owner's."""
 
     call: str
     holder: str
@@ -139,8 +140,11 @@ class LeaseError(Exception):
 
 
 class Exhausted(LeaseError):
-    """No X is free for these parties. `needed`: how many more numbers the shard would have to have; `retry_after`: seconds until
-    the first one that stands in the way is free, None when there is nothing to wait for. Nothing was written."""
+    """No X is free for these parties; nothing was written.
+
+    `needed`: how many more numbers the shard would have to have. `retry_after`: seconds until what is in the way
+    has lapsed, None when there is nothing to wait for.
+    """
 
     def __init__(self, shard: str, needed: int, retry_after: float | None) -> None:
         super().__init__(f"shard {shard} has {needed} numbers too few for these parties")
@@ -149,14 +153,29 @@ class Exhausted(LeaseError):
         self.retry_after = retry_after
 
 
+_HOLDER: Final = re.compile(r"ses_([a-z0-9]{6})[A-Za-z0-9]{16,32}", re.ASCII)
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
 def shard_of(holder: str) -> str:
-    """The shard a holder's id names: ``ses_<six lower-case letters or digits><22 letters or digits>``. ValueError when it names none."""
-    raise NotImplementedError
+    """The shard a holder's id names: ``ses_``, six lower-case letters or digits, then 16 to 32 letters or digits.
+
+    ValueError, which does not repeat the text, when it names none.
+    """
+    found = _HOLDER.fullmatch(holder)
+    if found is None:
+        raise ValueError("not a session's id")
+    return found[1]
 
 
 def holder_id(shard: str, random: bytes) -> str:
-    """A new holder's id in `shard` from 16 or more random bytes."""
-    raise NotImplementedError
-
-
-Facts = Sequence[Fact]
+    """A new holder's id in `shard` out of 17 or more random bytes: 22 letters and digits."""
+    if len(random) < 17:
+        raise ValueError("an id needs 17 random bytes")
+    rest, number = "", int.from_bytes(random[:17], "big")
+    for _ in range(22):
+        number, digit = divmod(number, len(_ALPHABET))
+        rest += _ALPHABET[digit]
+    holder = f"ses_{shard}{rest}"
+    shard_of(holder)
+    return holder

@@ -1,17 +1,38 @@
-"""Phone numbers: which X belongs to which tenant, service and country, in which shard, and in what state."""
+"""Phone numbers: which X belongs to which tenant, service and country, in which shard, and in what state.
+
+The registry lives under one hash tag of its own, ``{n}``, so that adding numbers is all or nothing; each shard is
+told afterwards, in words that can be repeated (`place.lua`). When a process dies between the two, adding the same
+numbers again, or changing their state, mends it.
+
+    {n}x:<index of X>         hash    x, tenant, service, country, trunk, state, shard, position, version
+    {n}l:<tenant>/<service>   zset    its numbers, in the order of their digits
+    {n}d:<tenant>/<service>   hash    shard -> country:size
+    {n}s                      hash    shard -> tenant/service/country
+    {n}shards                 set     every shard of the installation
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal, cast, get_args
 
 import msgspec
 
+from pools.journal import key, pairs
 from pools.keyring import Keyring
 from pools.numbers import Number
-from pools.redis import Redis
+from pools.redis import Redis, Word
+from pools.scripts import ADD, PLACE, STATE
 
 State = Literal["active", "draining", "suspended", "retired"]
+
+SHARD_SIZE: Final = 256
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
+_ALPHABET: Final = b"0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -23,8 +44,10 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class PhoneNumber(msgspec.Struct, frozen=True):
-    """One X. `shard` and `position` never change; `state`: ``active``, ``draining`` (no new leases), ``suspended`` (no calls
-    either), ``retired`` (both, for good)."""
+    """One X. Its `shard` and `position` never change.
+
+    `state`: ``active``, ``draining`` (no new leases), ``suspended`` (no calls either), ``retired`` (both, for good).
+    """
 
     number: str
     tenant: str
@@ -47,7 +70,7 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """A shard's load: `size` numbers, of them `open` to new leases; `live` holders, and `quarantined` ones whose tombstones stand."""
+    """A shard's load: `open` numbers take new leases; `live` holders, `quarantined` ones whose tombstones stand."""
 
     shard: Shard
     open: int
@@ -56,52 +79,176 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Taken(Exception):
-    """A number to be added belongs to another tenant or service. `numbers` are the ones; nothing was added."""
+    """Numbers to be added belong to another tenant or service; nothing was added. `numbers` are in E.164."""
 
     def __init__(self, numbers: Sequence[str]) -> None:
-        super().__init__("numbers are held elsewhere")
+        super().__init__(f"{len(numbers)} numbers are held elsewhere")
         self.numbers = tuple(numbers)
 
 
 class UnknownNumber(Exception):
-    """The number is not in the inventory (of that tenant and service)."""
+    """The number is not in the inventory of that tenant and service."""
+
+    def __init__(self) -> None:
+        super().__init__("the number is not in this service")
+
+
+_Numbers = list[PhoneNumber]
+_Shards = list[Shard]
+_FiguresOfAll = list[Figures]
 
 
 class Inventory:
     """The phone numbers of the installation. What `find` has found is kept in process for `keep` seconds."""
 
-    def __init__(self, redis: Redis, keyring: Keyring, keep: float = 30.0) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, redis: Redis, keyring: Keyring, keep: float = 30.0, entropy: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._redis = redis
+        self._keyring = keyring
+        self._keep = keep
+        self._entropy = entropy
+        self._found: dict[Number, tuple[float, PhoneNumber]] = {}
 
     async def add(self, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
-        """Adds the numbers, all or none; one that is already in this service is no error. `Taken` when one is held elsewhere.
-        ValueError (its message names the index, never the text) for a number or country that is none."""
-        raise NotImplementedError
+        """Adds the numbers, all or none, and gives them in the same order.
+
+        One already in this service is no error and stays as it is, only a retired one becomes active again. `Taken`
+        when one is held elsewhere; ValueError, with the item's place and never its number, for an item that makes no sense.
+        """
+        _check_owner(tenant, service)
+        if not items:
+            return []
+        indexes = [self._keyring.index(_number_of(item, place)) for place, item in enumerate(items)]
+        spare = len(items) // SHARD_SIZE + len({item.country for item in items}) + 8
+        names = " ".join(self._shard_name() for _ in range(spare))
+        words: list[Word] = [tenant, service, SHARD_SIZE, names]
+        for index, item in zip(indexes, items, strict=True):
+            words += [index, item.number, item.country, item.trunk]
+        reply = await self._redis.script(ADD, ["{n}shards"], words)
+        if reply[0] == b"taken":
+            raise Taken([items[place].number for place in reply[1:]])
+
+        placed: dict[str, list[Word]] = {}
+        numbers = []
+        for item, at in zip(items, range(1, len(reply), 6), strict=True):
+            shard, position, state, version, country, trunk = (word.decode() for word in reply[at : at + 6])
+            placed.setdefault(shard, []).extend([position, item.number, state, version])
+            number = PhoneNumber(item.number, tenant, service, country, trunk, cast(State, state), shard, int(position))
+            numbers.append(number)
+        for shard, told in placed.items():
+            await self._redis.script(PLACE, [key(shard, "h")], told)
+        self._forget(item.number for item in items)
+        return numbers
 
     async def find(self, number: Number | str) -> PhoneNumber | None:
-        """The X that this is, or None."""
-        raise NotImplementedError
+        """The X that this is, or None. Found once, it costs nothing for `keep` seconds; its state may be that old."""
+        number = Number.parse(number) if isinstance(number, str) else number
+        now = asyncio.get_running_loop().time()
+        known = self._found.get(number)
+        if known is not None and now < known[0]:
+            return known[1]
+        found = await self._look_up(self._keyring.index(number))
+        if found is None:
+            self._found.pop(number, None)
+        else:
+            self._found[number] = (now + self._keep, found)
+        return found
 
     async def is_pool_number(self, number: Number | str) -> bool:
         """Whether the number stands in any pool, whatever its state."""
-        raise NotImplementedError
+        return await self.find(number) is not None
 
-    async def list(self, tenant: str, service: str, after: str = "", limit: int = 50) -> list[PhoneNumber]:
-        """Numbers in the order of their digits, those after `after`; fewer than `limit` at the end."""
-        raise NotImplementedError
+    async def list(self, tenant: str, service: str, after: str = "", limit: int = 50) -> _Numbers:
+        """The service's numbers in the order of their digits, those after `after`; fewer than `limit` at the end."""
+        _check_owner(tenant, service)
+        start = f"({after}" if after else "-"
+        words: tuple[Word, ...] = ("{n}l:" + f"{tenant}/{service}", start, "+", "LIMIT", 0, limit)
+        rows = await self._redis.command("ZRANGEBYLEX", *words)
+        indexes = [self._keyring.index(Number.parse(row.decode())) for row in rows]
+        found = await asyncio.gather(*(self._look_up(index) for index in indexes))
+        return [number for number in found if number is not None]
 
     async def set_state(self, tenant: str, service: str, number: Number | str, state: State) -> PhoneNumber:
-        """The number in its new state; `UnknownNumber` when it is not in this service."""
-        raise NotImplementedError
+        """The number in its new state; `UnknownNumber` when it is not in this service, ValueError for no such state."""
+        _check_owner(tenant, service)
+        if state not in get_args(State):
+            raise ValueError("a state is active, draining, suspended or retired")
+        number = Number.parse(number) if isinstance(number, str) else number
+        index = self._keyring.index(number)
+        version = await self._redis.script(STATE, ["{n}x:" + index], [tenant, service, state])
+        found = await self._look_up(index) if version is not None else None
+        if found is None:
+            raise UnknownNumber
+        told: Sequence[Word] = [found.position, found.number, state, version]
+        await self._redis.script(PLACE, [key(found.shard, "h")], told)
+        self._found.pop(number, None)
+        return msgspec.structs.replace(found, state=state)
 
-    async def shards(self, tenant: str, service: str, country: str | None = None) -> list[Shard]:
-        """The service's shards, newest last."""
-        raise NotImplementedError
+    async def shards(self, tenant: str, service: str, country: str | None = None) -> _Shards:
+        """The service's shards, by name."""
+        _check_owner(tenant, service)
+        rows = pairs(await self._redis.command("HGETALL", "{n}d:" + f"{tenant}/{service}"))
+        shards = []
+        for name, value in sorted(rows.items()):
+            where, _, size = value.decode().partition(":")
+            if country is None or where == country:
+                shards.append(Shard(name, tenant, service, where, int(size)))
+        return shards
 
     async def shard_names(self) -> set[str]:
         """Every shard of the installation."""
-        raise NotImplementedError
+        return {name.decode() for name in await self._redis.command("SMEMBERS", "{n}shards")}
 
-    async def figures(self, tenant: str, service: str, now: int) -> list[Figures]:
-        """The load of each shard of the service at `now` (milliseconds)."""
-        raise NotImplementedError
+    async def figures(self, tenant: str, service: str, now: int) -> _FiguresOfAll:
+        """The load of each of the service's shards at `now` (ms)."""
+        shards = await self.shards(tenant, service)
+        return list(await asyncio.gather(*(self._figures(shard, now) for shard in shards)))
+
+    async def _figures(self, shard: Shard, now: int) -> Figures:
+        later = f"({now}"
+        takes, live, quarantined = await asyncio.gather(
+            self._redis.command("HGET", key(shard.name, "h"), "open"),
+            self._redis.command("ZCOUNT", key(shard.name, "due"), later, "+inf"),
+            self._redis.command("ZCOUNT", key(shard.name, "q"), later, "+inf"),
+        )
+        return Figures(shard, len(takes or b""), live, quarantined)
+
+    async def _look_up(self, index: str) -> PhoneNumber | None:
+        row = {
+            name: value.decode() for name, value in pairs(await self._redis.command("HGETALL", "{n}x:" + index)).items()
+        }
+        if not row:
+            return None
+        return PhoneNumber(
+            number=row["x"],
+            tenant=row["tenant"],
+            service=row["service"],
+            country=row["country"],
+            trunk=row["trunk"],
+            state=cast(State, row["state"]),
+            shard=row["shard"],
+            position=int(row["position"]),
+        )
+
+    def _shard_name(self) -> str:
+        return bytes(_ALPHABET[byte % 36] for byte in self._entropy(6)).decode()
+
+    def _forget(self, numbers: Iterable[str]) -> None:
+        for number in numbers:
+            self._found.pop(Number.parse(number), None)
+
+
+def _check_owner(tenant: str, service: str) -> None:
+    if _NAME.fullmatch(tenant) is None or _NAME.fullmatch(service) is None:
+        raise ValueError("a tenant or service is named by 1 to 64 letters, digits and _ . -")
+
+
+def _number_of(item: Item, place: int) -> Number:
+    """The item's number, or ValueError that names its place alone."""
+    if _COUNTRY.fullmatch(item.country) is None:
+        raise ValueError(f"item {place}: a country is two capital letters")
+    try:
+        return Number.parse(item.number)
+    except ValueError as why:
+        raise ValueError(f"item {place}: {why}") from None

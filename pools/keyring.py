@@ -1,10 +1,10 @@
 """The keys of an installation: a blind index for looking numbers up, and seals for storing them.
 
-Redis sees a person's number only as ``index`` (HMAC-SHA256 under a key that is not in Redis: a plain hash of a phone number
-is reversed in a minute) and as ``seal`` (AES-256-GCM, with the place it is stored in as associated data, so that a sealed
-value copied elsewhere does not open). The file is JSON, mode 0600; losing it makes the data unreadable, on purpose.
+Redis sees a person's number only as `index` (HMAC-SHA256 under a key that is not in Redis: a plain hash of a phone
+number is reversed in a minute) and as `seal` (AES-256-GCM, with the place it is stored in as associated data, so that
+a sealed value copied elsewhere does not open). The file is JSON, mode 0600; losing it makes the data unreadable, on purpose.
 
-:meth:`Keyring.load` and :meth:`Keyring.create` read and write a file: call them before the event loop runs, or in a thread.
+`Keyring.load`, `create` and `open` touch a file: call them before the event loop runs, or in a thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WrongKey(KeyringError):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """The key file. ``seals`` maps a key id to its key; ``current`` is the id that seals, every other one still opens."""
+    """The key file. `seals` maps a key id to its key; `current` is the id that seals, every other one still opens."""
 
     version: int
     index: bytes
@@ -74,7 +74,7 @@ class Keyring:
 
     @classmethod
     def create(cls, path: Path | str, entropy: Callable[[int], bytes] = os.urandom) -> Self:
-        """Makes a file of fresh keys, mode 0600, in one step: a reader never sees half of it. FileExistsError when there is one."""
+        """Makes a file of fresh keys, mode 0600, never seen half written; FileExistsError when there is one."""
         path = Path(path)
         keys = _File(version=1, index=entropy(32), seals={"k1": entropy(32)}, current="k1")
         draft = path.with_name(f".{path.name}.{entropy(6).hex()}")
@@ -104,11 +104,11 @@ class Keyring:
         return base64.urlsafe_b64encode(digest[:_INDEX]).decode()
 
     def derived(self, purpose: str) -> bytes:
-        """32 bytes for one purpose outside this room, say a keyed hash of requests. No number's index is ever one of them."""
+        """32 bytes for one purpose outside this room, say a keyed hash of requests; never any number's index."""
         return hmac.digest(self._index, b"derived " + purpose.encode(), "sha256")
 
     def seal(self, number: Number, context: str) -> str:
-        """The number encrypted for one place, named by ``context`` (say ``ses_…|par_…``); opens with the same context alone."""
+        """The number encrypted for one place, named by `context` (like ``ses_…|par_…``); it opens only there."""
         nonce = self._entropy(_NONCE)
         box = self._seals[self._current].encrypt(nonce, number.reveal().encode(), context.encode())
         return f"{self._current}.{base64.urlsafe_b64encode(nonce + box).decode()}"

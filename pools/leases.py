@@ -1,35 +1,68 @@
-"""Leases: who holds which X until when, and the journal of every holder. Each method is one Lua script, one round trip."""
+"""Leases: who holds which X until when, and the journal of every holder.
+
+The routing key is (X, caller). A binding takes an X that none of its parties holds or has in quarantine; one entry per
+(party, X) is at once the guard, the route and, after the end, the tombstone. Each method is one Lua script and one
+round trip in the holder's shard (`scripts/*.lua` say what each reads and writes); only leases in further shards cost
+more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from pools.grants import (
     Appended,
     Ask,
     Bound,
+    Exhausted,
     Extended,
     Fact,
-    Holder,
-    JournalEntry,
-    LiveCall,
-    OutboxEntry,
     Policy,
     Released,
     Route,
+    shard_of,
 )
 from pools.inventory import PhoneNumber
-from pools.keyring import Keyring
-from pools.redis import Redis
+from pools.journal import OWN_FIELDS, Journal, key
+from pools.redis import Redis, Word
+from pools.scripts import SHARD, ShardScripts
 
 Fields = Mapping[str, str | bytes | int]
 
+_SHARD: Final = re.compile(r"[a-z0-9]{6}", re.ASCII)
+_PARTY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_TARGET: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\|[A-Za-z0-9_-]{1,64}", re.ASCII)
+_OWNER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
-class Leases:
-    """All methods raise `pools.redis.Unavailable` when Redis cannot answer within its budget."""
 
-    def __init__(self, redis: Redis, keyring: Keyring) -> None:
-        raise NotImplementedError
+def _counted_fields(fields: Fields | None) -> list[Word]:
+    if fields is None:
+        return [0]
+    if not OWN_FIELDS.isdisjoint(fields):
+        raise ValueError(f"pools keeps these fields itself: {sorted(OWN_FIELDS.intersection(fields))}")
+    return [len(fields), *(word for pair in fields.items() for word in pair)]
+
+
+def _fact(fact: Fact) -> tuple[Word, Word, Word]:
+    kind, at, data = fact
+    return kind, "" if at is None else at, data
+
+
+def _counted_events(events: Sequence[Fact]) -> list[Word]:
+    return [len(events), *(word for event in events for word in _fact(event))]
+
+
+def _number_list(text: bytes) -> tuple[str, ...]:
+    return tuple(text.decode().split())
+
+
+class Leases(Journal):
+    """Grants and their journals. Every method raises `pools.redis.Unavailable` when Redis cannot answer in time."""
+
+    def __init__(self, redis: Redis, scripts: ShardScripts = SHARD) -> None:
+        super().__init__(redis, scripts)
 
     async def bind(
         self,
@@ -46,12 +79,21 @@ class Leases:
     ) -> Bound:
         """One X per ask, all or none, in the holder's own shard (``shard_of(holder) == shard``).
 
-        Idempotent by holder: bound before, it gets what it has and nothing is written. `fields` become the holder's fields (opaque
-        here, except `max_calls`, `mode`, `denied`, `paused`, see `route`), `events` its first journal entries; in their data
-        ``$x0``, ``$x1`` … stand for the number of ask 0, 1 … `Exhausted` when the shard has no X for an ask; `cap` bounds what one party
-        may hold or have in quarantine here.
+        Idempotent by holder: bound before, it gets what it has and nothing is written. `fields` become the holder's
+        fields (opaque here but for those `route` reads), `events` its first journal entries; in their data ``$x0``,
+        ``$x1`` … stand for the X of ask 0, 1 … `Exhausted` when the shard has no X for an ask; `cap` bounds what one
+        party may hold or have in quarantine in the shard. ValueError for an ask that makes no sense.
         """
-        raise NotImplementedError
+        return await self.bind_across(
+            holder,
+            [(shard, ask) for ask in asks],
+            ttl_ms=ttl_ms,
+            quarantine_ms=quarantine_ms,
+            fields=fields,
+            events=events,
+            policy=policy,
+            cap=cap,
+        )
 
     async def bind_across(
         self,
@@ -65,9 +107,47 @@ class Leases:
         policy: Policy = "avoid_sticky",
         cap: int = 256,
     ) -> Bound:
-        """`bind` for asks in several shards, each named beside its ask (per-party X in two countries). The other shards first, the
-        holder's own last; when one fails, those already bound are freed again. `Bound.numbers` in the order of `placed`."""
-        raise NotImplementedError
+        """`bind` for asks in several shards, each named beside its ask (a per-party X in each of two countries).
+
+        The other shards go first, the holder's own last, so that no route leads anywhere before all is decided. When a
+        shard is exhausted, what the others gave is taken back. After `Unavailable` repeat with the same holder, or let
+        it be: what other shards gave to a holder that never came to be, `due` takes back in a minute or so.
+        """
+        home = shard_of(holder)
+        _check_asks(placed)
+        targets = " ".join(entry.target for _, ask in placed for entry in ask.entries)
+        others = sorted({shard for shard, _ in placed} - {home})
+        given: dict[int, str] = {}
+        opening: list[Word] = [holder, ttl_ms, quarantine_ms, policy, cap]
+        done: list[str] = []
+        try:
+            for shard in others:
+                words = [*opening, "", "", "", *_asks_of(shard, placed, None), 0, 0]
+                reply = await self._bind_in(shard, words)
+                done.append(shard)
+                mine = [i for i, (where, _) in enumerate(placed) if where == shard]
+                given.update(zip(mine, _number_list(reply[1]), strict=True))
+            words = [*opening, "1", targets, " ".join(others), *_asks_of(home, placed, given)]
+            reply = await self._bind_in(home, [*words, *_counted_fields(fields), *_counted_events(events)])
+        except Exhausted:
+            for shard in done:
+                await self._redis.script(self._scripts.undo, [key(shard, "h")], [holder])
+            raise
+        return Bound(
+            holder=holder,
+            numbers=_number_list(reply[1]),
+            expires=int(reply[2]),
+            status=reply[3].decode(),
+            seq=int(reply[4]),
+            rev=int(reply[5]),
+            fresh=reply[0] == b"bound",
+        )
+
+    async def _bind_in(self, shard: str, words: Sequence[Word]) -> Any:
+        reply = await self._redis.script(self._scripts.bind, [key(shard, "h")], words)
+        if reply[0] == b"exhausted":
+            raise Exhausted(shard, needed=reply[1], retry_after=reply[2] / 1000 if reply[2] >= 0 else None)
+        return reply
 
     async def extend(
         self,
@@ -78,8 +158,18 @@ class Leases:
         events: Sequence[Fact] = (),
         fields: Fields | None = None,
     ) -> Extended:
-        """Moves the end of every lease of the holder to `expires` (ms), or to now + `ttl_ms`."""
-        raise NotImplementedError
+        """Moves the end of every lease of the holder to `expires` (ms), or to now + `ttl_ms`; earlier is fine too."""
+        if (expires is None) == (ttl_ms is None):
+            raise ValueError("extend wants either expires or ttl_ms")
+        when: list[Word] = ["" if expires is None else expires, "" if ttl_ms is None else ttl_ms]
+        words = [holder, *when, "1", *_counted_fields(fields), *_counted_events(events)]
+        reply = await self._redis.script(self._scripts.extend, [key(shard_of(holder), "h")], words)
+        if reply[0] == b"gone":
+            return Extended(outcome="ended", expires=0, seq=0)
+        if reply[0] == b"extended":
+            for shard in _number_list(reply[3]):
+                await self._redis.script(self._scripts.extend, [key(shard, "h")], [holder, reply[1], "", "", 0, 0])
+        return Extended(outcome=reply[0].decode(), expires=int(reply[1]), seq=int(reply[2]))
 
     async def release(
         self,
@@ -90,9 +180,22 @@ class Leases:
         events: Sequence[Fact] = (),
         only_lapsed: bool = False,
     ) -> Released:
-        """Ends every lease of the holder: its entries are tombstones for the quarantine. Idempotent. `only_lapsed` (the sweeper): only
-        when its time is over by the shard's clock."""
-        raise NotImplementedError
+        """Ends every lease of the holder; its entries are tombstones for the quarantine. Idempotent.
+
+        `status`: ``closed`` or ``failed``. `only_lapsed` (the sweeper): only when its time is over by the shard.
+        The holder stays readable, and its journal open to the calls that are still up, for hours after the tombstones.
+        """
+        if status not in ("closed", "failed"):
+            raise ValueError("a holder ends closed or failed")
+        ending: list[Word] = [holder, status, reason]
+        words = [*ending, "1" if only_lapsed else "", *_counted_events(events)]
+        reply = await self._redis.script(self._scripts.release, [key(shard_of(holder), "h")], words)
+        if reply[0] == b"gone":
+            return Released(outcome="gone", seq=0)
+        if reply[0] != b"live":
+            for shard in _number_list(reply[2]):
+                await self._redis.script(self._scripts.release, [key(shard, "h")], [*ending, "", 0])
+        return Released(outcome=reply[0].decode(), seq=int(reply[1]))
 
     async def route(
         self,
@@ -106,15 +209,38 @@ class Leases:
         channel: str = "voice",
         want: Sequence[str] = ("record",),
     ) -> Route:
-        """Who is behind (X, `caller`), in one round trip; when routed, `call` holds a slot and `event` is in the holder's journal,
-        when refused (`ended`, `limit`, `mode`, `direction`, `blocked`) `refusal_event` is. In their data ``$from``, ``$to`` and
-        ``$decision`` are filled in. `want` names the holder's fields to bring.
+        """Who is behind (X, `caller`)? One round trip; two when X is of another shard than its holder.
 
-        Fields of the holder that are read here: `max_calls` (0 or absent: no limit), `mode`, `denied` (``from|to`` pairs with spaces
-        between), `paused`, `status` (anything but ``closed`` and ``failed`` is live). After `Unavailable` the slot may have been claimed:
-        end the call with `append(end_call=…)` when Redis is back, and the sweeper does when the owner's heartbeat is gone.
+        Routed, `call` holds a slot, with `owner` and `facts` beside it, and `event` is in the holder's journal; refused
+        (`ended`, `limit`, `mode`, `direction`, `blocked`), `refusal_event` is. In their data ``$from``, ``$to`` and
+        ``$decision`` are filled in. `want` names the holder's fields to bring. Asked again with the same `call` while
+        it is up, the answer is the same and nothing is written.
+
+        Read here are the holder's fields `max_calls` (0 or absent: no limit), `mode` (``voice_only`` or
+        ``message_only``), `denied` (``from|to`` pairs with spaces between) and `paused` (any text). After `Unavailable`
+        the slot may have been claimed: end the call with `append(end_call=…)` when Redis is back; the sweeper does when
+        the owner is dead.
         """
-        raise NotImplementedError
+        if _OWNER.fullmatch(owner) is None:
+            raise ValueError("an owner is letters, digits and _ . : -")
+        rest: list[Word] = [call, owner, facts, channel, *_fact(event), *_fact(refusal_event), *want]
+        words: list[Word] = [number.position, caller, "", "", "", *rest]
+        reply = await self._redis.script(self._scripts.route, [key(number.shard, "h")], words)
+        if reply[0] == b"elsewhere":
+            words = ["", "", *reply[1:], *rest]
+            reply = await self._redis.script(self._scripts.route, [key(shard_of(reply[1].decode()), "h")], words)
+        if reply[0] == b"no_binding":
+            return Route(decision="no_binding")
+        return Route(
+            decision=reply[0].decode(),
+            holder=reply[1].decode(),
+            source=reply[2].decode(),
+            target=reply[3].decode(),
+            expires=reply[4],
+            seq=reply[5],
+            repeated=reply[6] == b"1",
+            fields={name: value for name, value in zip(want, reply[7:], strict=True) if value is not None},
+        )
 
     async def append(
         self,
@@ -126,42 +252,47 @@ class Leases:
         call_facts: tuple[str, str, bytes] | None = None,
         only_owner: str | None = None,
     ) -> Appended:
-        """Journal, fields and call slot in one step. `set_fields` raises `rev` by one; `end_call` frees the call's slot, the second end of
-        a call writes nothing; `call_facts` (call, owner, facts) replaces the facts of a call that is still live."""
-        raise NotImplementedError
+        """Journal, fields and call slot in one step, or nothing at all.
 
-    async def read(self, holder: str) -> Holder | None:
-        """The holder, readable until well after its tombstones are gone; None then."""
-        raise NotImplementedError
+        `set_fields` raises `rev` by one; `expect_rev` makes it a compare-and-set. `end_call` frees the call's slot: the
+        second end of a call writes nothing and says ``ended``. `call_facts` (call, owner, facts) replaces what stands
+        beside a call that is still up, its owner too. `only_owner`: only while that is the call's owner.
+        """
+        if end_call is not None and call_facts is not None:
+            raise ValueError("a call either ends or goes on")
+        changed, owner, facts = call_facts or ("", "", b"")
+        if call_facts is not None and _OWNER.fullmatch(owner) is None:
+            raise ValueError("an owner is letters, digits and _ . : -")
+        rev = "" if expect_rev is None else expect_rev
+        words: list[Word] = [holder, rev, end_call or "", changed, owner, facts, only_owner or ""]
+        words += [*_counted_fields(set_fields), *_counted_events(events)]
+        reply = await self._redis.script(self._scripts.append, [key(shard_of(holder), "h")], words)
+        if reply[0] == b"gone":
+            return Appended(outcome="gone", seq=0, rev=0)
+        return Appended(outcome=reply[0].decode(), seq=int(reply[1]), rev=int(reply[2]))
 
-    async def journal(self, holder: str, after_seq: int = 0, limit: int = 100) -> list[JournalEntry]:
-        """The holder's journal after `after_seq`."""
-        raise NotImplementedError
 
-    async def outbox(self, shard: str, after: str = "0", limit: int = 500) -> list[OutboxEntry]:
-        """Entries of the shard's outbox after the id `after`."""
-        raise NotImplementedError
+def _check_asks(placed: Iterable[tuple[str, Ask]]) -> None:
+    """An ask that would corrupt an entry, or that no X can answer, is refused here."""
+    for shard, ask in placed:
+        parties = [entry.party for entry in ask.entries]
+        if _SHARD.fullmatch(shard) is None:
+            raise ValueError("a shard is six lower-case letters or digits")
+        if not parties or len(set(parties)) < len(parties) or not all(map(_PARTY.fullmatch, parties)):
+            raise ValueError("an ask names one or more different parties by their index")
+        if not all(_TARGET.fullmatch(entry.target) for entry in ask.entries):
+            raise ValueError("a target is two participant ids, from|to")
 
-    async def outboxes(self, after: Mapping[str, str], block_ms: int, limit: int = 500) -> list[OutboxEntry]:
-        """Entries of many outboxes, each after its own id; waits up to `block_ms` for the first. Needs a `Redis(blocking=True)`."""
-        raise NotImplementedError
 
-    async def trim(self, shard: str, upto: str) -> int:
-        """Drops the outbox entries up to and with the id `upto`; how many."""
-        raise NotImplementedError
-
-    async def live_calls(self, shard: str) -> list[LiveCall]:
-        """Every call that holds a slot in the shard."""
-        raise NotImplementedError
-
-    async def beat(self, owner: str, ttl_ms: int) -> None:
-        """The owner is alive for another `ttl_ms`."""
-        raise NotImplementedError
-
-    async def alive(self, owners: Sequence[str]) -> set[str]:
-        """Those of `owners` whose last beat still counts."""
-        raise NotImplementedError
-
-    async def due(self, shard: str, now: int, limit: int = 100) -> list[str]:
-        """Holders of the shard whose time was over at `now`, and that nobody has released yet."""
-        raise NotImplementedError
+def _asks_of(shard: str, placed: Sequence[tuple[str, Ask]], given: Mapping[int, str] | None) -> list[Word]:
+    """The asks as `bind.lua` reads them. `given` (the holder's own shard) has the numbers other shards gave, by place;
+    without it only the asks of `shard` are told."""
+    words: list[Word] = []
+    ordinal = count = 0
+    for place, (where, ask) in enumerate(placed):
+        if where == shard or given is not None:
+            known = "" if given is None else given.get(place, "")
+            words += [known, ordinal, len(ask.entries), *(entry.party for entry in ask.entries)]
+            count += 1
+        ordinal += len(ask.entries)
+    return [count, *words]

@@ -1,7 +1,7 @@
 """Phone numbers of people: a type that cannot print itself.
 
-A person's number exists in this program only as a :class:`Number`. Everything that could carry it out by accident (``str``,
-``repr``, ``format``, a log line, an f-string, JSON, pickle, a dataclass's repr) shows ``+8490…67`` or refuses;
+A person's number exists in this program only as a :class:`Number`. Everything that could carry it out by accident
+(``str``, ``repr``, ``format``, a log line, JSON, pickle, a dataclass's repr) shows ``+8490…67`` or refuses;
 :meth:`Number.reveal` is the one way out, so ``grep reveal`` lists every exit.
 """
 
@@ -24,7 +24,7 @@ class Number:
 
     @classmethod
     def parse(cls, text: str) -> Number:
-        """The number that ``text`` spells in strict E.164. ValueError, which never repeats the text, when it is none."""
+        """The number that ``text`` spells in strict E.164; else ValueError, which never repeats the text."""
         if not isinstance(text, str) or _E164.fullmatch(text) is None:
             raise ValueError("not a phone number in E.164, like +84901234567")
         number = object.__new__(cls)

@@ -1,13 +1,14 @@
 """A small asyncio client for Redis: what one turn of the event loop asks leaves in one write.
 
-There is no pool of connections and no retry. Commands queue in the order they were asked, before a connection is up as well;
-replies come in that order. So one queue of (future, deadline) is the whole state, its head is always the oldest, and one
-timer watches it. A command that was written and not answered in time may still happen: whoever asked must be ready for that.
+There is no pool of connections and no retry. Commands queue in the order they were asked, before a connection is up as
+well; replies come in that order. So one queue of (future, deadline) is the whole state, its head is always the oldest,
+and one timer watches it. A command that was written and not answered in time may still happen: whoever asked must be
+ready for that.
 
 Errors::
 
     RedisError
-    ├── Unavailable   refused, timed out, closed, loading, read-only, out of memory: the effect of the command is unknown
+    ├── Unavailable   refused, timed out, closed, loading, read-only, out of memory: the command's effect is unknown
     └── Refused       the server understood and said no (a wrong type, a script's error): ours to mend
 """
 
@@ -42,7 +43,7 @@ class RedisError(Exception):
 
 
 class Unavailable(RedisError):
-    """Redis gave no usable answer within the budget. The command may or may not have happened; it is never sent again."""
+    """Redis gave no usable answer within the budget. The command may have happened or not; it is never sent again."""
 
 
 class Refused(RedisError):
@@ -88,7 +89,7 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """``unix:///path?db=N``, ``redis://[[user]:pass@]host[:port][/N]``, ``rediss://`` the same over TLS. ValueError else."""
+        """``unix:///path?db=N`` or ``redis://[[user]:pass@]host[:port][/N]``, ``rediss`` over TLS; else ValueError."""
         try:
             parts = urlsplit(url)
             query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
@@ -166,8 +167,8 @@ class _Link(asyncio.Protocol):
 class Redis:
     """One connection, shared by every caller of one event loop.
 
-    `url` as `Target.parse` reads it. `budget`: seconds until `Unavailable`, connecting included. `blocking=True`: one command
-    at a time, each with the whole budget of its own, for ``XREAD BLOCK``.
+    `url` as `Target.parse` reads it. `budget`: seconds until `Unavailable`, connecting included. `blocking=True`: one
+    command at a time, each with a whole budget of its own, for ``XREAD BLOCK``.
     """
 
     def __init__(self, url: str, budget: float = 0.15, blocking: bool = False) -> None:
@@ -191,7 +192,7 @@ class Redis:
         return self._ask(words) if self._turn is None else self._in_turn(words)
 
     async def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Word]) -> Any:
-        """The script's reply. NOSCRIPT means that nothing ran, so then (and only then) it is sent again, with its text."""
+        """The script's reply. NOSCRIPT means that nothing ran: then, and only then, it is sent again, with its text."""
         until = asyncio.get_running_loop().time() + self.budget
         try:
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
@@ -271,7 +272,7 @@ class Redis:
             answer.set_result(reply)
 
     def _check(self) -> None:
-        """The watch over the oldest command. Overdue, it gets one more turn of the loop; overdue then, the connection is given up."""
+        """Watches the oldest command. Overdue, it gets one more turn of the loop; then the connection is given up."""
         self._watch = None
         if not self._queue:
             return

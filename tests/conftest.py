@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from pools.keyring import Keyring
 from pools.redis import Redis
 from tests.redis_server import RedisServer
 
@@ -66,3 +68,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = Redis(redis_url, budget=2.0)
     yield client
     await client.close()
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """Fresh keys."""
+    return Keyring.create(tmp_path / "keys.json")

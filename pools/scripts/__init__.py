@@ -1,0 +1,34 @@
+"""The Lua scripts, each read from its file with what it shares with the others in front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pools.redis import Script
+
+# Read once, at import: nobody reads files inside the event loop.
+_TEXTS: Final = {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.lua")}
+
+
+class ShardScripts:
+    """The scripts that decide inside one shard. `clock`: Lua that defines ``server_time()``; tests bring their own."""
+
+    def __init__(self, clock: str | None = None) -> None:
+        shared = (_TEXTS["time"] if clock is None else clock) + _TEXTS["prelude"]
+
+        def script(name: str) -> Script:
+            return Script(name, shared + _TEXTS[name])
+
+        self.bind = script("bind")
+        self.extend = script("extend")
+        self.release = script("release")
+        self.undo = script("undo")
+        self.route = script("route")
+        self.append = script("append")
+
+
+SHARD: Final = ShardScripts()
+PLACE: Final = Script("place", "local tag = string.sub(KEYS[1], 1, -2)\n" + _TEXTS["place"])
+ADD: Final = Script("add", _TEXTS["add"])
+STATE: Final = Script("state", _TEXTS["state"])

@@ -1,0 +1,50 @@
+-- Registers phone numbers, all or none, and gives each its place: the first shard of its service and country with room, else a new one.
+--   KEYS  1 {n}shards
+--   ARGV  1 tenant  2 service  3 numbers per shard  4 names for new shards, spaces between  then for each number: index, X, country, trunk
+--   gives {'taken', ordinals (from 0) …}, or 'added' and for each number: shard, position, state, version, country, trunk
+local tenant, service, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local directory = '{n}d:' .. tenant .. '/' .. service
+local taken = {'taken'}
+for i = 5, #ARGV, 4 do
+  local known = redis.call('HMGET', '{n}x:' .. ARGV[i], 'tenant', 'service')
+  if known[1] and (known[1] ~= tenant or known[2] ~= service) then taken[#taken + 1] = (i - 5) / 4 end
+end
+if #taken > 1 then return taken end
+
+local sizes, last = {}, {}
+local flat = redis.call('HGETALL', directory)
+for i = 1, #flat, 2 do
+  local country, size = string.match(flat[i + 1], '^(%a+):(%d+)$')
+  sizes[flat[i]] = tonumber(size)
+  if tonumber(size) < room then last[country] = flat[i] end
+end
+local fresh = string.gmatch(ARGV[4], '%S+')
+local function shard_for(country)
+  local shard = last[country]
+  if shard and sizes[shard] < room then return shard end
+  repeat shard = fresh() until redis.call('SADD', KEYS[1], shard) == 1
+  redis.call('HSET', '{n}s', shard, tenant .. '/' .. service .. '/' .. country)
+  last[country], sizes[shard] = shard, 0
+  return shard
+end
+
+local reply = {'added'}
+for i = 5, #ARGV, 4 do
+  local key, country = '{n}x:' .. ARGV[i], ARGV[i + 2]
+  local state = redis.call('HGET', key, 'state')
+  if not state then
+    local shard = shard_for(country)
+    redis.call('HSET', key, 'x', ARGV[i + 1], 'tenant', tenant, 'service', service, 'country', country, 'trunk', ARGV[i + 3],
+      'state', 'active', 'shard', shard, 'position', sizes[shard], 'version', 1)
+    sizes[shard] = sizes[shard] + 1
+    redis.call('HSET', directory, shard, country .. ':' .. sizes[shard])
+    redis.call('ZADD', '{n}l:' .. tenant .. '/' .. service, 0, ARGV[i + 1])
+  elseif state == 'retired' then
+    redis.call('HSET', key, 'state', 'active')
+    redis.call('HINCRBY', key, 'version', 1)
+  end
+  for _, value in ipairs(redis.call('HMGET', key, 'shard', 'position', 'state', 'version', 'country', 'trunk')) do
+    reply[#reply + 1] = value
+  end
+end
+return reply
