@@ -1,63 +1,96 @@
-"""Sessions: an order, its people, the virtual numbers through which they reach each other, until when."""
+"""Sessions: an order, its people, the virtual numbers through which they reach each other, until when.
+
+This file holds the shapes and what is done with a session that is open; `opening` opens one, `shelves` lists them.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
+
+from masking import checks, names, records, services
+from masking.events import Event, fact, moment
+from masking.records import Record
+from masking.refusals import Conflict, NotFound, SessionClosed
+from masking.services import (
+    CallTimeLimit,
+    FriendlyName,
+    MaxConcurrentCalls,
+    PairQuarantine,
+    RingTimeout,
+    Ttl,
+    UniqueName,
+    WarningAt,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from masking.access import Access
-    from masking.events import Event
     from masking.house import House
+    from pools.grants import Fact, Holder
 
 SessionStatus = Literal["open", "in_progress", "closed", "failed"]
 ClosedReason = Literal["api", "expired", "stage_end", "replaced", "abuse", "number_lost"]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=40)], Annotated[str, Meta(max_length=256)]], Meta(max_length=16)
+]
+Role = Annotated[str, Meta(min_length=1, max_length=64)]
+Language = Annotated[str, Meta(max_length=35, description="BCP 47: vi, en-US.")]
+Identifier = Annotated[
+    str, Meta(max_length=32, description="A person's phone number, E.164.", examples=["+84901234567"])
+]
+
+TRIES: Final = 16
+RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
 
 
 class NewParticipant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A person who joins: `identifier` is the real number, E.164. Its repr does not show it."""
 
-    identifier: str | UnsetType = UNSET
-    role: str | None = None
-    friendly_name: str | None = None
-    language: str | None = None
-    identifiers: list[str] | None = None
-    ring: str | None = None
+    identifier: Identifier | UnsetType = UNSET
+    role: Role | None = None
+    friendly_name: FriendlyName | None = None
+    language: Language | None = None
+    identifiers: Annotated[list[Identifier], Meta(min_length=1, max_length=5)] | None = None
+    ring: Literal["first", "sequential"] | None = None
 
     def __repr__(self) -> str:
         return f"<NewParticipant {self.role}>"
 
 
 class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/sessions`; None means: as the service says."""
+    """The body of `POST /v1/sessions`; null means: as the service says."""
 
-    participants: list[NewParticipant]
-    service: str = "default"
-    unique_name: str | None = None
-    ttl: int | None = None
-    ttl_mode: str = "fixed"
+    participants: Annotated[list[NewParticipant], Meta(min_length=2, max_length=8)]
+    service: Annotated[str, Meta(min_length=1, max_length=191)] = "default"
+    unique_name: UniqueName | None = None
+    ttl: Ttl | None = None
+    ttl_mode: Literal["fixed", "sliding"] = "fixed"
     expires_at: datetime | None = None
-    mode: str = "voice_and_message"
-    direction: str = "both"
+    mode: Literal["voice_and_message", "voice_only", "message_only"] = "voice_and_message"
+    direction: Annotated[str, Meta(max_length=255)] = "both"
     stages: list[dict[str, Any]] = []
-    number_model: str | None = None
-    geo_match: str | None = None
-    number_selection: str | None = None
-    pair_quarantine: int | None = None
-    record: str | None = None
+    number_model: Literal["auto", "shared", "per_party", "extension"] | None = None
+    geo_match: Literal["soft", "strict", "country", "country/soft", "country/strict"] | None = None
+    geo_match_level: Literal["none", "country", "region", "area_code"] = "country"
+    number_selection: services.NumberSelection | None = None
+    pair_quarantine: PairQuarantine | None = None
+    degrade: list[str] = []
+    record: Literal["never", "always", "on_demand"] | None = None
     announcements: dict[str, Any] | None = None
     pin: dict[str, Any] | None = None
-    ring_timeout: int | None = None
-    call_time_limit: int | None = None
-    warning_at: int | None = None
-    max_concurrent_calls: int | None = None
-    max_call_attempts_per_hour: int = 0
-    on_expiry_in_call: str = "finish"
-    answer_confirm: str = "none"
-    metadata: dict[str, str] = {}
+    ring_timeout: RingTimeout | None = None
+    call_time_limit: CallTimeLimit | None = None
+    warning_at: WarningAt | None = None
+    max_concurrent_calls: MaxConcurrentCalls | None = None
+    max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] = 0
+    on_expiry_in_call: Literal["finish", "hangup"] = "finish"
+    answer_confirm: Literal["none", "keypress"] = "none"
+    metadata: Metadata = {}
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,83 +123,227 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     closed_reason: ClosedReason | None = None
     created_at: datetime
     expires_at: datetime
-    closed_at: datetime | None = None
     mode: str
     direction: str
     record: str
+    pair_quarantine: int
+    ring_timeout: int
+    call_time_limit: int
+    warning_at: int
+    max_concurrent_calls: int
     metadata: dict[str, str]
     participants: list[Participant]
 
 
 class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `PATCH /v1/sessions/{id}`: only what is said changes."""
+    """The body of `PATCH /v1/sessions/{id}`: only what is said changes; in `metadata` a null takes a key away."""
 
-    metadata: dict[str, str] | UnsetType = UNSET
-    ttl: int | UnsetType = UNSET
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Meta(min_length=1, max_length=40)], Annotated[str, Meta(max_length=256)] | None],
+            Meta(max_length=16),
+        ]
+        | UnsetType
+    ) = UNSET
+    ttl: Ttl | UnsetType = UNSET
     expires_at: datetime | UnsetType = UNSET
-    record: str | UnsetType = UNSET
-    ring_timeout: int | UnsetType = UNSET
-    call_time_limit: int | UnsetType = UNSET
-    warning_at: int | UnsetType = UNSET
-    max_concurrent_calls: int | UnsetType = UNSET
+    record: services.Record | UnsetType = UNSET
+    ring_timeout: RingTimeout | UnsetType = UNSET
+    call_time_limit: CallTimeLimit | UnsetType = UNSET
+    warning_at: WarningAt | UnsetType = UNSET
+    max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
 
 
-class Page(msgspec.Struct, frozen=True):
-    """Newest first; `next` is what the following page is asked for with (`before`), None on the last one."""
+def shown(
+    session: str,
+    record: Record,
+    numbers: Sequence[str],
+    expires_ms: int,
+    status: SessionStatus = "open",
+    closed_reason: ClosedReason | None = None,
+) -> Session:
+    """The session as the API shows it; `numbers[i]` answers `record.lines[i]`."""
+    proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
+    for line, number in zip(record.lines, numbers, strict=True):
+        for source, target in line.ways:
+            proxies[source].append(Proxy(to=target, number=number))
+    return Session(
+        id=session,
+        service=record.service_name,
+        unique_name=record.unique_name,
+        status=status,
+        closed_reason=closed_reason,
+        created_at=moment(record.created_at),
+        expires_at=moment(expires_ms / 1000),
+        mode=record.mode,
+        direction=record.direction,
+        record=record.record,
+        pair_quarantine=record.pair_quarantine,
+        ring_timeout=record.ring_timeout,
+        call_time_limit=record.call_time_limit,
+        warning_at=record.warning_at,
+        max_concurrent_calls=record.max_concurrent_calls,
+        metadata=record.metadata,
+        participants=[
+            Participant(
+                id=person.id,
+                role=person.role,
+                friendly_name=person.friendly_name,
+                language=person.language,
+                display=person.display,
+                proxies=proxies[person.id],
+            )
+            for person in record.people
+        ],
+    )
 
-    data: list[Session]
-    next: tuple[float, str] | None
+
+def live_view(holder: Holder, record: Record, now_ms: int) -> Session:
+    """A session as Redis has it: past its time it is closed, whether or not anybody has swept it yet."""
+    status: SessionStatus = "in_progress" if holder.calls > 0 or "begun" in holder.fields else "open"
+    reason: ClosedReason | None = None
+    if holder.status == "closed":
+        status, reason = "closed", msgspec.convert(holder.reason, ClosedReason)
+    elif holder.expires <= now_ms:
+        status, reason = "closed", "expired"
+    return shown(holder.holder, record, holder.numbers, holder.expires, status, reason)
 
 
-async def open_session(
-    house: House, access: Access, new: NewSession, *, token: str | None = None
-) -> tuple[Session, bool]:
-    """Opens a session; False beside it when `unique_name` with the same participants was open already.
-
-    `token` names the request (an Idempotency-Key's identity): asked twice with it, one session is opened.
-
-    Refuses with `Invalid` and its kin, `ParticipantConflict`, `UniqueNameConflict` (extra `session`),
-    `NumberPoolExhausted`, `GeoUnavailable`, `NotFound` for the service.
-    """
-    raise NotImplementedError
+def archived_view(session: Session, now: float) -> Session:
+    """A session as the archive has it, read at `now`."""
+    if session.status in ("open", "in_progress") and session.expires_at <= moment(now):
+        return msgspec.structs.replace(session, status="closed", closed_reason="expired")
+    return session
 
 
 async def get(house: House, access: Access, session: str) -> Session:
     """One session, live or archived; `NotFound`."""
-    raise NotImplementedError
+    found = await records.held(house, access.tenant, session)
+    if found is not None:
+        return live_view(*found, house.now_ms)
+    if house.archive is not None:
+        from masking import archive
+
+        async with house.archive.connect() as connection:
+            body = await archive.session_body(connection, access.tenant, session)
+        if body is not None:
+            return archived_view(msgspec.json.decode(body, type=Session), house.now())
+    raise NotFound("No such session.")
 
 
-async def listing(
-    house: House,
-    access: Access,
-    *,
-    unique_name: str | None = None,
-    status: SessionStatus | None = None,
-    number: str | None = None,
-    limit: int = 50,
-    before: tuple[float, str] | None = None,
-) -> Page:
-    """The tenant's sessions, newest first. `number` is a virtual number, E.164; `before` the `next` of the page before."""
-    raise NotImplementedError
+async def _open(house: House, access: Access, session: str) -> tuple[Holder, Record]:
+    """The session, which must be open."""
+    found = await records.held(house, access.tenant, session)
+    status = live_view(*found, house.now_ms).status if found is not None else (await get(house, access, session)).status
+    if found is None or status == "closed":
+        raise SessionClosed("The session is closed.", session=session)
+    return found
 
 
 async def change(house: House, access: Access, session: str, wish: SessionChange) -> Session:
     """Applies what `wish` says; `SessionClosed`, `NotFound`, `Invalid`."""
-    raise NotImplementedError
+    for _ in range(TRIES):
+        holder, record = await _open(house, access, session)
+        changed = _changed(house, record, wish)
+        lives_ms = _new_life(house, wish, default=None)
+        fields: dict[str, str | bytes | int] = {
+            "record": records.packed(changed),
+            "max_calls": changed.max_concurrent_calls,
+        }
+        view = live_view(holder, changed, house.now_ms)
+        events = [fact("session.updated", None, msgspec.to_builtins(view))] if lives_ms is None else []
+        told = await house.leases.append(session, events, set_fields=fields, expect_rev=holder.rev)
+        if told.outcome == "conflict":
+            continue
+        if lives_ms is not None:
+            await _prolong(house, session, changed, lives_ms)
+        await touch(house, access.tenant, session)
+        return await get(house, access, session)
+    raise Conflict("The session is being changed by many at once; try again.")
 
 
-async def close(house: House, access: Access, session: str) -> Session:
-    """Closes it: its numbers go into quarantine for its people, live calls go on. Closing a closed one changes nothing."""
-    raise NotImplementedError
+def _changed(house: House, record: Record, wish: SessionChange) -> Record:
+    said = {
+        name: value
+        for name in ("record", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls")
+        if (value := getattr(wish, name)) is not UNSET
+    }
+    if isinstance(wish.metadata, dict):
+        merged = record.metadata | wish.metadata
+        metadata = {name: value for name, value in merged.items() if value is not None}
+        checks.texts(checks.metadata_fields(metadata), checks.countries(house, record.people))
+        said["metadata"] = metadata
+    return msgspec.structs.replace(record, **said)
+
+
+def _new_life(house: House, wish: SessionChange, default: int | None) -> int | None:
+    ttl = wish.ttl if isinstance(wish.ttl, int) else None
+    expires_at = wish.expires_at if isinstance(wish.expires_at, datetime) else None
+    if ttl is None and expires_at is None and default is None:
+        return None
+    return checks.ending(ttl, expires_at, default or 0, house.now())
 
 
 async def extend(
     house: House, access: Access, session: str, *, ttl: int | None, expires_at: datetime | None
 ) -> Session:
-    """Moves its end to `ttl` seconds from now, or to `expires_at`; `SessionClosed`."""
-    raise NotImplementedError
+    """Moves its end to `ttl` seconds from now, or to `expires_at`, or by the service's ttl; `SessionClosed`."""
+    _, record = await _open(house, access, session)
+    default = (await services.get(house, access.tenant, record.service)).ttl
+    await _prolong(house, session, record, checks.ending(ttl, expires_at, default, house.now()))
+    await touch(house, access.tenant, session)
+    return await get(house, access, session)
+
+
+async def _prolong(house: House, session: str, record: Record, lives_ms: int) -> None:
+    expires_ms = house.now_ms + lives_ms
+    event = fact("session.updated", None, {"expires_at": moment(expires_ms / 1000)})
+    extended = await house.leases.extend(session, expires=expires_ms, events=[event])
+    if extended.outcome == "ended":
+        raise SessionClosed("The session is closed.", session=session)
+    if record.unique_name is not None:
+        await names.prolong(house, names.key(record.tenant, record.service, record.unique_name), lives_ms)
+
+
+async def close(house: House, access: Access, session: str) -> Session:
+    """Closes it: its numbers rest for its people, live calls go on. Closing a closed one changes nothing."""
+    found = await records.held(house, access.tenant, session)
+    if found is not None and found[0].status != "closed":
+        holder, record = found
+        await release(house, holder, "api" if holder.expires > house.now_ms else "expired")
+        await touch(house, access.tenant, session)
+    return await get(house, access, session)
+
+
+async def release(house: House, holder: Holder, reason: ClosedReason) -> bool:
+    """Ends the session's leases and writes its last events; False when somebody else had. A session is `expired` only when
+    the shard's own clock says so too."""
+    lapsed = reason == "expired"
+    outcome = await house.leases.release(
+        holder.holder, reason=reason, events=closing(holder, reason), only_lapsed=lapsed
+    )
+    return outcome.outcome == "released"
+
+
+def closing(holder: Holder, reason: ClosedReason) -> list[Fact]:
+    """The last events of a session."""
+    data = {"status": "closed", "closed_reason": reason}
+    ends = [fact("session.expired", None, data)] if reason == "expired" else []
+    numbers = dict.fromkeys(holder.numbers)
+    return [
+        *ends,
+        fact("session.closed", None, data),
+        *(fact("number.released", None, {"number": number}) for number in numbers),
+    ]
+
+
+async def touch(house: House, tenant: str, session: str) -> None:
+    """Notes a change that lists must show before the archive has it."""
+    now, key = house.now_ms, f"recent:{tenant}"
+    await house.redis.command("ZADD", key, now, session)
+    await house.redis.command("ZREMRANGEBYSCORE", key, "-inf", now - RECENT_MS)
 
 
 async def timeline(house: House, access: Access, session: str) -> list[Event]:
     """The session's events in `seq` order; `NotFound`."""
-    raise NotImplementedError
+    return await records.events_of(house, access.tenant, session)

@@ -1,0 +1,175 @@
+"""What a session may be opened with: every field looked at, every mistake named, before anything is written."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from masking import numbering
+from masking.events import seconds
+from masking.records import Person, seal_context
+from masking.refusals import (
+    ContainsPhoneNumber,
+    FieldError,
+    Invalid,
+    InvalidPhoneNumber,
+    NotBuilt,
+    ParticipantConflict,
+)
+from pools.numbers import Number
+
+if TYPE_CHECKING:
+    from masking.house import House
+    from masking.sessions import NewParticipant, NewSession
+
+LONGEST: Final = 170 * 86_400
+SHORTEST_TTL: Final = 60
+E164: Final = "a mobile or fixed-line number in E.164, like +84901234567"
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
+
+# Fields of the contract that later versions bring, with the one value that means "without it".
+NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
+    "ttl_mode": ("fixed",),
+    "mode": ("voice_and_message", "voice_only"),
+    "direction": ("both",),
+    "stages": ([],),
+    "announcements": (None,),
+    "pin": (None, {}, {"policy": "none"}),
+    "max_call_attempts_per_hour": (0,),
+    "on_expiry_in_call": ("finish",),
+    "answer_confirm": ("none",),
+    "geo_match_level": ("country",),
+    "degrade": ([],),
+}
+
+
+def built(new: NewSession) -> None:
+    """Raises `NotBuilt` for what this version does not serve."""
+    missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
+    for index, participant in enumerate(new.participants):
+        if participant.identifiers is not None and len(participant.identifiers) != 1:
+            missing.append(f"participants[{index}].identifiers")
+        if participant.ring not in (None, "first"):
+            missing.append(f"participants[{index}].ring")
+    for name, modes in (("record", ("never", "always")), ("number_model", ("auto", "shared", "per_party"))):
+        if getattr(new, name) not in (None, *modes):
+            missing.append(name)
+    if missing:
+        raise NotBuilt(
+            f"{missing[0]}: this value is not served by this version.",
+            [FieldError(name, "is not built yet", "the default, until a later version") for name in missing],
+        )
+
+
+def ending(new_ttl: int | None, expires_at: datetime | None, default: int, now: float) -> int:
+    """Milliseconds a session lives from now; `expires_at` wins."""
+    if expires_at is not None:
+        if expires_at.tzinfo is None:
+            raise Invalid.field("expires_at", "has no time zone", "RFC 3339 with a zone, like 2030-01-01T00:00:00Z")
+        left = seconds(expires_at) - now
+        if not 0 < left <= LONGEST:
+            raise Invalid.field("expires_at", "is past, or too far away", "a time within the next 170 days")
+        return max(1, round(left * 1000))
+    ttl = default if new_ttl is None else new_ttl
+    if not SHORTEST_TTL <= ttl <= LONGEST:
+        raise Invalid.field("ttl", "is out of range", f"{SHORTEST_TTL}..{LONGEST} seconds")
+    return ttl * 1000
+
+
+async def people(house: House, new: NewSession, random: str) -> tuple[Person, ...]:
+    """The participants, checked: 2..8, each a person's own number, nobody twice, nobody a pool's number."""
+    if not 2 <= len(new.participants) <= 8:
+        raise Invalid.field("participants", "too few or too many", "2..8 participants")
+    numbers = [_number(house, index, participant) for index, participant in enumerate(new.participants)]
+    seen: dict[Number, int] = {}
+    for index, number in enumerate(numbers):
+        if (first := seen.setdefault(number, index)) != index:
+            error = FieldError(f"participants[{index}].identifier", f"is participants[{first}] again", "another number")
+            raise ParticipantConflict("The same person stands twice in the session.", [error])
+    virtual = await asyncio.gather(*(house.inventory.is_pool_number(number) for number in numbers))
+    if True in virtual:
+        raise _no_person(virtual.index(True), "is a virtual number")
+    return tuple(
+        _person(house, number, participant, random)
+        for number, participant in zip(numbers, new.participants, strict=True)
+    )
+
+
+def _number(house: House, index: int, participant: NewParticipant) -> Number:
+    spelled = participant.identifiers[0] if participant.identifiers else participant.identifier
+    if not isinstance(spelled, str):
+        raise Invalid.field(f"participants[{index}].identifier", "is missing", E164)
+    number = numbering.person(spelled)
+    if number is None:
+        countries = {trunk.country for trunk in house.config.trunk} or {"VN"}
+        if any(numbering.is_emergency(country, spelled) for country in countries):
+            raise _no_person(index, "is an emergency number")
+        raise _no_person(index, "is not a valid phone number")
+    if participant.language is not None and not _LANGUAGE.fullmatch(participant.language):
+        raise Invalid.field(f"participants[{index}].language", "is no language tag", "BCP 47, like vi or en-US")
+    return number
+
+
+def _no_person(index: int, problem: str) -> InvalidPhoneNumber:
+    return InvalidPhoneNumber(
+        f"participants[{index}].identifier {problem}.",
+        [FieldError(f"participants[{index}].identifier", problem, E164)],
+    )
+
+
+def _person(house: House, number: Number, participant: NewParticipant, random: str) -> Person:
+    own = house.token("par_")
+    return Person(
+        id=own,
+        role=participant.role,
+        friendly_name=participant.friendly_name,
+        language=participant.language,
+        country=numbering.country_of(number),
+        display=str(number),
+        party=house.keyring.index(number),
+        sealed=house.keyring.seal(number, seal_context(random, own)),
+    )
+
+
+def texts(fields: Iterable[tuple[str, str | None]], countries: frozenset[str], numbers: Iterable[Number] = ()) -> None:
+    """Raises for a free text that carries a phone number (of these people in any spelling), or control characters."""
+    tails = [number.reveal()[-8:] for number in numbers]
+    for field, text in fields:
+        if text is None:
+            continue
+        if not text.isprintable():
+            raise Invalid.field(field, "has control characters", "printable text")
+        digits = "".join(character for character in text if character.isdigit())
+        if numbering.spells_a_number(text, countries) or any(tail in digits for tail in tails):
+            error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
+            raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
+
+
+def metadata_fields(metadata: dict[str, str]) -> list[tuple[str, str | None]]:
+    """The texts of a metadata object, after its limits: 16 keys, 40 and 256 characters. A key that may itself be a number
+    is named by its place."""
+    if len(metadata) > 16:
+        raise Invalid.field("metadata", "has too many keys", "at most 16")
+    found: list[tuple[str, str | None]] = []
+    for index, (name, value) in enumerate(metadata.items()):
+        sayable = len(name) <= 40 and name.isprintable() and sum(character.isdigit() for character in name) < 6
+        field = f"metadata.{name}" if sayable else f"metadata[{index}]"
+        if not 0 < len(name) <= 40 or len(value) > 256:
+            raise Invalid.field(field, "is too long", "keys of 1..40, values of at most 256 characters")
+        found += [(f"{field} (key)", name), (field, value)]
+    return found
+
+
+def numbers(new: NewSession) -> list[Number]:
+    """The participants' numbers, after `people` has found them good."""
+    spelled = [one.identifiers[0] if one.identifiers else one.identifier for one in new.participants]
+    return [number for text in spelled if isinstance(text, str) and (number := numbering.person(text)) is not None]
+
+
+def countries(house: House, people: Iterable[Person]) -> frozenset[str]:
+    """Whose national spelling counts as a phone number in a text: the participants' and the trunks' countries."""
+    own = {person.country for person in people if person.country is not None}
+    return frozenset(own | {trunk.country for trunk in house.config.trunk})

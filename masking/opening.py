@@ -1,0 +1,201 @@
+"""Opening a session: check, claim the name, bind the numbers, confirm the name.
+
+A name is claimed before the bind and confirmed after it, each in one step (`masking.names`). Whoever loses the name
+meanwhile (it was stopped for seconds) gives its own numbers back and answers as the winner's repetition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from masking import bindings, checks, names, records, services, sessions
+from masking.events import append_loose, fact, filled
+from masking.records import Record
+from masking.refusals import NumberPoolExhausted, UniqueNameConflict
+from masking.sessions import NewSession, Session
+from pools.grants import holder_id
+
+if TYPE_CHECKING:
+    from masking.access import Access
+    from masking.bindings import Ground, Plan, Wish
+    from masking.house import House
+    from masking.services import GeoMatch, Service
+    from pools.grants import Bound, Fact, Holder
+
+POLL: Final = 0.02  # seconds between looks at a name that another request is claiming right now
+
+
+async def open_session(
+    house: House, access: Access, new: NewSession, *, token: str | None = None
+) -> tuple[Session, bool]:
+    """Opens a session; False beside it when `unique_name` with the same participants was open already.
+
+    `token` names the request (an Idempotency-Key's identity): asked twice with it, one session is opened.
+    Refuses with `Invalid` and its kin, `ParticipantConflict`, `UniqueNameConflict` (extra `session`),
+    `NumberPoolExhausted`, `GeoUnavailable`, `NotFound` for the service.
+    """
+    checks.built(new)
+    service = await services.get(house, access.tenant, new.service)
+    try:
+        try:
+            return await _open(house, access, new, service, _random(house, token))
+        except _Lost:
+            return await _open(house, access, new, service, house.random(17))
+    except NumberPoolExhausted as short:
+        data = {"service": service.name, "needed": short.needed, "retry_after": short.retry_after}
+        await append_loose(house, access.tenant, "number.exhausted", house.now(), data)
+        raise
+
+
+async def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
+    """What is to be bound, and the record of it, whose lines the plan gives later."""
+    suffix = holder_id("000000", random)[-22:]
+    lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
+    people = await checks.people(house, new, suffix)
+    checks.texts(_texts(new), checks.countries(house, people), checks.numbers(new))
+    quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
+    wish = bindings.Wish(
+        tenant=access.tenant,
+        service=service.id,
+        people=people,
+        number_model=msgspec.convert(new.number_model or service.number_model, services.NumberModel),
+        geo_match=_geo(new.geo_match) or service.geo_match,
+        number_selection=new.number_selection or service.number_selection,
+        ttl_ms=lives_ms,
+        quarantine_ms=quarantine * 1000,
+        random=random,
+    )
+    record = Record(
+        tenant=access.tenant,
+        service=service.id,
+        service_name=service.name,
+        unique_name=new.unique_name,
+        created_at=round(house.now(), 3),
+        mode=new.mode,
+        direction=new.direction,
+        record=new.record or service.record,
+        pair_quarantine=quarantine,
+        ring_timeout=service.ring_timeout if new.ring_timeout is None else new.ring_timeout,
+        call_time_limit=service.call_time_limit if new.call_time_limit is None else new.call_time_limit,
+        warning_at=service.warning_at if new.warning_at is None else new.warning_at,
+        max_concurrent_calls=new.max_concurrent_calls or service.max_concurrent_calls,
+        metadata=new.metadata,
+        people=people,
+        lines=(),
+    )
+    return wish, record
+
+
+def _texts(new: NewSession) -> list[tuple[str, str | None]]:
+    found: list[tuple[str, str | None]] = [("unique_name", new.unique_name), *checks.metadata_fields(new.metadata)]
+    for index, participant in enumerate(new.participants):
+        found += [
+            (f"participants[{index}].role", participant.role),
+            (f"participants[{index}].friendly_name", participant.friendly_name),
+        ]
+    return found
+
+
+def _geo(said: str | None) -> GeoMatch | None:
+    """`country` is the level, the only one there is; alone it means that a foreign number is better than none."""
+    if said is None:
+        return None
+    return "strict" if said.endswith("strict") else "soft"
+
+
+async def _bind(house: House, wish: Wish, record: Record, ground: Ground) -> tuple[Session, bool]:
+    bound, plan = await bindings.bind(house, wish, ground, _writer(record, wish, house.now_ms))
+    await sessions.touch(house, wish.tenant, bound.holder)
+    if not bound.fresh:  # the same request before, answered then or not
+        found = await records.held(house, wish.tenant, bound.holder)
+        if found is not None:
+            return sessions.live_view(*found, house.now_ms), True
+    return _opened(record, bound, plan), True
+
+
+def _opened(record: Record, bound: Bound, plan: Plan) -> Session:
+    drawn = msgspec.structs.replace(record, lines=plan.lines)
+    return sessions.shown(bound.holder, drawn, bound.numbers, bound.expires)
+
+
+def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
+    """What a bind stores: the record, what the pools' route reads, and the first events, whose numbers the script fills in."""
+
+    def write(holder: str, plan: Plan) -> tuple[dict[str, str | bytes | int], list[Fact]]:
+        drawn = msgspec.structs.replace(record, lines=plan.lines)
+        places = [filled(f"x{index}") for index in range(len(plan.lines))]
+        opened = sessions.shown(holder, drawn, places, now_ms + wish.ttl_ms)
+        fields: dict[str, str | bytes | int] = {
+            "record": records.packed(drawn),
+            "max_calls": record.max_concurrent_calls,
+            "mode": record.mode,
+        }
+        leased = [
+            fact("number.leased", None, {"number": place, "ways": line.ways})
+            for place, line in zip(places, plan.lines, strict=True)
+        ]
+        return fields, [fact("session.opened", None, msgspec.to_builtins(opened)), *leased]
+
+    return write
+
+
+async def _open_named(house: House, wish: Wish, record: Record, ground: Ground, key: str) -> tuple[Session, bool]:
+    mine = names.Holding(
+        claim=wish.random.hex(),
+        people=_digest(record),
+        at=house.now_ms,
+        candidates=ground.holders(wish.random),
+    )
+    while True:
+        seen = await names.look(house, key)
+        other = await _holder_of(house, wish.tenant, seen.holding)
+        if other is not None and seen.holding is not None:
+            if seen.holding.people != mine.people:
+                raise UniqueNameConflict(
+                    "The unique_name belongs to an open session with other participants.", session=other[0].holder
+                )
+            return sessions.live_view(*other, house.now_ms), False
+        if seen.holding is not None and _under_way(seen.holding, mine):
+            await asyncio.sleep(POLL)
+            mine = msgspec.structs.replace(mine, at=house.now_ms)
+            continue
+        if not await names.claim(house, key, seen, mine):
+            continue
+        try:
+            session, _ = await _bind(house, wish, record, ground)
+        except NumberPoolExhausted:
+            await names.give_up(house, key, mine)
+            raise
+        if await names.confirm(house, key, mine, session.id, wish.ttl_ms):
+            return session, True
+        await house.leases.release(session.id, reason="replaced", events=[_replaced()])
+        raise _Lost
+
+
+def _under_way(holding: names.Holding, mine: names.Holding) -> bool:
+    """Another request claimed the name a moment ago, and is binding right now."""
+    return holding.session is None and holding.claim != mine.claim and mine.at - holding.at < names.CLAIM_MS
+
+
+def _replaced() -> Fact:
+    return fact("session.closed", None, {"status": "closed", "closed_reason": "replaced"})
+
+
+async def _holder_of(house: House, tenant: str, holding: names.Holding | None) -> tuple[Holder, Record] | None:
+    """The open session that holds a name, confirmed or (its opener has died) only claimed."""
+    if holding is None:
+        return None
+    for session in [holding.session] if holding.session is not None else holding.candidates:
+        found = await records.held(house, tenant, session)
+        if found is not None and sessions.live_view(*found, house.now_ms).status != "closed":
+            return found
+    return None
+
+
+def _digest(record: Record) -> str:
+    """Who takes part, in any order: keyed hashes alone, hashed once more so that the name's key links to nobody."""
+    return blake2b(" ".join(sorted(person.party for person in record.people)).encode(), digest_size=16).hexdigest()
