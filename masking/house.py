@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pools.inventory import Inventory
 from pools.keyring import Keyring
 from pools.leases import Leases
 from pools.redis import Redis, Script
+from pools.redis import Unavailable as Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -82,18 +84,18 @@ async def open_house(
     redis = Redis(config.redis_url, budget or (PATIENT_BUDGET if archive else CALL_BUDGET))
     engine: AsyncEngine | None = None
     try:
-        keyring = Keyring.open(config.key_path, random)
+        keyring = await asyncio.to_thread(Keyring.open, config.key_path, random)
         await keyring.guard(redis)
         if archive:
             from masking.archive import engine as archive_engine  # SQL stays off the edge's path
 
-            engine = archive_engine(config.archive_url)
+            engine = await asyncio.to_thread(archive_engine, config.archive_url)
         yield House(
             config=config,
             redis=redis,
             keyring=keyring,
             inventory=Inventory(redis, keyring),
-            leases=Leases(redis, keyring),
+            leases=Leases(redis),
             archive=engine,
             now=now,
             random=random,

@@ -23,7 +23,7 @@ from phonenumbers import (
 )
 from phonenumbers.shortnumberinfo import is_emergency_number
 
-from pools.numbers import Number
+from pools.numbers import Number as Number
 
 NumberFormat = Literal["+e164", "e164", "00", "national"]
 

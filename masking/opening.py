@@ -51,6 +51,22 @@ async def open_session(
         raise
 
 
+class _Lost(Exception):
+    """The name went to another session while this one was being bound; its numbers are given back."""
+
+
+def _random(house: House, token: str | None) -> bytes:
+    return blake2b(token.encode(), digest_size=17).digest() if token else house.random(17)
+
+
+async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
+    wish, record = await _wish(house, access, new, service, random)
+    ground = await bindings.survey(house, wish)
+    if record.unique_name is None:
+        return await _bind(house, wish, record, ground)
+    return await _open_named(house, wish, record, ground, names.key(access.tenant, service.id, record.unique_name))
+
+
 async def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
     suffix = holder_id("000000", random)[-22:]

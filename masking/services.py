@@ -25,7 +25,9 @@ NumberSelection = Literal["avoid_sticky", "prefer_sticky"]
 
 # 60 s .. 170 d, as every session's life.
 Ttl = Annotated[int, Meta(ge=60, le=170 * 86_400, description="Seconds.")]
-PairQuarantine = Annotated[int, Meta(ge=0, le=604_800, description="Seconds a pair rests on a number after its session.")]
+PairQuarantine = Annotated[
+    int, Meta(ge=0, le=604_800, description="Seconds a pair rests on a number after its session.")
+]
 RingTimeout = Annotated[int, Meta(ge=5, le=120, description="Seconds.")]
 CallTimeLimit = Annotated[int, Meta(ge=30, le=14_400, description="Seconds.")]
 WarningAt = Annotated[int, Meta(ge=0, le=14_400, description="Seconds before the time limit; 0: no warning.")]
@@ -108,7 +110,9 @@ async def change(house: House, tenant: str, service: str, wish: ServiceChange) -
     for _ in range(16):
         now, raw = await _find(house, tenant, service)
         if now.id == default_id(tenant) and wish.unique_name not in (UNSET, "default"):
-            raise Invalid.field("unique_name", "the service `default` keeps its name", "another service, or no new name")
+            raise Invalid.field(
+                "unique_name", "the service `default` keeps its name", "another service, or no new name"
+            )
         try:
             return await _keep(house, tenant, raw, msgspec.structs.replace(now, **wish.said()), now.unique_name)
         except _Stale:
@@ -124,9 +128,7 @@ async def _find(house: House, tenant: str, service: str) -> tuple[Service, bytes
     key = f"svc:{tenant}"
     raw: bytes | None = await house.redis.script(FIND, [key], [service])
     if raw is None and service in ("default", default_id(tenant)):
-        first = Service(
-            id=default_id(tenant), unique_name="default", created_at=moment(house.now()), record="always"
-        )
+        first = Service(id=default_id(tenant), unique_name="default", created_at=moment(house.now()), record="always")
         await house.redis.script(KEEP, [key], [first.id, "", msgspec.json.encode(first), "", "default"])
         raw = await house.redis.script(FIND, [key], [service])
     if raw is None or service.startswith("name:"):
