@@ -113,8 +113,8 @@ class Inventory:
     async def add(self, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
         """Adds the numbers, all or none, and gives them in the same order.
 
-        One already in this service is no error and stays as it is, only a retired one becomes active again. `Taken`
-        when one is held elsewhere; ValueError, with the item's place and never its number, for an item that makes no sense.
+        One already in this service is no error and stays as it is, but a retired one becomes active again. `Taken` when
+        one is held elsewhere; ValueError, with the item's place and never its number, for one that makes no sense.
         """
         _check_owner(tenant, service)
         if not items:

@@ -1,8 +1,8 @@
 """The keys of an installation: a blind index for looking numbers up, and seals for storing them.
 
 Redis sees a person's number only as `index` (HMAC-SHA256 under a key that is not in Redis: a plain hash of a phone
-number is reversed in a minute) and as `seal` (AES-256-GCM, with the place it is stored in as associated data, so that
-a sealed value copied elsewhere does not open). The file is JSON, mode 0600; losing it makes the data unreadable, on purpose.
+number is reversed in a minute) and as `seal` (AES-256-GCM, with its place as associated data, so that a sealed value
+copied elsewhere does not open). The file is JSON, mode 0600; losing it makes the data unreadable, on purpose.
 
 `Keyring.load`, `create` and `open` touch a file: call them before the event loop runs, or in a thread.
 """
