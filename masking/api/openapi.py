@@ -46,12 +46,17 @@ IDEMPOTENCY_KEY = {
 @cache
 def encoded() -> bytes:
     """The document as JSON."""
-    return msgspec.json.encode(document())
+    return msgspec.json.encode(_document())
 
 
 @cache
 def document() -> dict[str, Any]:
-    """The document as plain dicts and lists."""
+    """The document as plain dicts and lists, as a reader of the JSON has it."""
+    read: dict[str, Any] = msgspec.json.decode(encoded())
+    return read
+
+
+def _document() -> dict[str, Any]:
     from masking.api.routes import TABLE  # the table has a row for this document
 
     schemas = _Schemas(TABLE)

@@ -11,6 +11,7 @@ from masking import interactions, sessions
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
+from masking.services import Ttl
 from masking.sessions import SessionStatus
 
 
@@ -25,7 +26,7 @@ class SessionQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The new end: `ttl` seconds from now, or `expires_at`, which wins. With neither, the service's own ttl."""
 
-    ttl: int | None = None
+    ttl: Ttl | None = None
     expires_at: datetime | None = None
 
 

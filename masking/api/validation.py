@@ -20,6 +20,8 @@ _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key` in `)?\$(?P<path>.*)`
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _GOT = re.compile(r"got `(\w+)`$")
 _NAMED = re.compile(r"field `(.*)`$", re.DOTALL)
+# A control character can stand in JSON only as an escape. None of our texts has a use for one, SQL stores no NUL.
+_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:0[0-8bBcCeEfF]|1[0-9a-fA-F]|7[fF])")
 _A = {"int": "an integer", "str": "a string", "array": "an array", "object": "an object", "bool": "a boolean"}
 
 
@@ -35,6 +37,8 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def body_of(raw: bytes, kind: Any, not_built: frozenset[str] = frozenset()) -> Any:
     """The body as `kind`. `not_built`: fields the contract names and this version does not serve yet."""
+    if b"\\u00" in raw and _CONTROL.search(raw):
+        raise bad_field("invalid_request", "body", "holds a control character", "texts without control characters")
     try:
         return _decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
@@ -102,8 +106,7 @@ def _walk(path: str, here: inspect.Type) -> tuple[str, inspect.Type]:
             here = _fields(here).get(name, inspect.AnyType())
         else:
             place += f"[{index}]"
-            options = here.types if isinstance(here, inspect.UnionType) else (here,)
-            here = next((_item(option) for option in options if _item(option) is not None), None) or inspect.AnyType()
+            here = next((item for option in _options(here) if (item := _item(option))), inspect.AnyType())
     return place, here
 
 
@@ -113,11 +116,19 @@ def _item(here: inspect.Type) -> inspect.Type | None:
     return getattr(here, "item_type", None)
 
 
+def _options(here: inspect.Type) -> list[inspect.Type]:
+    """What may stand here: the members of a union, without their descriptions."""
+    if isinstance(here, inspect.Metadata):
+        return _options(here.type)
+    if isinstance(here, inspect.UnionType):
+        return [inner for option in here.types for inner in _options(option)]
+    return [here]
+
+
 def _fields(here: inspect.Type) -> dict[str, inspect.Type]:
-    options = here.types if isinstance(here, inspect.UnionType) else (here,)
     return {
         field.encode_name: field.type
-        for option in options
+        for option in _options(here)
         if isinstance(option, inspect.StructType)
         for field in option.fields
     }
@@ -126,6 +137,8 @@ def _fields(here: inspect.Type) -> dict[str, inspect.Type]:
 def words(here: inspect.Type) -> str:
     """A type in words: what would be right there."""
     match here:
+        case inspect.Metadata(type=bare):
+            return words(bare)
         case inspect.UnionType(types=types):
             return " or ".join(words(option) for option in types if not _is_unset(option))
         case inspect.LiteralType(values=values):
