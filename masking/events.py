@@ -6,14 +6,14 @@ number dialled, a stranger's call) goes to the tenant's *loose* events, counted 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from masking.house import script
 from pools.grants import Fact, JournalEntry, OutboxEntry
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ EventType = Literal[
     "recording.accessed",
 ]
 
-LOOSE: Final = script("loose")
 LOOSE_OUTBOX: Final = "{loose}o"
-LOOSE_COUNTS: Final = "{loose}seq"
-LOOSE_KEPT: Final = 100_000
+LOOSE_KEPT: Final = 100_000  # with no courier to fetch them the oldest go
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +62,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         """A journal entry of `session` as an event. Raises `msgspec.ValidationError` for a type this version does not know."""
         return _event(session, session, entry.seq, entry.type, entry.at, entry.data)
 
-    @classmethod
-    def loose(cls, tenant: str, fields: Mapping[bytes, bytes]) -> Event:
-        """An entry of the outbox of loose events."""
-        seq, at = int(fields[b"seq"]), int(fields[b"at"])
-        return _event(f"tenant/{tenant}", None, seq, fields[b"type"].decode(), at, fields[b"data"])
-
 
 def _event(stream: str, session: str | None, seq: int, kind: str, at_ms: int, data: bytes) -> Event:
     return Event(
@@ -80,6 +72,44 @@ def _event(stream: str, session: str | None, seq: int, kind: str, at_ms: int, da
         seq=seq,
         data=msgspec.json.decode(data) if data else {},
     )
+
+
+class Loose(msgspec.Struct, frozen=True):
+    """An event of no session on its way to the courier, who counts it within its tenant. `tenant` is "" where only the trunk
+    it came by (in `data`) tells whose it is; `id` is its place in the outbox."""
+
+    id: str
+    tenant: str
+    type: str
+    at: int
+    data: bytes
+
+    def counted(self, tenant: str, seq: int) -> Event:
+        """The event, as entry `seq` of the tenant's."""
+        return _event(f"tenant/{tenant}", None, seq, self.type, self.at, self.data)
+
+
+def append_loose(
+    house: House, tenant: str | None, kind: EventType, at: float, data: Mapping[str, Any]
+) -> Awaitable[Any]:
+    """Appends an event that belongs to no session. It is on its way when this returns; awaiting it is for who must know."""
+    words = ("tenant", tenant or "", "type", kind, "at", round(at * 1000), "data", msgspec.json.encode(data))
+    sent = asyncio.ensure_future(house.redis.command("XADD", LOOSE_OUTBOX, "MAXLEN", "~", LOOSE_KEPT, "*", *words))
+    sent.add_done_callback(
+        lambda done: done.cancelled() or done.exception()
+    )  # not awaited, a failure is nobody's error
+    return sent
+
+
+async def loose_outbox(house: House, after: str, limit: int) -> list[Loose]:
+    """Events of no session after the id `after`, oldest first."""
+    rows = await house.redis.command("XRANGE", LOOSE_OUTBOX, f"({after}", "+", "COUNT", limit)
+    found = []
+    for name, flat in rows:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        tenant, kind = fields[b"tenant"].decode(), fields[b"type"].decode()
+        found.append(Loose(name.decode(), tenant, kind, int(fields[b"at"]), fields[b"data"]))
+    return found
 
 
 def event_id(stream: str, seq: int) -> str:
@@ -112,9 +142,3 @@ _FILLED: Final = (
 def filled(word: str) -> str:
     """A place in a fact's data that the pools' script fills in: `from`, `to`, `decision`, `x0` …"""
     return "\x01" + word
-
-
-async def append_loose(house: House, tenant: str, kind: EventType, at: float, data: Mapping[str, Any]) -> None:
-    """Appends an event that belongs to no session."""
-    words: list[str | bytes | int | float] = [tenant, kind, round(at * 1000), msgspec.json.encode(data), LOOSE_KEPT]
-    await house.redis.script(LOOSE, [LOOSE_OUTBOX, LOOSE_COUNTS], words)

@@ -113,8 +113,9 @@ class Call(msgspec.Struct, kw_only=True):
     interaction: str
     session: str
     tenant: str
-    owner: str
+    owner: str = ""
     recording: str | None = None
+    begun: bool = False
     answered_at: float | None = None
     bridged_at: float | None = None
     ended: bool = False
@@ -132,7 +133,12 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 async def _tell(house: House, call: Call, kind: EventType, at: float, **data: Any) -> None:
-    await house.leases.append(call.session, [fact(kind, at, {"interaction": call.interaction} | data)])
+    # The first fact of a call also says that the session has begun (`in_progress`).
+    fields = None if call.begun else {"begun": 1}
+    await house.leases.append(
+        call.session, [fact(kind, at, {"interaction": call.interaction} | data)], set_fields=fields
+    )
+    call.begun = True
 
 
 async def ringing(house: House, call: Call, at: float) -> None:
@@ -172,7 +178,12 @@ async def ended(house: House, call: Call, at: float, ending: Ending, notices: tu
         "recording": call.recording,
         "notices": notices,
     }
-    outcome = await house.leases.append(call.session, [fact("call.ended", at, data)], end_call=call.interaction)
+    outcome = await house.leases.append(
+        call.session,
+        [fact("call.ended", at, data)],
+        set_fields=None if call.begun else {"begun": 1},
+        end_call=call.interaction,
+    )
     call.ended = True
     return outcome.outcome == "appended"
 
@@ -188,30 +199,23 @@ async def refused(
     interaction: str,
     decision: Decision,
     at: float,
-    tenant: str,
+    tenant: str | None = None,
     session: str | None = None,
-    reason: str | None = None,
-    dialled: str | None = None,
-    legs: tuple[Leg, ...] = (),
+    data: dict[str, Any] | None = None,
 ) -> None:
-    """One `call.refused` of a call that `routes.claim` did not journal itself: no binding, an emergency number, no tenant.
+    """One `call.refused` of a call that `routes.claim` did not journal: an emergency number dialled, or a call that was
+    claimed and then could not be tried (with `session`; it also frees the slot).
 
-    With `session` (a call that was claimed and then could not be tried) it also frees the slot. `dialled` is a virtual
-    or an emergency number, never a person's. Who the tenant is when no number says so: `routes.tenant_of_trunk`.
+    `data` adds to the event: `reason`, `dialled` (a virtual or an emergency number, never a person's), `legs`, `trunk`.
+    Without a session and a tenant the courier asks whose numbers leave by `data["trunk"]`.
     """
-    data = {
-        "interaction": interaction,
-        "decision": decision,
-        "reason": reason or decision,
-        "dialled": dialled,
-        "from": None,
-        "to": None,
-        "legs": legs,
-    }
+    told = {"interaction": interaction, "decision": decision, "reason": decision, "from": None, "to": None} | (
+        data or {}
+    )
     if session is None:
-        await append_loose(house, tenant, "call.refused", at, data)
+        await append_loose(house, tenant, "call.refused", at, told)
     else:
-        await house.leases.append(session, [fact("call.refused", at, data)], end_call=interaction)
+        await house.leases.append(session, [fact("call.refused", at, told)], end_call=interaction)
 
 
 STATUS_OF_REASON: Final[dict[str, Status]] = {

@@ -13,7 +13,7 @@ import msgspec
 
 from masking import records, services
 from masking.access import DEFAULT_TENANT, tenants
-from masking.events import fact, filled
+from masking.events import append_loose, fact, filled
 from pools import grants
 from pools.numbers import Number
 
@@ -54,13 +54,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why there is no call. `session` is None when nobody is bound to (number, caller): then nothing was written, and
-    the edge tells `interactions.refused(tenant=refusal.tenant, …)` once it has answered. With a session the
-    `call.refused` is in its stream already."""
+    """Why there is no call. Its `call.refused` is on its way already: in the session's stream, or, when nobody is bound to
+    (number, caller) and `session` is None, among the events of no session."""
 
     interaction: str
     decision: RefusedBy
-    tenant: str
+    tenant: str | None = None
     session: str | None = None
 
 
@@ -81,9 +80,9 @@ async def claim(
     """
     number = await house.inventory.find(called)
     if number is None:
-        return Refusal(interaction=interaction, decision="no_binding", tenant=DEFAULT_TENANT)
+        return _stranger(house, interaction, "no_binding", None, None, trunk, at)
     if number.state not in CALLABLE:
-        return Refusal(interaction=interaction, decision="unavailable", tenant=number.tenant)
+        return _stranger(house, interaction, "unavailable", number.tenant, number.number, trunk, at)
     # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
     party = house.keyring.index(caller if caller is not None else called)
     common = {"interaction": interaction, "dialled": number.number, "from": filled("from"), "to": filled("to")}
@@ -98,10 +97,25 @@ async def claim(
         want=WANTED,
     )
     if found.decision == "no_binding":
-        return Refusal(interaction=interaction, decision="no_binding", tenant=number.tenant)
+        return _stranger(house, interaction, "no_binding", number.tenant, number.number, trunk, at)
     if found.decision != "routed":
         return Refusal(interaction=interaction, decision=found.decision, tenant=number.tenant, session=found.holder)
     return await _route(house, number, found, interaction, owner)
+
+
+def _stranger(
+    house: House,
+    interaction: str,
+    decision: RefusedBy,
+    tenant: str | None,
+    dialled: str | None,
+    trunk: str,
+    at: float,
+) -> Refusal:
+    """Nobody is bound here. What an unknown number was is not kept: it may be a person's."""
+    data = {"interaction": interaction, "decision": decision, "reason": decision, "dialled": dialled, "trunk": trunk}
+    append_loose(house, tenant, "call.refused", at, data)
+    return Refusal(interaction=interaction, decision=decision, tenant=tenant)
 
 
 async def _route(house: House, number: PhoneNumber, found: grants.Route, interaction: str, owner: str) -> Route:
