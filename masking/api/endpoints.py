@@ -261,7 +261,7 @@ async def _send(answer: Answer, send: Send, *, head: bool) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     if body is not None:
         headers.append((b"content-type", answer.media_type.encode()))
-    if isinstance(body, bytes):
+    if isinstance(body, bytes) and "Content-Length" not in answer.headers:  # which HEAD says itself
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if not isinstance(body, AsyncIterator):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from masking import interactions, sessions
+from masking import interactions, opening, sessions, shelves
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
@@ -35,7 +35,7 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def open_session(asked: Asked) -> Answer:
-    session, opened = await sessions.open_session(asked.house, asked.access, asked.body, token=asked.token)
+    session, opened = await opening.open_session(asked.house, asked.access, asked.body, token=asked.token)
     return Answer(201 if opened else 200, session)
 
 
@@ -45,7 +45,7 @@ async def get_session(asked: Asked) -> Answer:
 
 async def list_sessions(asked: Asked) -> Answer:
     query: SessionQuery = asked.query
-    page = await sessions.listing(
+    page = await shelves.listing(
         asked.house,
         asked.access,
         unique_name=query.unique_name,
