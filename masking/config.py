@@ -82,6 +82,11 @@ class SipSection(Section, frozen=True):
     def listeners(self) -> list[Listener]:
         return [_listener(text) for text in self.listen]
 
+    @property
+    def proxy_entries(self) -> list[Source]:
+        """Where our own front proxies are."""
+        return [_source(text, "sip.proxies") for text in self.proxies]
+
 
 class MediaSection(Section, frozen=True):
     plane: Literal["builtin"] = "builtin"
@@ -354,6 +359,7 @@ def _source(text: str, key: str) -> Source:
 
 def _check_values(config: Config) -> None:
     config.http.address, config.media.port_range  # noqa: B018 - reading them checks them
+    config.sip.proxy_entries  # noqa: B018 - reading it checks it
     if not config.sip.listeners:
         raise BadConfig("sip.listen: nothing to listen on; expected at least one udp: or tcp: address")
     if config.sip.workers != 1:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from masking.config import Config
 from pools.inventory import Inventory
 from pools.keyring import Keyring
+from pools.keyring import WrongKey as WrongKey
 from pools.leases import Leases
 from pools.redis import Redis, Script
-from pools.redis import Unavailable as Unavailable
+from pools.redis import Unavailable as Unavailable  # for the rooms that may not import pools
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

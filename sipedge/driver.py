@@ -51,6 +51,7 @@ class Driver:
         *,
         may_ask: Callable[[str, int], bool],
         may_answer: Callable[[str, int], bool],
+        advertise: str,
         invited: Callable[[Invited], None],
         requested: Callable[[Requested], None],
     ) -> None:
@@ -73,6 +74,7 @@ class Driver:
             settle=self.drive,
             failed=self._failed,
             closed=self._closed,
+            advertise=advertise,
         )
 
     def close(self) -> None:
@@ -92,6 +94,10 @@ class Driver:
     def await_answer(self, transaction: str, hear: Callable[[Responded], None]) -> None:
         """The answer to a request outside any call goes to `hear`."""
         self._asked[transaction] = hear
+
+    def advertise(self, flow: Flow) -> str:
+        """The host:port that our Via, Contact and From show by this flow."""
+        return self.wire.advertise(flow)
 
     # ---- one turn ----------------------------------------------------------------------------------------------------
 

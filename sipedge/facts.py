@@ -18,7 +18,7 @@ from masking.house import Unavailable
 log = structlog.get_logger("sipedge.facts")
 
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-Fact = Callable[[], Awaitable[None]]
+Fact = Callable[[], Awaitable[object]]
 
 
 class Teller:
@@ -46,7 +46,9 @@ class Teller:
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
                 continue
-            except Exception as error:  # a fact the core refuses must not hold up the call's other facts, its end above all
+            except (
+                Exception
+            ) as error:  # a fact the core refuses must not hold up the call's other facts, its end above all
                 log.error("fact_refused", interaction=self._interaction, error=type(error).__name__)
             failures = 0
             self._untold.popleft()

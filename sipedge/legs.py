@@ -185,13 +185,12 @@ class CalleeLeg(Leg):
         offer: bytes,
         origin: sdp.Origin,
         max_forwards: int,
-        advertise: str,
         tell: Callable[[LegEvent], None],
     ) -> CalleeLeg:
         """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
         flow = driver.wire.flow_to(trunk.target.transport, trunk.target.host, trunk.target.port)
         uri = trunk.request_uri(callee)
-        shown = trunk.identity(shows, advertise)
+        shown = trunk.identity(shows, driver.advertise(flow))
         token = driver.endpoint.invite(
             flow,
             uri,
@@ -211,13 +210,11 @@ class CalleeLeg(Leg):
             self.rung = True
         super().heard(event)
 
-    def give_up(self) -> None:
+    def give_up(self, q850: int = NORMAL) -> None:
         """CANCEL, or BYE when it was answered; what still comes of it concerns the endpoint alone."""
         if self.answered:
-            self.hang_up()
+            self.hang_up(q850)
         elif not self.over:
             self.over = True
             self.driver.endpoint.cancel(self.token, self.now)
             self.driver.say()
-
-

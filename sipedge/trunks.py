@@ -54,7 +54,8 @@ class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "calls", "carrier", "config", "countries", "country", "last_refill", "media", "name", "target", "tokens", "up",
+        "calls", "carrier", "config", "countries", "country", "doubted", "last_refill", "media", "name", "target",
+        "tokens", "up",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -66,6 +67,7 @@ class Trunk:
         self.media = tuple(str(network) for network in config.media_networks)
         self.target = Target.parse(config.uri)
         self.up = True  # as its last OPTIONS said; one that was never asked is believed in
+        self.doubted = False  # a call met silence here: ask now
         self.calls = 0
         self.tokens = float(config.max_cps)
         self.last_refill = 0.0
@@ -196,13 +198,16 @@ def _covers(entry: Source, host: str, port: int) -> bool:
     if entry.port is not None and entry.port != port:
         return False
     address = _address(host)
-    return address.version == entry.network.version and address in entry.network
+    return address is not None and address.version == entry.network.version and address in entry.network
 
 
 @lru_cache(REMEMBERED)
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Of a source as the kernel names it, scope cut."""
-    return ipaddress.ip_address(host.partition("%")[0])
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A literal address, scope cut; None for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
 
 
 def _by_weight(trunks: Sequence[Trunk], random: Random) -> list[Trunk]:

@@ -16,7 +16,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from masking.config import Listener
 from sipedge.sip.flows import Flow
@@ -51,6 +51,7 @@ class Wire:
         settle: Callable[[], None],
         failed: Callable[[Flow], None],
         closed: Callable[[Flow], None],
+        advertise: str = "",
     ) -> None:
         self.loop = loop
         self.allowed = allowed
@@ -60,6 +61,8 @@ class Wire:
         self.closed = closed
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
+        self._advertise = advertise
+        self._shown: dict[tuple[str, Address, str], str] = {}
         self._udp: dict[Address, socket.socket] = {}
         self._servers: list[asyncio.Server] = []
         self._streams: dict[int, Stream] = {}
@@ -130,6 +133,28 @@ class Wire:
                 return each.host, each.port
         return ("::" if six else "0.0.0.0", 0)
 
+    def advertise(self, flow: Flow) -> str:
+        """The host:port that a peer on this flow is shown: as configured, else where we listen for its transport."""
+        key = (flow.transport, flow.local if flow.transport == "udp" else ("", 0), flow.remote[0])
+        shown = self._shown.get(key)
+        if shown is None:
+            if len(self._shown) > 4_096:
+                self._shown.clear()
+            shown = self._shown[key] = self._find_shown(flow)
+        return shown
+
+    def _find_shown(self, flow: Flow) -> str:
+        six = ":" in flow.remote[0]
+        host, port = flow.local if flow.transport == "udp" else self._local("tcp", six)
+        if self._advertise:
+            name, colon, given = self._advertise.rpartition(":")
+            if colon and given.isdigit() and (":" not in name or name.startswith("[")):
+                return self._advertise
+            return f"{self._advertise}:{port}"
+        if host in ("0.0.0.0", "::"):
+            host = _route_to(flow.remote, six)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def send(self, flow: Flow, data: bytes) -> None:
         """Sends one message; over TCP by the connection it belongs to, else by a new one. Never waits."""
         if flow.transport == "udp":
@@ -148,7 +173,7 @@ class Wire:
             task.add_done_callback(self._tasks.discard)
 
     def _send_datagram(self, flow: Flow, data: bytes) -> None:
-        sock = self._udp.get(flow.local)
+        sock = self._udp.get(flow.local) or self._udp.get(self._local("udp", ":" in flow.remote[0]))
         if sock is None:
             self.counts["unsent_no_socket"] += 1
             return
@@ -234,6 +259,14 @@ class Wire:
         return len(self._streams)
 
 
+def _route_to(remote: Address, six: bool) -> str:
+    """Our own address on the way to a peer. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect(remote)
+        return str(probe.getsockname()[0])
+
+
 class Stream(asyncio.Protocol):
     """One TCP connection to a known source."""
 
@@ -245,7 +278,7 @@ class Stream(asyncio.Protocol):
         self.flow = Flow("tcp", ("", 0), ("", 0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
         remote = transport.get_extra_info("peername")
         local = transport.get_extra_info("sockname")
         # A peer that has gone again already has no name.

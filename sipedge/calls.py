@@ -1,0 +1,378 @@
+"""The story of a masked call, read from top to bottom in `Call.story`.
+
+One call is one task. `sipedge.circuits` holds its legs and its media and raises `Over` for whatever ends it, so the
+story only says what comes next; `Call.finish` puts everything back, whatever way it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import structlog
+
+from masking import interactions, numbering, routes
+from masking.access import DEFAULT_TENANT
+from masking.house import Unavailable
+from masking.interactions import Channel, Decision, Ending, Notice
+from masking.logs import place
+from masking.routes import Refusal, Route
+from sipedge import announcements, snapshots, trunks
+from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
+from sipedge.media import sdp
+from sipedge.media.plane import PlaneError
+from sipedge.media.spoken import Asset
+from sipedge.sip.events import Answered, Failed, Invited, Progressed
+from sipedge.trunks import Trunk
+
+log = structlog.get_logger("sipedge.calls")
+
+SILENCE: Final = 2.0  # seconds without any response, not even 100, until a trunk is passed over
+MIN_SE: Final = 90  # RFC 4028 5
+
+# A trunk that answers so has not reached the person: another may be tried. No human says any of these.
+PASSED_OVER: Final = frozenset({408, 500, 502, 503, 504})
+# What a callee's network says that a caller is told in the same words; everything else is 480.
+UNREACHABLE: Final = frozenset({404, 480, 484, 488})
+
+
+class Call:
+    """One attempt to reach somebody through a session."""
+
+    def __init__(self, exchange: Exchange, invited: Invited, trunk: Trunk) -> None:
+        self.exchange = exchange
+        self.house = exchange.house
+        self.trunk = trunk
+        self.circuit = Circuit(exchange, invited, trunk)
+        self.id = self.circuit.id
+        self.state = "invited"
+        self.facts: interactions.Call | None = None
+        self._begun = False
+        self._teller = exchange.facts.of(self.id)
+        self._taken: list[Trunk] = []
+        self._offer_is_bad = False
+        self._answered_at = 0.0
+        self._recording = False
+        self._notices: list[Notice] = []
+
+    def __repr__(self) -> str:
+        return f"<Call {self.id} {self.state} {self.trunk.name}>"
+
+    async def run(self) -> None:
+        """Tells the story, then puts everything back; never raises on what a peer or a neighbour did."""
+        self.exchange.calls[self.id] = self
+        over = Over("platform", "fault", 500)
+        try:
+            await self.story()
+        except Over as end:
+            over = end
+        except Exception as error:  # one call's failure ends that call alone, and is told without what a peer sent
+            self.exchange.counts["faults"] += 1
+            log.error("call_failed", interaction=self.id, state=self.state, error=type(error).__name__, at=place(error))
+        finally:
+            await self.finish(over)
+            del self.exchange.calls[self.id]
+
+    def leave(self) -> None:
+        """The edge is leaving: the call ends now."""
+        self.circuit.inbox.put(Leave())
+
+    # ---- the story ---------------------------------------------------------------------------------------------------
+
+    async def story(self) -> NoReturn:
+        """From INVITE to BYE. Every step leads to the next or raises `Over`."""
+        self.admit()
+        if numbering.is_emergency(self.trunk.country, self.circuit.caller.request.uri.digits):
+            await self.refuse_emergency()
+        claimed = await self.claim()
+        if isinstance(claimed, Refusal):
+            await self.refuse(claimed)
+        self.begin(claimed)
+        await self.circuit.open(legs=2)
+        answer = await self.reach_callee(claimed)
+        await self.answer_caller(claimed, answer)
+        await self.tell_both(claimed)
+        await self.bridge()
+        await self.talk(claimed)
+
+    def admit(self) -> None:
+        """Is this a call we can make, and may its trunk have one more?"""
+        caller = self.circuit.caller
+        if caller.request.session_expires is not None and caller.request.session_expires < MIN_SE:
+            caller.refuse(422, headers=[("Min-SE", str(MIN_SE))])
+            raise Over("platform", "session_interval", 422)
+        full = self.trunk.full(self.circuit.loop.time())
+        if full is not None:
+            self.exchange.counts["trunk_limit"] += 1
+            raise Over("platform", "trunk_limit", 480, full)
+        self._take(self.trunk)
+        try:
+            self.circuit.offer = self.circuit.read(caller.request, self.trunk)
+        except sdp.BadSdp:
+            self._offer_is_bad = True
+
+    async def claim(self) -> Route | Refusal:
+        """One question to the core, one round trip: who is behind (dialled number, caller)?"""
+        self.state = "claiming"
+        request = self.circuit.caller.request
+        called = trunks.dialled(self.trunk, request)
+        if called is None:
+            self._refused("no_binding")
+            return Refusal(interaction=self.id, decision="no_binding")
+        try:
+            return await routes.claim(
+                self.house,
+                called=called,
+                caller=trunks.caller(self.trunk, request),
+                interaction=self.id,
+                owner=self.exchange.owner,
+                trunk=self.trunk.name,
+                at=self.house.now(),
+            )
+        except Unavailable:  # fail closed: nobody is routed unmasked
+            self.exchange.unsure.add(self.id)
+            self.exchange.counts["core_unavailable"] += 1
+            raise Over("platform", "unavailable", 503) from None
+
+    def begin(self, route: Route) -> None:
+        """From here on the call holds its slot, and `finish` gives it back."""
+        self.state = "routed"
+        self._begun = True
+        self.facts = interactions.Call.of(route)
+        if self._offer_is_bad:
+            raise Over("caller", "media", 488)
+
+    async def reach_callee(self, route: Route) -> Answered:
+        """Rings the callee, by one trunk after the other until one of them reaches the person or says why not."""
+        deadline = self.circuit.loop.time() + route.ring_timeout
+        destination = numbering.country_of(route.callee)
+        failure = Over("platform", "no_trunk", 480, 3)
+        for trunk in self.exchange.trunks.leaving(route.trunk, route.country, destination, self.exchange.random):
+            full = trunk.full(self.circuit.loop.time()) if trunk not in self._taken else None
+            if full is not None:
+                failure = Over("platform", "trunk_limit", 480, full)
+                continue
+            self._take(trunk)
+            outcome = await self.dial(trunk, route, deadline)
+            if isinstance(outcome, Answered):
+                return outcome
+            if isinstance(outcome, Failed) and (self.state == "ringing" or outcome.status not in PASSED_OVER):
+                raise said_by_callee(outcome)
+            self.exchange.counts["trunks_passed_over"] += 1
+            trunk.doubted = True
+            failure = Over("callee", "unreachable", 480)
+        raise failure
+
+    async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
+        """One attempt by one trunk: how it ended, None when the trunk stayed silent."""
+        self.state = "dialling"
+        leg = self.circuit.dial(trunk, route)
+        silent_at = min(deadline, self.circuit.loop.time() + SILENCE)
+        while True:
+            match await self.circuit.hear(deadline if leg.heard_of else silent_at):
+                case Answered() | Failed() as outcome:
+                    return outcome
+                case Progressed():
+                    self.relay_ringing()
+                case None if not leg.heard_of:
+                    leg.give_up()
+                    return None
+                case None if self.circuit.loop.time() >= deadline:
+                    raise Over("callee", "no_answer", 480, 19)
+
+    def relay_ringing(self) -> None:
+        """The callee's 180 and 183 both reach the caller as 180 without a description: a network may speak the real
+        number in its early media."""
+        if self.circuit.callee is not None and self.circuit.callee.rung and self.state != "ringing":
+            self.state = "ringing"
+            self.circuit.caller.ring()
+            self._tell(interactions.ringing)
+
+    async def answer_caller(self, route: Route, answer: Answered) -> None:
+        """The caller's 200 goes out at once, and the recording begins with it."""
+        circuit, callee = self.circuit, self.circuit.callee
+        assert callee is not None
+        try:
+            theirs = circuit.read(answer.response, callee.trunk, sdp.EVENTS_PAYLOAD)
+        except sdp.BadSdp:
+            theirs = None
+        if theirs is None:
+            raise Over("platform", "media", 480, 88)
+        circuit.answer_caller()
+        self.state = "answered"
+        self._answered_at = circuit.loop.time()
+        self._tell(interactions.answered)
+        try:
+            await asyncio.gather(self.record(route), circuit.plane.connect(self.id, 2, theirs.terms))
+            if circuit.offer is None:
+                await circuit.delayed_answer()
+        except PlaneError as problem:
+            raise media_failed(problem) from None
+        callee.codec = theirs.codec.name
+        circuit.caller.codec = circuit.offer.codec.name if circuit.offer is not None else None
+        self.keep_snapshot()
+
+    async def record(self, route: Route) -> None:
+        """Begins the recording the route asks for; one that cannot begin is neither announced nor kept."""
+        if not route.record or route.recording is None:
+            return
+        try:
+            await self.circuit.plane.record(self.id, route.recording, str(self.house.config.spool_dir))
+        except PlaneError as problem:
+            self.exchange.counts["recordings_not_begun"] += 1
+            log.error("recording_not_begun", interaction=self.id, recording=route.recording, problem=problem.code)
+            return
+        self._recording = True
+        channels = (
+            Channel(index=1, participant=route.from_participant, role=route.from_role),
+            Channel(index=2, participant=route.to_participant, role=route.to_role),
+        )
+        self._tell(interactions.recording_started, channels)
+
+    async def tell_both(self, route: Route) -> None:
+        """The notice, to both at once, each in its own language. Nobody is recorded who was not told: without the
+        notice there is no recording."""
+        if not self._recording or self.circuit.callee is None:
+            return
+        spoken = (
+            announcements.notice(route.caller_language, self.trunk.country),
+            announcements.notice(route.callee_language, self.circuit.callee.trunk.country),
+        )
+        try:
+            self._notices = await self.circuit.speak(spoken)
+        except PlaneError as problem:
+            log.error("notice_not_spoken", interaction=self.id, problem=problem.code)
+            self._recording = False
+            await self.circuit.plane.end(self.id)
+
+    async def bridge(self) -> None:
+        """They hear each other."""
+        try:
+            await self.circuit.plane.bridge(self.id)
+        except PlaneError as problem:
+            raise media_failed(problem) from None
+        self.state = "bridged"
+        self._tell(interactions.bridged, tuple(self._notices))
+
+    async def talk(self, route: Route) -> NoReturn:
+        """Until one of them hangs up, or the time is over."""
+        limit = self._answered_at + route.call_time_limit
+        while await self.circuit.hear(limit) is not None:
+            continue
+        raise Over("platform", "limit", 200)
+
+    # ---- refusing ----------------------------------------------------------------------------------------------------
+
+    async def refuse(self, refusal: Refusal) -> NoReturn:
+        """No call: what the caller hears, and the code that follows."""
+        self.exchange.counts[f"refused_{refusal.decision}"] += 1
+        if refusal.decision == "limit":
+            raise Over("platform", "limit", 486)
+        _, code = announcements.SPOKEN[refusal.decision]
+        if refusal.session is not None:
+            self.facts = interactions.Call(
+                interaction=self.id,
+                session=refusal.session,
+                tenant=refusal.tenant or DEFAULT_TENANT,
+                owner=self.exchange.owner,
+            )
+        await self.announce(announcements.refusal(refusal.decision, self.trunk.country), refusal.decision, code)
+
+    async def refuse_emergency(self) -> NoReturn:
+        """Never masked, and told so before anything else is asked: hang up and dial it yourself."""
+        self.exchange.counts["refused_emergency"] += 1
+        self._refused("emergency")
+        await self.announce(announcements.emergency(self.trunk.country), "emergency", 403)
+
+    async def announce(self, asset: Asset | None, why: str, code: int) -> NoReturn:
+        """One announcement, then the code; the code alone where nothing can be heard."""
+        way = self.trunk.config.announce
+        if asset is not None and self.circuit.offer is not None and way != "none":
+            self.state = "announcing"
+            try:
+                await self.circuit.open(legs=1)
+            except Over:
+                raise Over("platform", why, code) from None
+            try:
+                await (self.answer_ourselves() if way == "answer" else self.progress())
+                await self.circuit.speak((asset,))
+            except PlaneError as problem:
+                log.warning("announcement_not_spoken", interaction=self.id, problem=problem.code)
+        raise Over("platform", why, code)
+
+    async def progress(self) -> None:
+        """183: early media, no charge."""
+        if not self.circuit.caller.progress(self.circuit.our_answer()):
+            raise Over("caller", "canceled", 487)
+
+    async def answer_ourselves(self) -> None:
+        """For carriers that mute early media: 200, and the interaction says that the platform answered."""
+        self.circuit.answer_caller()
+        await self.circuit.acked()
+        if self.facts is not None:
+            self._tell(interactions.answered, "platform")
+
+    # ---- what is told and kept ---------------------------------------------------------------------------------------
+
+    def _take(self, trunk: Trunk) -> None:
+        """A call counts once on every trunk it touches."""
+        if trunk not in self._taken:
+            trunk.take()
+            self._taken.append(trunk)
+
+    def _tell(self, fact: Callable[..., Awaitable[object]], *more: object) -> None:
+        """Tells the core a fact as of now."""
+        facts, at = self.facts, self.house.now()
+        self._teller.tell(lambda: fact(self.house, facts, at, *more))
+
+    def _refused(self, decision: Decision) -> None:
+        """Tells of a refusal that the core was not asked about."""
+        at, data = self.house.now(), {"reason": decision, "trunk": self.trunk.name}
+        self._teller.tell(
+            lambda: interactions.refused(self.house, interaction=self.id, decision=decision, at=at, data=data)
+        )
+
+    def keep_snapshot(self) -> None:
+        """What another edge needs to end this call properly, should this one die."""
+        facts, circuit = self.facts, self.circuit
+        if facts is not None and circuit.callee is not None:
+            endpoint = self.exchange.driver.endpoint
+            dialogs = [endpoint.dialog(circuit.caller.token), endpoint.dialog(circuit.callee.token)]
+            snapshot = snapshots.Snapshot(
+                tenant=facts.tenant,
+                trunk=self.trunk.name,
+                at=self.house.now(),
+                answered_at=self.house.now(),
+                recording=facts.recording,
+            )
+            state = snapshots.write(self.house, self.id, snapshot, [one for one in dialogs if one is not None])
+            self._teller.tell(lambda: interactions.snapshot(self.house, facts, state))
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    async def finish(self, over: Over) -> None:
+        """Ends legs, media and slot, once, and gives back what was taken."""
+        self.state = "ended"
+        circuit = self.circuit
+        circuit.end(over)
+        for trunk in self._taken:
+            trunk.give()
+        if self._begun:
+            legs = (circuit.caller.facts(), *((circuit.callee.facts(),) if circuit.callee is not None else ()))
+            self._tell(interactions.ended, Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs))
+        await circuit.close()
+
+
+def said_by_callee(failed: Failed) -> Over:
+    """A callee that was reached and did not answer: who said it, in which of our words."""
+    cause = failed.response.cause if failed.response is not None else None
+    match failed.status:
+        case 486 | 600:
+            return Over("callee", "busy", 486, cause or 17)
+        case 603 | 607 | 608:
+            return Over("callee", "declined", 603, cause or 21)
+        case code if code in UNREACHABLE:
+            return Over("callee", "unreachable", code, cause)
+        case _:
+            return Over("callee", "unreachable", 480, cause)

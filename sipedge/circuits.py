@@ -1,0 +1,245 @@
+"""A circuit: the two legs of a call, the media between them, and everything that can happen to it.
+
+What happens (a leg's events, the media plane's, the edge leaving) arrives in one inbox, and `Circuit.hear` is the one
+place that reads it: what ends a call raises `Over` there, so whoever tells a call's story only says what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from masking.house import House
+from masking.interactions import Notice, Side
+from masking.routes import Route
+from sipedge.driver import Driver, LegEvent
+from sipedge.facts import Facts
+from sipedge.inbox import Inbox
+from sipedge.legs import NORMAL, Agreed, CalleeLeg, CallerLeg, agreed
+from sipedge.media import sdp
+from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
+from sipedge.media.plane import Event as MediaEvent
+from sipedge.media.spoken import Asset
+from sipedge.sip.events import Acked, AckMissing, Answered, Cancelled, Ended, Failed, Invited, Progressed
+from sipedge.sip.messages import Message
+from sipedge.trunks import Trunk, TrunkTable
+
+if TYPE_CHECKING:
+    from sipedge.calls import Call
+
+log = structlog.get_logger("sipedge.circuits")
+
+MEDIA_SILENCE: Final = 60.0  # seconds without RTP from *both* phones until the call is thought dead
+SLACK: Final = 2.0  # seconds a prompt may end later than its length says
+ACK_SECONDS: Final = 33.0  # just over 64*T1, when the endpoint itself says that no ACK came
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What every call of this edge is given. `media_host`: what our descriptions show; empty: the relay's address."""
+
+    house: House
+    driver: Driver
+    trunks: TrunkTable
+    plane: MediaPlane
+    facts: Facts
+    random: Random
+    owner: str
+    media_host: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, Call] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)  # calls whose claim Redis may have taken without telling us
+
+
+class Leave:
+    """In a call's inbox: the edge is leaving."""
+
+
+class Over(Exception):
+    """The call is over. `code`: what a caller who was not answered yet is told; `q850` None: the code's own cause."""
+
+    def __init__(self, blame: Side, reason: str, code: int, q850: int | None = None) -> None:
+        super().__init__(reason)
+        self.blame: Side = blame
+        self.reason = reason
+        self.code = code
+        self.q850 = q850
+
+
+class Circuit:
+    """One call's legs and media. `id` names it in the media plane, in the log, and as its interaction."""
+
+    def __init__(self, exchange: Exchange, invited: Invited, trunk: Trunk) -> None:
+        self.exchange = exchange
+        self.plane = exchange.plane
+        self.loop = exchange.driver.loop
+        self.id = exchange.house.token("int_")
+        self.inbox: Inbox[LegEvent | MediaEvent | Leave] = Inbox(self.loop)
+        self.caller = CallerLeg(exchange.driver, invited, trunk, self._origin(), self.inbox.put)
+        self.callee: CalleeLeg | None = None
+        self.offer: Agreed | None = None  # what we agreed to with the caller
+        self._host = ""
+        self._ports: tuple[int, ...] = ()
+        self._silent: set[int] = set()
+
+    # ---- hearing -----------------------------------------------------------------------------------------------------
+
+    async def hear(self, until: float | None) -> LegEvent | MediaEvent | None:
+        """The next thing that matters; None when `until` passes. What ends a call raises `Over`."""
+        while True:
+            event = await self.inbox.get(until)
+            match event:
+                case Cancelled():
+                    raise Over("caller", "canceled", 487)
+                case Ended() if event.leg == self.caller.token:
+                    raise Over("caller", "hangup", 200, event.request.cause)
+                case Ended() if self.callee is not None and event.leg == self.callee.token:
+                    raise Over("callee", "hangup", 200, event.request.cause)
+                case AckMissing():  # RFC 3261 13.3.1.4
+                    raise Over("caller", "no_ack", 200, 102)
+                case CallLost():
+                    raise Over("platform", "media_lost", 503, 41)
+                case MediaSilent():
+                    self._silent.add(event.leg)
+                    if len(self._silent) == len(self._ports):
+                        raise Over("platform", "media_silent", 480, 102)
+                case RecordingFailed():
+                    self.exchange.counts["recordings_broken"] += 1
+                    log.error("recording_broken", interaction=self.id, recording=event.recording)
+                case Leave():
+                    raise Over("platform", "shutdown", 503, 41)
+                case Progressed() | Answered() | Failed() if self.callee is None or event.leg != self.callee.token:
+                    continue  # of a trunk that was passed over
+                case _:
+                    return event
+
+    # ---- media -------------------------------------------------------------------------------------------------------
+
+    def read(self, message: Message, trunk: Trunk, events_in: int | None = None) -> Agreed | None:
+        """What a description leads to, None when there is none; `BadSdp` is counted on its way up."""
+        try:
+            return agreed(message, trunk, events_in)
+        except sdp.BadSdp as problem:
+            self.exchange.counts["media_outside" if isinstance(problem, sdp.Outside) else "bad_descriptions"] += 1
+            raise
+
+    async def open(self, legs: int) -> None:
+        """Ports of our own, and the caller's side ready where it made an offer. `Over` with 503 when there are none."""
+        try:
+            ports = await self.plane.open(
+                self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE
+            )
+            self._ports, self._host = ports.ports, self.exchange.media_host or ports.host
+            if self.offer is not None:
+                await self.plane.connect(self.id, 1, self.offer.terms)
+        except NoPorts:
+            raise Over("platform", "no_ports", 503) from None
+        except PlaneError as problem:
+            raise media_failed(problem) from None
+
+    async def speak(self, assets: Sequence[Asset]) -> list[Notice]:
+        """Plays one asset to each leg at the same time and waits for the longest; the proof of what was heard."""
+        plays = await asyncio.gather(
+            *(self.plane.play(self.id, 1 if leg == 1 else 2, str(one.path)) for leg, one in enumerate(assets, 1))
+        )
+        waiting = dict(zip(plays, assets, strict=True))
+        heard: list[Notice] = []
+        deadline = self.loop.time() + max(one.duration for one in assets) + SLACK
+        while waiting:
+            event = await self.hear(deadline)
+            if event is None:
+                raise Over("platform", "media_lost", 503, 41)
+            if isinstance(event, PlayFinished) and event.play in waiting:
+                one = waiting.pop(event.play)
+                at, to = event.at or 0.0, event.to or 0.0
+                heard.append(Notice(asset=one.id, sha256=one.sha256, leg=event.leg, at=at, to=to))
+        return heard
+
+    async def close(self) -> None:
+        """Ends the recording, if one runs, and frees the ports."""
+        if self._ports:
+            try:
+                await self.plane.close(self.id)
+            except PlaneError as problem:
+                log.warning("media_not_closed", interaction=self.id, problem=problem.code)
+
+    # ---- descriptions ------------------------------------------------------------------------------------------------
+
+    def our_offer(self, leg: int, origin: sdp.Origin) -> bytes:
+        """The caller's codec first: then nothing need be transcoded."""
+        first = self.offer.codec.name if self.offer is not None else None
+        codecs = sorted(sdp.AUDIO_CODECS, key=lambda name: name != first)
+        return sdp.offer(origin, self._host, self._ports[leg - 1], codecs)
+
+    def our_answer(self) -> bytes:
+        """For the caller's 183 or 200: the answer to its offer, or our offer when it made none."""
+        if self.offer is None:
+            return self.our_offer(1, self.caller.origin)
+        return sdp.answer(self.offer.description, self.caller.origin, self._host, self._ports[0], self.offer.codec)
+
+    def _origin(self) -> sdp.Origin:
+        return sdp.Origin(self.exchange.random.getrandbits(62))
+
+    # ---- the callee's leg --------------------------------------------------------------------------------------------
+
+    def dial(self, trunk: Trunk, route: Route) -> CalleeLeg:
+        """Sends the second leg's INVITE by this trunk."""
+        origin = self._origin()
+        self.callee = CalleeLeg.dial(
+            self.exchange.driver,
+            trunk,
+            callee=route.callee,
+            shows=route.shows,
+            offer=self.our_offer(2, origin),
+            origin=origin,
+            max_forwards=self.caller.request.max_forwards - 1,
+            tell=self.inbox.put,
+        )
+        return self.callee
+
+    # ---- the caller's answer -----------------------------------------------------------------------------------------
+
+    def answer_caller(self) -> None:
+        """200 at once; `Over` when a CANCEL crossed it."""
+        if not self.caller.answer(self.our_answer()):
+            raise Over("caller", "canceled", 487)
+
+    async def acked(self) -> Acked:
+        """Waits for the caller's ACK."""
+        while not isinstance(heard := await self.hear(self.loop.time() + ACK_SECONDS), Acked):
+            if heard is None:
+                raise Over("caller", "no_ack", 200, 102)
+        return heard
+
+    async def delayed_answer(self) -> None:
+        """An INVITE without a description got our offer in the 200 and answers it in the ACK (RFC 3261 13.2.1)."""
+        try:
+            self.offer = self.read((await self.acked()).request, self.caller.trunk, sdp.EVENTS_PAYLOAD)
+        except sdp.BadSdp:
+            self.offer = None
+        if self.offer is None:
+            raise Over("caller", "media", 200, 88)
+        await self.plane.connect(self.id, 1, self.offer.terms)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def end(self, over: Over) -> None:
+        """Ends both legs, whatever their state: a final code or BYE to the caller, CANCEL or BYE to the callee."""
+        if over.code == 503:
+            self.caller.refuse(503, over.q850, [("Retry-After", str(self.exchange.random.randint(1, 5)))])
+        else:
+            self.caller.refuse(over.code, over.q850)
+        self.caller.hang_up(over.q850 or NORMAL)
+        if self.callee is not None:
+            self.callee.give_up(over.q850 or NORMAL)
+
+
+def media_failed(problem: PlaneError) -> Over:
+    """The end of a call whose media the plane could not do."""
+    return Over("platform", f"media_{problem.code}", 503, 41)

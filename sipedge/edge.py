@@ -1,0 +1,193 @@
+"""The edge of one process: sockets, endpoint, trunks, relay and calls, put together, kept healthy, and taken down.
+
+edge = Edge(house, clock and dice …)
+async with edge.running():      # listening; calls are answered
+    …
+# left: new calls were refused, live ones waited for, the rest ended; every fact told
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from random import Random
+from typing import Any, Final
+
+import structlog
+
+from masking.config import Listener
+from masking.house import House, Unavailable
+from masking.logs import place
+from masking.numbering import Number
+from sipedge.calls import Call
+from sipedge.circuits import Exchange
+from sipedge.driver import Driver
+from sipedge.facts import Facts
+from sipedge.media_plane import RelayClient
+from sipedge.orphans import Orphans, heartbeat
+from sipedge.pings import Pings
+from sipedge.sip.endpoint import Endpoint
+from sipedge.sip.events import Invited, Requested
+from sipedge.sip.flows import Flow
+from sipedge.sip.uris import Uri
+from sipedge.trunks import TrunkTable
+
+log = structlog.get_logger("sipedge.edge")
+
+METHODS: Final = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
+BODIES: Final = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf")
+MAX_CALLS: Final = 4_000
+LATE: Final = 0.25  # seconds the loop may be late until new calls are refused
+MEASURED_EVERY: Final = 0.25
+STORY: Final = "story"  # the tasks that are calls
+
+
+class Edge:
+    """One edge worker. `owner` is its heartbeat name; `is_gone(owner)` whether another owner is known to be dead."""
+
+    def __init__(self, house: House, *, random: Random, owner: str, is_gone: Callable[[str], bool]) -> None:
+        self.house = house
+        config = house.config
+        self.loop = asyncio.get_running_loop()
+        self.trunks = TrunkTable(config.trunk, config.sip.proxy_entries)
+        self.plane = RelayClient(config.relay_socket, owner)
+        self.endpoint = Endpoint(
+            entropy=house.random,
+            advertise=lambda flow: self.driver.advertise(flow),
+            route=self._next_hop,
+            methods=METHODS,
+            accept=BODIES,
+        )
+        self.driver = Driver(
+            self.loop,
+            self.endpoint,
+            may_ask=self.trunks.may_ask,
+            may_answer=self.trunks.may_answer,
+            advertise=config.sip.advertise,
+            invited=self._invited,
+            requested=self._requested,
+        )
+        self.exchange = Exchange(
+            house=house,
+            driver=self.driver,
+            trunks=self.trunks,
+            plane=self.plane,
+            facts=Facts(),
+            random=random,
+            owner=owner,
+            media_host=config.media.advertise,
+        )
+        self.orphans = Orphans(self.exchange, is_gone)
+        self.draining = False
+        self.lateness = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def running(self, listeners: list[Listener], drain: float = 30.0) -> AsyncIterator[list[Listener]]:
+        """Listens and serves; gives where it listens. On leaving, live calls get `drain` seconds to end themselves."""
+        relay_up = asyncio.Event()
+        background = [self._start(self.plane.run(relay_up.set)), self._start(heartbeat(self.exchange))]
+        try:
+            with contextlib.suppress(TimeoutError):  # without the relay calls are 503, which says more than no answer
+                async with asyncio.timeout(5.0):
+                    await relay_up.wait()
+            bound = [await self.driver.wire.listen(listener) for listener in listeners]
+            background += [
+                self._start(Pings(self.driver, self.trunks).run()),
+                self._start(self.orphans.run()),
+                self._start(self._watch_load()),
+            ]
+            yield bound
+            await self._drain(drain)
+        finally:
+            for task in background:
+                task.cancel()
+            self.driver.close()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
+        task = self.loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", error=type(error).__name__, at=place(error))
+
+    async def _drain(self, seconds: float) -> None:
+        """No new calls; those that are up may end by themselves for a while, then they are ended."""
+        self.draining = self.endpoint.refusing = True
+        log.info("draining", calls=len(self.exchange.calls))
+        stories = [task for task in self._tasks if task.get_name() == STORY]
+        if stories:
+            await asyncio.wait(stories, timeout=seconds)
+            for call in list(self.exchange.calls.values()):
+                call.leave()
+            await asyncio.wait(stories, timeout=2.0)
+        await self.exchange.facts.settle(2.0)
+
+    async def _watch_load(self) -> None:
+        """Refuses new calls, cheaply, while the loop is late or too many calls are up; those up go first."""
+        while True:
+            before = self.loop.time()
+            await asyncio.sleep(MEASURED_EVERY)
+            self.lateness = self.loop.time() - before - MEASURED_EVERY
+            overloaded = self.lateness > LATE or len(self.exchange.calls) >= MAX_CALLS
+            self.endpoint.refusing = self.draining or overloaded
+            if overloaded:
+                self.exchange.counts["overloaded"] += 1
+
+    # ---- what arrives ------------------------------------------------------------------------------------------------
+
+    def _invited(self, event: Invited) -> None:
+        self._start(self._answer(event), STORY)
+
+    async def _answer(self, event: Invited) -> None:
+        trunk = await self.trunks.of(event.request, *event.flow.remote, self._owner_of)
+        if trunk is None:  # a proxy of ours that does not say by which trunk
+            self.exchange.counts["unnamed_trunk"] += 1
+            self.endpoint.respond(event.transaction, 403, self.loop.time())
+            self.driver.say()
+            return
+        await Call(self.exchange, event, trunk).run()
+
+    async def _owner_of(self, number: Number) -> str | None:
+        try:
+            found = await self.house.inventory.find(number)
+        except Unavailable:  # the claim, which comes next, says so to the caller
+            return None
+        return found.trunk if found is not None else None
+
+    def _requested(self, event: Requested) -> None:
+        """Requests that are no part of a call's story. A re-INVITE is refused, and ends nothing (RFC 3261 14.1)."""
+        match event.request.method:
+            case "OPTIONS":
+                code = 503 if self.endpoint.refusing and event.leg is None else 200
+            case "INVITE":
+                code = 488
+            case "UPDATE":
+                code = 488 if event.request.body else 200
+            case "INFO" if event.leg is not None:
+                code = 200
+            case "PRACK":  # we send no reliable provisional response (RFC 3262 3)
+                code = 481
+            case _:
+                code = 405 if event.leg is None else 501
+        headers = [("Allow", ", ".join(METHODS))] if code in (200, 405) else []
+        if code == 503:
+            headers.append(("Retry-After", str(self.exchange.random.randint(1, 5))))
+        self.endpoint.respond(event.transaction, code, self.loop.time(), headers=headers)
+        self.driver.say()
+
+    def _next_hop(self, flow: Flow, uri: Uri) -> Flow:
+        """Where a request inside a call goes: to the peer's Contact or first Route when that is a trunk's or a proxy's
+        address, else by the way the call came. A Contact behind a NAT, or pointing at a stranger, is never followed."""
+        transport = uri.params.get("transport", flow.transport).lower()
+        port = uri.port or 5060
+        if transport in ("udp", "tcp") and self.trunks.may_answer(uri.host, port):
+            return self.driver.wire.flow_to(transport, uri.host, port)
+        return flow

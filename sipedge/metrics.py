@@ -1,0 +1,80 @@
+"""What an edge counts, for Prometheus. Labels are words of our own and trunks' names, never a value of a message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from sipedge.edge import Edge
+
+HEAD = b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %d\r\n"
+HEAD_LIMIT = 8_192
+READ_SECONDS = 5.0
+
+
+class EdgeCollector(Collector):
+    """Reads the edge's own counters when it is asked; nothing is counted twice."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        edge, exchange = self._edge, self._edge.exchange
+        states = Counter(call.state for call in exchange.calls.values())
+        yield _gauge("masking_sip_calls", "Calls by state.", "state", states)
+        yield _counter("masking_sip_events", "What happened to calls.", "event", exchange.counts)
+        yield _counter(
+            "masking_sip_refused", "Requests answered or dropped before they were calls.", "reason", edge.driver.counts
+        )
+        yield _counter("masking_sip_wire", "What happened on sockets.", "event", edge.driver.wire.counts)
+        yield _gauge(
+            "masking_sip_trunk_calls", "Calls by trunk.", "trunk", {t.name: t.calls for t in edge.trunks.trunks}
+        )
+        yield _gauge(
+            "masking_sip_trunk_up", "1 while a trunk answers.", "trunk", {t.name: int(t.up) for t in edge.trunks.trunks}
+        )
+        yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
+        yield GaugeMetricFamily(
+            "masking_sip_facts_untold", "Calls with facts Redis has not taken.", exchange.facts.untold
+        )
+        yield GaugeMetricFamily("masking_sip_loop_late_seconds", "How late the event loop was last.", edge.lateness)
+        yield GaugeMetricFamily("masking_sip_relay_up", "1 while the relay can be asked.", int(edge.plane.up))
+
+
+def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+async def serve(edge: Edge, path: str) -> asyncio.Server:
+    """Answers every request on a unix socket with the counters: `GET /metrics` of `masking.api` reads it there."""
+    registry = CollectorRegistry()
+    registry.register(EdgeCollector(edge))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await reader.readuntil(b"\r\n\r\n")
+            page = generate_latest(registry)
+            writer.write(HEAD % (b"200 OK", len(page)) + b"Connection: close\r\n\r\n" + page)
+            await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # whoever asked is gone, or did not ask
+        finally:
+            writer.close()
+
+    return await asyncio.start_unix_server(answer, path, limit=HEAD_LIMIT)

@@ -1,0 +1,72 @@
+"""OPTIONS pings: which trunks are there (RFC 3261 11).
+
+A trunk that answers anything but 408, 500, 502, 503 or 504 is up. One that a call met silence on is asked at once; one
+that is down is asked more often, so that its return is noticed soon. Being down only puts a trunk last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from sipedge.driver import Driver
+from sipedge.sip.events import Responded
+from sipedge.trunks import Trunk, TrunkTable
+
+log = structlog.get_logger("sipedge.pings")
+
+TICK: Final = 0.5
+DOWN_INTERVAL: Final = 5.0
+SILENT: Final = 4.0
+DOWN: Final = frozenset({408, 500, 502, 503, 504})
+
+
+class Pings:
+    """Asks every trunk whose `options_ping` is not 0."""
+
+    def __init__(self, driver: Driver, trunks: TrunkTable) -> None:
+        self._driver = driver
+        self._next: dict[Trunk, float] = {trunk: 0.0 for trunk in trunks.trunks if trunk.config.options_ping}
+        self._asked: dict[Trunk, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = self._driver.loop
+        while True:
+            now = loop.time()
+            for trunk, due in self._next.items():
+                asked = self._asked.get(trunk)
+                if asked is not None and now - asked > SILENT:
+                    self._judge(trunk, False)
+                elif asked is None and (now >= due or trunk.doubted):
+                    self._ask(trunk, now)
+            await asyncio.sleep(TICK)
+
+    def _ask(self, trunk: Trunk, now: float) -> None:
+        trunk.doubted = False
+        self._asked[trunk] = now
+        target = trunk.target
+        flow = self._driver.wire.flow_to(*target)
+        uri = f"sip:{target.hostport}"
+        ours = f"<sip:{self._driver.advertise(flow)}>"
+        transaction = self._driver.endpoint.send_request(flow, "OPTIONS", uri, now, from_=ours, to=f"<{uri}>")
+        self._driver.await_answer(transaction, self._heard(trunk, now))
+        self._driver.say()
+
+    def _heard(self, trunk: Trunk, asked: float) -> Callable[[Responded], None]:
+        def hear(answer: Responded) -> None:
+            if self._asked.get(trunk) == asked:  # not one that was given up
+                self._judge(trunk, answer.status not in DOWN)
+
+        return hear
+
+    def _judge(self, trunk: Trunk, up: bool) -> None:
+        if up != trunk.up:
+            log.warning("trunk_up" if up else "trunk_down", trunk=trunk.name)
+        trunk.up = up
+        self._asked.pop(trunk, None)
+        interval = float(trunk.config.options_ping)
+        self._next[trunk] = self._driver.loop.time() + (interval if up else min(interval, DOWN_INTERVAL))
