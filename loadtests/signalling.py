@@ -1,0 +1,205 @@
+"""Calls per CPU-second and the wait for an answer: our service, sippy's B2BUA and Kamailio under the same load in
+turn.
+
+INVITE with 17 headers and SDP, 100, 180, 200, ACK, half a second, BYE, 200; no RTP flows. Ours does what a real call
+needs: the lease is looked up and the call slot claimed in Redis, ports are allocated and the SDP anchored at the
+relay, events are written. The media range is widened so that ports resting after a call do not end the run. The load
+runs on the first core, the peer on the second; kill and start between runs, so that no run inherits another's state.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.measure import Row, cpu_seconds, family, quantile, row
+from loadtests.probe import Probe
+from tests.system.service import Person, Place, Service, Trunk, take_place
+
+HERE = Path(__file__).parent / "sip"
+PAIRS = 600
+NUMBERS = 60
+LOAD_CORE, PEER_CORE = "0", str(min(1, (os.cpu_count() or 1) - 1))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something that takes calls: the pids whose CPU counts, pairs it connects, and where ACK and BYE go."""
+
+    pids: Callable[[], list[int]]
+    all_pids: Callable[[], list[int]]
+    pairs: list[tuple[str, str]]
+    to_edge: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run at one rate."""
+
+    calls: int
+    failed: int
+    cpu: float
+    all_cpu: float
+    p50: float
+    p99: float
+
+    @property
+    def calls_per_cpu(self) -> float:
+        return self.calls / self.cpu if self.cpu else 0.0
+
+
+@contextmanager
+def ours(folder: Path, place: Place) -> Iterator[Peer]:
+    """The whole service, every process on the peer's core; the edge's CPU is what is compared with a B2BUA's."""
+    trunk = Trunk(
+        "load", f"sip:{place.callee}:5080", [place.caller, place.callee], more={"max_cps": 5000, "max_calls": 20000}
+    )
+    settings = {"media": {"ports": "10000-32767"}}
+    service = Service(folder, place=place, trunks=[trunk], settings=settings)
+    with on_core(PEER_CORE), service:
+        service.import_numbers([f"+84247200{n:04d}" for n in range(NUMBERS)], "load")
+        pairs = []
+        for n in range(PAIRS):
+            people = [Person("customer", f"+84907{n:06d}"), Person("driver", f"+84908{n:06d}")]
+            session = service.open_session(*people)
+            pairs.append((people[0].number, str(session["participants"][0]["proxies"][0]["number"])))
+        yield Peer(lambda: service.pids_of("edge"), service.pids, pairs)
+
+
+@contextmanager
+def on_core(core: str) -> Iterator[None]:
+    """What is started meanwhile runs on that core alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(core)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def started(command: list[str], place: Place, folder: Path, *, to_edge: bool) -> Iterator[Peer]:
+    """A peer that connects anybody with anybody."""
+    environment = dict(os.environ, SIPLOG_BEND="none")
+    with on_core(PEER_CORE), (folder / "peer.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        time.sleep(1.5)
+        pairs = [(f"+8490{n:07d}", f"+8424{n:07d}") for n in range(PAIRS)]
+        yield Peer(lambda: family(process.pid), lambda: family(process.pid), pairs, to_edge)
+    finally:
+        for pid in reversed(family(process.pid)):
+            os.kill(pid, signal.SIGTERM)
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            for pid in reversed(family(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def sippy(folder: Path, place: Place) -> Iterator[Peer]:
+    program = Path(sys.executable).parent / "b2bua_simple"
+    command = [sys.executable, str(program), "-f", "-l", place.edge, "-p", "5060", "-n", f"{place.callee}:5080"]
+    with started(command, place, folder, to_edge=True) as peer:
+        yield peer
+
+
+def kamailio(folder: Path, place: Place) -> Iterator[Peer]:
+    config = folder / "kamailio.cfg"
+    config.write_text((HERE / "kamailio.cfg").read_text().replace("CALLEE", f"{place.callee}:5080"))
+    command = ["kamailio", "-DD", "-E", "-f", str(config), "-l", f"udp:{place.edge}:5060", "-m", "256", "-M", "16",
+               "-P", str(folder / "kamailio.pid"), "-Y", str(folder)]  # fmt: skip
+    with started(command, place, folder, to_edge=False) as peer:
+        yield peer
+
+
+PEERS = {"sippy": contextmanager(sippy), "kamailio": contextmanager(kamailio), "ours": ours}
+
+
+def available(peer: str) -> bool:
+    if peer == "sippy":
+        return (Path(sys.executable).parent / "b2bua_simple").exists()
+    return peer == "ours" or shutil.which(peer) is not None
+
+
+def measure(name: str, rate: int, seconds: float) -> Run:
+    """One peer, started for this run alone, at `rate` calls a second plus the probe's forty."""
+    with tempfile.TemporaryDirectory(prefix="masking-bench-") as temporary:
+        folder = Path(temporary)
+        place = take_place()
+        with PEERS[name](folder, place) as peer:
+            return load(peer, place, rate, seconds, folder)
+
+
+def quietly(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=folder, stdin=null, stdout=null, stderr=null)
+
+
+def load(peer: Peer, place: Place, rate: int, seconds: float, folder: Path) -> Run:
+    target = "sip:[service]@[remote_ip]:[remote_port]" if peer.to_edge else "[next_url]"
+    (folder / "uac.xml").write_text((HERE / "uac.xml").read_text().replace("@target@", target))
+    third = len(peer.pairs) // 3
+    injected = "".join(f"{caller};{dialled}\n" for caller, dialled in peer.pairs[third:])
+    (folder / "pairs.csv").write_text("SEQUENTIAL\n" + injected)
+    common = ["taskset", "-c", LOAD_CORE, "sipp", "-nostdin", "-buff_size", "8000000"]
+    callee = quietly(
+        [*common, "-sf", str(HERE / "uas.xml"), "-i", place.callee, "-mi", place.callee, "-p", "5080"], folder
+    )
+    at_caller = [f"{place.edge}:5060", "-sf", "uac.xml", "-i", place.caller, "-mi", place.caller, "-p", "5070"]
+    at_caller += ["-inf", "pairs.csv", "-r", str(rate), "-m", str(round(rate * seconds)), "-l", "30000"]
+    at_caller += ["-trace_stat", "-stf", "stat.csv", "-fd", "1", "-timeout", str(round(seconds * 3 + 20))]
+    try:
+        time.sleep(0.4)
+        before, all_before = cpu_seconds(peer.pids()), cpu_seconds(peer.all_pids())
+        caller = quietly([*common, *at_caller], folder)
+        with Probe(place.caller, (place.edge, 5060), peer.pairs[:third], to_edge=peer.to_edge) as probe:
+            time.sleep(seconds)
+        caller.wait(seconds * 3 + 30)
+        time.sleep(0.3)
+        cpu, all_cpu = cpu_seconds(peer.pids()) - before, cpu_seconds(peer.all_pids()) - all_before
+    finally:
+        callee.kill()
+        callee.wait()
+    with (folder / "stat.csv").open() as file:
+        last = list(csv.DictReader(file, delimiter=";"))[-1]
+    calls = int(last["SuccessfulCall(C)"]) + len(probe.milliseconds)
+    failed = int(last["FailedCall(C)"]) + probe.failed
+    waits = probe.milliseconds
+    return Run(calls, failed, cpu, all_cpu, quantile(waits, 0.5), quantile(waits, 0.99))
+
+
+def run(*, rates: tuple[int, ...] = (200, 500), seconds: float = 6.0, pairs: int = 5) -> list[Row]:
+    """Interleaved runs of ours and every installed peer. sippy stands at 200 calls a second and falls at 500."""
+    rows = []
+    for rate in rates:
+        peers = [peer for peer in ("sippy", "kamailio") if available(peer) and not (peer == "sippy" and rate > 200)]
+        runs: dict[str, list[Run]] = {name: [] for name in ("ours", *peers)}
+        for _ in range(pairs):
+            for name, found in runs.items():
+                found.append(measure(name, rate, seconds))
+        mine = runs["ours"]
+        for peer in peers:
+            theirs = runs[peer]
+            per_cpu = [r.calls_per_cpu for r in theirs]
+            rows.append(row(f"signalling-{rate}", "calls/CPU-s", [r.calls_per_cpu for r in mine], peer, per_cpu))
+            whole = [r.calls / r.all_cpu for r in mine]
+            rows.append(row(f"signalling-{rate}-all-processes", "calls/CPU-s", whole, peer, per_cpu))
+            rows.append(row(f"setup-p50-{rate}", "ms", [r.p50 for r in mine], peer, [r.p50 for r in theirs], 2))
+            rows.append(row(f"setup-p99-{rate}", "ms", [r.p99 for r in mine], peer, [r.p99 for r in theirs], 2))
+        failed = [r.failed / max(r.calls + r.failed, 1) for r in mine]
+        rows.append(row(f"signalling-{rate}-failed", "part of calls", failed, "none", [0.0] * len(failed), 5))
+    return rows
