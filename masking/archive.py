@@ -59,17 +59,27 @@ events = sql.Table(
     metadata,
     # SQLite counts rows up only for INTEGER; one writer means that a position, once seen, has no unseen smaller one.
     sql.Column("position", sql.BigInteger().with_variant(sql.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sql.Column("id", sql.String(64), nullable=False, unique=True),
+    sql.Column("id", sql.String(64), nullable=False),
     sql.Column("tenant", sql.String(64), nullable=False),
     sql.Column("session", sql.String(64)),
     sql.Column("seq", sql.BigInteger, nullable=False),
     sql.Column("type", sql.String(64), nullable=False),
     sql.Column("occurred_at", sql.Double, nullable=False),
     sql.Column("body", sql.Text, nullable=False),
+    sql.UniqueConstraint("id"),
     sql.Index(None, "session", "seq"),
     sql.Index(None, "tenant", "position"),
 )
 
+# The last `seq` of a tenant's events that belong to no session.
+loose_counts = sql.Table(
+    "loose_counts",
+    metadata,
+    sql.Column("tenant", sql.String(64), primary_key=True),
+    sql.Column("seq", sql.BigInteger, nullable=False),
+)
+
+# How far each outbox has been taken in: written in the transaction of the rows themselves.
 positions = sql.Table(
     "outbox_positions",
     metadata,

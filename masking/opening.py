@@ -124,18 +124,19 @@ def _geo(said: str | None) -> GeoMatch | None:
 
 
 async def _bind(house: House, wish: Wish, record: Record, ground: Ground) -> tuple[Session, bool]:
-    bound, plan = await bindings.bind(house, wish, ground, _writer(record, wish, house.now_ms))
+    now_ms = house.now_ms
+    bound, plan = await bindings.bind(house, wish, ground, _writer(record, wish, now_ms))
     await sessions.touch(house, wish.tenant, bound.holder)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:
             return sessions.live_view(*found, house.now_ms), True
-    return _opened(record, bound, plan), True
+    return _opened(record, bound, plan, now_ms + wish.ttl_ms), True
 
 
-def _opened(record: Record, bound: Bound, plan: Plan) -> Session:
+def _opened(record: Record, bound: Bound, plan: Plan, ends_ms: int) -> Session:
     drawn = msgspec.structs.replace(record, lines=plan.lines)
-    return sessions.shown(bound.holder, drawn, bound.numbers, bound.expires)
+    return sessions.shown(bound.holder, drawn, bound.numbers, ends_ms)
 
 
 def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
@@ -149,12 +150,13 @@ def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
             "record": records.packed(drawn),
             "max_calls": record.max_concurrent_calls,
             "mode": record.mode,
+            sessions.ENDS: now_ms + wish.ttl_ms,
         }
         leased = [
             fact("number.leased", None, {"number": place, "ways": line.ways})
             for place, line in zip(places, plan.lines, strict=True)
         ]
-        return fields, [fact("session.opened", None, msgspec.to_builtins(opened)), *leased]
+        return fields, [fact("session.opened", None, msgspec.to_builtins(opened) | {"tenant": record.tenant}), *leased]
 
     return write
 

@@ -45,6 +45,9 @@ Identifier = Annotated[
 ]
 
 TRIES: Final = 16
+ENDS: Final = (
+    "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
+)
 RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
 
 
@@ -123,6 +126,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     closed_reason: ClosedReason | None = None
     created_at: datetime
     expires_at: datetime
+    closed_at: datetime | None = None
     mode: str
     direction: str
     record: str
@@ -161,6 +165,7 @@ def shown(
     expires_ms: int,
     status: SessionStatus = "open",
     closed_reason: ClosedReason | None = None,
+    closed_ms: int | None = None,
 ) -> Session:
     """The session as the API shows it; `numbers[i]` answers `record.lines[i]`."""
     proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
@@ -175,6 +180,7 @@ def shown(
         closed_reason=closed_reason,
         created_at=moment(record.created_at),
         expires_at=moment(expires_ms / 1000),
+        closed_at=moment(closed_ms / 1000) if closed_ms is not None else None,
         mode=record.mode,
         direction=record.direction,
         record=record.record,
@@ -206,13 +212,15 @@ def live_view(holder: Holder, record: Record, now_ms: int) -> Session:
         status, reason = "closed", msgspec.convert(holder.reason, ClosedReason)
     elif holder.expires <= now_ms:
         status, reason = "closed", "expired"
-    return shown(holder.holder, record, holder.numbers, holder.expires, status, reason)
+    ends = int(holder.fields.get(ENDS, holder.expires))
+    closed_ms = holder.expires if status == "closed" else None
+    return shown(holder.holder, record, holder.numbers, ends, status, reason, closed_ms)
 
 
 def archived_view(session: Session, now: float) -> Session:
     """A session as the archive has it, read at `now`."""
     if session.status in ("open", "in_progress") and session.expires_at <= moment(now):
-        return msgspec.structs.replace(session, status="closed", closed_reason="expired")
+        return msgspec.structs.replace(session, status="closed", closed_reason="expired", closed_at=session.expires_at)
     return session
 
 
@@ -298,7 +306,7 @@ async def extend(
 async def _prolong(house: House, session: str, record: Record, lives_ms: int) -> None:
     expires_ms = house.now_ms + lives_ms
     event = fact("session.updated", None, {"expires_at": moment(expires_ms / 1000)})
-    extended = await house.leases.extend(session, expires=expires_ms, events=[event])
+    extended = await house.leases.extend(session, expires=expires_ms, events=[event], fields={ENDS: expires_ms})
     if extended.outcome == "ended":
         raise SessionClosed("The session is closed.", session=session)
     if record.unique_name is not None:

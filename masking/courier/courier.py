@@ -1,0 +1,80 @@
+"""The courier at work: outbox, sweeper and finisher side by side, while it holds the lease.
+
+Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from masking.courier.outbox import Displaced
+from masking.logs import place
+from pools.redis import RedisError
+
+if TYPE_CHECKING:
+    from masking.courier.finisher import Finisher
+    from masking.courier.lease import Lease
+    from masking.courier.outbox import Outbox
+    from masking.courier.sweeper import Sweeper
+
+log = structlog.get_logger("masking.courier")
+
+LEASE_PAUSE: Final = 1.0
+SWEEP_PAUSE: Final = 0.5
+TROUBLE_PAUSE: Final = 0.5
+
+
+class Courier:
+    """Runs until cancelled."""
+
+    def __init__(self, lease: Lease, outbox: Outbox, sweeper: Sweeper, finisher: Finisher) -> None:
+        self._lease = lease
+        self._outbox = outbox
+        self._sweeper = sweeper
+        self._finisher = finisher
+
+    async def run(self) -> None:
+        """Waits for the lease, works while it is held, and begins again when it was lost."""
+        try:
+            while True:
+                while not await self._lease.hold():
+                    await anyio.sleep(LEASE_PAUSE)
+                log.info("courier_works")
+                self._outbox.forget()
+                await self._work()
+                log.warning("courier_lost_its_lease")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lease.leave()
+
+    async def _work(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, 0.0)
+            tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
+            tasks.start_soon(self._finisher.run)
+            while await self._lease.hold():
+                await anyio.sleep(LEASE_PAUSE)
+            tasks.cancel_scope.cancel()
+
+    async def _again_and_again(self, name: str, work: Callable[[], Awaitable[int]], pause: float) -> None:
+        troubled = False
+        while True:
+            try:
+                done = await work()
+            except (RedisError, SQLAlchemyError, Displaced, OSError) as trouble:
+                if not troubled:
+                    log.warning("courier_waits", task=name, error=place(trouble))
+                troubled = True
+                self._outbox.forget()
+                await anyio.sleep(TROUBLE_PAUSE)
+            else:
+                if troubled:
+                    log.info("courier_goes_on", task=name)
+                troubled = False
+                # A round that found nothing has not always waited: an installation without numbers has nothing to wait on.
+                await anyio.sleep(pause if done or pause else 0.02)

@@ -1,0 +1,71 @@
+"""What a batch of events makes of the archive's rows: pure folds, no I/O.
+
+A session's row follows from its events (`session.opened` carries the whole shape), an interaction's from the call's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from masking.events import Event
+from masking.interactions import Interaction
+from masking.sessions import Session
+
+FIELDS = frozenset(Session.__struct_fields__)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A session in the archive: whose, as of which event, and its shape."""
+
+    tenant: str
+    seq: int
+    session: Session
+
+
+def session_after(row: Row | None, event: Event) -> Row | None:
+    """The row after the event; an event that was folded in before changes nothing."""
+    if event.type == "session.opened":
+        opened = msgspec.convert({name: value for name, value in event.data.items() if name in FIELDS}, Session)
+        return row or Row(str(event.data["tenant"]), event.seq, opened)
+    if row is None or event.seq <= row.seq:
+        return row
+    return Row(row.tenant, event.seq, _shape_after(row.session, event))
+
+
+def _shape_after(session: Session, event: Event) -> Session:
+    if event.type == "session.updated" and session.status != "closed":
+        return _changed(session, event.data)
+    if event.type == "session.closed" and session.status != "closed":
+        closed = _changed(session, event.data)
+        expired = closed.closed_reason == "expired"
+        return msgspec.structs.replace(closed, closed_at=closed.expires_at if expired else event.occurred_at)
+    if event.type == "call.initiated" and session.status == "open":
+        return msgspec.structs.replace(session, status="in_progress")
+    return session
+
+
+def _changed(session: Session, data: Mapping[str, Any]) -> Session:
+    known: dict[str, Any] = msgspec.to_builtins(session)
+    said = {name: value for name, value in data.items() if name in FIELDS and name not in ("id", "status")}
+    status = {"status": "closed"} if data.get("status") == "closed" else {}
+    return msgspec.convert(known | said | status, Session)
+
+
+def numbers_of(session: Session) -> set[str]:
+    """Every virtual number of the session."""
+    return {proxy.number for participant in session.participants for proxy in participant.proxies}
+
+
+def numbers_between(session: Session, interaction: Interaction) -> list[str]:
+    """The virtual numbers of one call: what was dialled, and what the callee saw."""
+    ends = {interaction.from_, interaction.to}
+    between = {
+        proxy.number
+        for participant in session.participants
+        for proxy in participant.proxies
+        if {participant.id, proxy.to} == ends
+    }
+    return sorted(between | ({interaction.dialled} if interaction.dialled else set()))

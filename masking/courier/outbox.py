@@ -1,0 +1,312 @@
+"""From the shards' outboxes to the archive, exactly once.
+
+One transaction takes in a batch: it moves each outbox's position from where this courier read it (compare-and-set, so a
+second courier fails here and writes nothing), appends the events, and writes the sessions, interactions and recordings
+they fold into. Only after its commit are the outboxes trimmed. A courier killed between the two reads on from the
+position, not from what is left in the outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import sqlalchemy as sql
+import structlog
+from sqlalchemy.dialects import postgresql, sqlite
+
+from masking import archive, interactions, records, routes, sessions
+from masking.courier import folding
+from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
+from masking.interactions import Interaction
+from masking.sessions import Session
+from pools.grants import OutboxEntry
+from recordings import catalogue
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from masking.house import House
+    from pools.leases import Leases
+
+log = structlog.get_logger("masking.courier")
+
+BATCH: Final = 500  # of each outbox
+BEGINNING: Final = "0-0"
+UNREADABLE: Final = (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError)
+
+
+class Displaced(Exception):
+    """Another courier has taken this batch in: start again from the positions."""
+
+
+class Outbox:
+    """One a courier. `waiting` reads with XREAD BLOCK on a connection of its own."""
+
+    def __init__(self, house: House, engine: AsyncEngine, waiting: Leases) -> None:
+        self._house = house
+        self._engine = engine
+        self._waiting = waiting
+        self._positions: dict[str, str] | None = None
+        self._tenants: dict[str, tuple[float, str]] = {}
+
+    def forget(self) -> None:
+        """The positions may have been moved by somebody else: read them again before the next batch."""
+        self._positions = None
+
+    async def round(self, wait_ms: int = 100) -> int:
+        """Takes in one batch of everything there is, waiting up to `wait_ms` for the first; how many entries.
+
+        Raises `Displaced`, `pools.redis.Unavailable` and SQLAlchemy's errors; nothing is half done then.
+        """
+        if self._positions is None:
+            self._positions = await self._read_positions()
+        after = {shard: self._positions.get(shard, BEGINNING) for shard in await self._house.inventory.shard_names()}
+        entries = await self._waiting.outboxes(after, wait_ms, BATCH) if after else []
+        loose = await loose_outbox(self._house, self._positions.get(LOOSE_OUTBOX, BEGINNING), BATCH)
+        if not entries and not loose:
+            return 0
+        moved = {entry.shard: entry.id for entry in entries}
+        if loose:
+            moved[LOOSE_OUTBOX] = loose[-1].id
+        tenants = {one.id: await self._tenant_of(one) for one in loose}
+        async with self._engine.begin() as connection:
+            await _move(connection, self._positions, moved)
+            batch = Batch(self._house, connection)
+            await batch.take(entries)
+            await batch.take_loose(loose, tenants)
+            await batch.write()
+        self._positions |= moved
+        await self._trim(moved)
+        return len(entries) + len(loose)
+
+    async def _read_positions(self) -> dict[str, str]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sql.select(archive.positions.c.stream, archive.positions.c.entry))
+            return {str(row.stream): str(row.entry) for row in rows}
+
+    async def _trim(self, moved: dict[str, str]) -> None:
+        for stream, entry in moved.items():
+            if stream == LOOSE_OUTBOX:
+                time, _, count = entry.partition("-")
+                await self._house.redis.command("XTRIM", LOOSE_OUTBOX, "MINID", f"{time}-{int(count) + 1}")
+            else:
+                await self._house.leases.trim(stream, entry)
+
+    async def _tenant_of(self, loose: Loose) -> str:
+        """Whose an event of no session is: the entry says it, or else the numbers that leave by its trunk."""
+        if loose.tenant:
+            return loose.tenant
+        trunk = str(msgspec.json.decode(loose.data).get("trunk", ""))
+        known = self._tenants.get(trunk)
+        if known is None or self._house.now() - known[0] > 60:
+            known = (self._house.now(), await routes.tenant_of_trunk(self._house, trunk))
+            self._tenants[trunk] = known
+        return known[1]
+
+
+async def _move(connection: AsyncConnection, seen: dict[str, str], moved: dict[str, str]) -> None:
+    """First of all, so that SQLite's write lock or PostgreSQL's row lock is held from here on."""
+    table = archive.positions
+    for stream, entry in sorted(moved.items()):
+        if stream in seen:
+            query = table.update().where(table.c.stream == stream, table.c.entry == seen[stream]).values(entry=entry)
+            done = (await connection.execute(query)).rowcount
+        else:
+            done = await _insert(connection, table, [{"stream": stream, "entry": entry}])
+        if done != 1:
+            raise Displaced(stream)
+
+
+async def _insert(
+    connection: AsyncConnection, table: sql.Table, rows: Sequence[dict[str, Any]], update: Iterable[str] = ()
+) -> int:
+    """INSERT … ON CONFLICT, on either dialect: the row that is there stays, but for the columns of `update`."""
+    if not rows:
+        return 0
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    changed = {name: statement.excluded[name] for name in update}
+    key = [column.name for column in table.primary_key]
+    if changed:
+        statement = statement.on_conflict_do_update(index_elements=key, set_=changed)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    if len(rows) == 1:
+        return (await connection.execute(statement.values(rows[0]))).rowcount
+    await connection.execute(statement, rows)
+    return len(rows)
+
+
+class Batch:
+    """Events on their way into one transaction, and the rows they change."""
+
+    def __init__(self, house: House, connection: AsyncConnection) -> None:
+        self._house = house
+        self._connection = connection
+        self._events: list[tuple[str, Event]] = []
+        self._sessions: dict[str, folding.Row] = {}
+        self._interactions: dict[str, tuple[str, Interaction]] = {}
+
+    async def take(self, entries: Sequence[OutboxEntry]) -> None:
+        """Folds the sessions' events in, in the order of each session's stream."""
+        events = [event for entry in entries if (event := _readable(entry)) is not None]
+        await self._load_sessions({entry.holder for entry in entries})
+        await self._load_interactions(events)
+        for event in events:
+            tenant = await self._fold_session(event)
+            if tenant is None:
+                log.error("event_of_an_unknown_session", event_type=event.type, session=event.session)
+                continue
+            self._events.append((tenant, event))
+            await self._fold_call(tenant, event)
+
+    async def take_loose(self, loose: Sequence[Loose], tenants: dict[str, str]) -> None:
+        """Counts the events of no session within their tenants, and folds them in."""
+        table = archive.loose_counts
+        counts: dict[str, int] = {}
+        for one in loose:
+            tenant = tenants[one.id]
+            if tenant not in counts:
+                query = sql.select(table.c.seq).where(table.c.tenant == tenant)
+                counts[tenant] = (await self._connection.execute(query)).scalar_one_or_none() or 0
+            try:
+                event = one.counted(tenant, counts[tenant] + 1)
+            except UNREADABLE:
+                log.error("event_unreadable", event_type=one.type)
+                continue
+            counts[tenant] += 1
+            self._events.append((tenant, event))
+            await self._fold_call(tenant, event)
+        rows = [{"tenant": tenant, "seq": seq} for tenant, seq in counts.items()]
+        await _insert(self._connection, table, rows, ["seq"])
+
+    async def _load_sessions(self, names: set[str]) -> None:
+        table = archive.sessions
+        query = sql.select(table.c.id, table.c.tenant, table.c.seq, table.c.body).where(table.c.id.in_(sorted(names)))
+        for row in await self._connection.execute(query):
+            self._sessions[row.id] = folding.Row(row.tenant, row.seq, msgspec.json.decode(row.body, type=Session))
+
+    async def _load_interactions(self, events: Sequence[Event]) -> None:
+        names = {str(event.data["interaction"]) for event in events if "interaction" in event.data}
+        table = archive.interactions
+        query = sql.select(table.c.id, table.c.tenant, table.c.body).where(table.c.id.in_(sorted(names)))
+        for row in await self._connection.execute(query):
+            self._interactions[row.id] = (row.tenant, msgspec.json.decode(row.body, type=Interaction))
+
+    async def _fold_session(self, event: Event) -> str | None:
+        """The tenant of the event's session, after the event."""
+        name = str(event.session)
+        row = self._sessions.get(name)
+        if row is None and event.type != "session.opened":
+            row = await self._row_from_redis(name)
+        try:
+            row = folding.session_after(row, event)
+        except UNREADABLE:
+            log.error("session_unfoldable", event_type=event.type, session=name)
+        if row is None:
+            return None
+        self._sessions[name] = row
+        return row.tenant
+
+    async def _row_from_redis(self, session: str) -> folding.Row | None:
+        """The archive is younger than the session: the record in Redis tells what the row would be."""
+        holder = await self._house.leases.read(session)
+        if holder is None or "record" not in holder.fields:
+            return None
+        record = records.unpacked(holder.fields["record"])
+        shape = sessions.live_view(holder, record, self._house.now_ms)
+        return folding.Row(record.tenant, holder.seq, shape)
+
+    async def _fold_call(self, tenant: str, event: Event) -> None:
+        name = event.data.get("interaction")
+        if not isinstance(name, str):
+            return
+        known = self._interactions.get(name)
+        try:
+            after = interactions.apply(known[1] if known else None, event)
+            if after is not None:
+                self._interactions[name] = (tenant, after)
+                await self._catalogue(tenant, event, after)
+        except UNREADABLE:
+            log.error("interaction_unfoldable", event_type=event.type, interaction=name)
+
+    async def _catalogue(self, tenant: str, event: Event, interaction: Interaction) -> None:
+        """What the event means for the call's recording."""
+        if event.type == "recording.started" and event.session is not None:
+            session = self._sessions[event.session].session
+            await catalogue.begun(
+                self._connection,
+                tenant=tenant,
+                recording=str(event.data["recording"]),
+                session=event.session,
+                interaction=interaction.id,
+                unique_name=session.unique_name,
+                started_at=seconds(event.occurred_at),
+                channels=msgspec.convert(event.data.get("channels", []), list[catalogue.Channel]),
+                numbers=folding.numbers_between(session, interaction),
+            )
+        elif event.type in ("call.bridged", "call.ended") and interaction.recordings:
+            if notices := msgspec.convert(event.data.get("notices", []), list[catalogue.Notice]):
+                await catalogue.noticed(self._connection, interaction.id, notices)
+            if event.type == "call.ended":
+                await catalogue.call_ended(self._connection, interaction.id, seconds(event.occurred_at))
+
+    async def write(self) -> None:
+        """All rows of the batch."""
+        events = [
+            {
+                "id": event.id,
+                "tenant": tenant,
+                "session": event.session,
+                "seq": event.seq,
+                "type": event.type,
+                "occurred_at": seconds(event.occurred_at),
+                "body": msgspec.json.encode(event).decode(),
+            }
+            for tenant, event in self._events
+        ]
+        await _insert(self._connection, archive.events, events)
+        rows = [_session_row(name, row) for name, row in sorted(self._sessions.items())]
+        await _insert(self._connection, archive.sessions, rows, ["status", "expires_at", "seq", "body"])
+        numbers = [
+            {"session": name, "number": number}
+            for name, row in sorted(self._sessions.items())
+            for number in sorted(folding.numbers_of(row.session))
+        ]
+        await _insert(self._connection, archive.session_numbers, numbers)
+        calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
+        await _insert(self._connection, archive.interactions, calls, ["started_at", "body"])
+
+
+def _readable(entry: OutboxEntry) -> Event | None:
+    try:
+        return Event.of(entry.holder, entry)
+    except UNREADABLE:
+        log.error("event_unreadable", event_type=entry.type, session=entry.holder, seq=entry.seq)
+        return None
+
+
+def _session_row(name: str, row: folding.Row) -> dict[str, Any]:
+    session = row.session
+    return {
+        "id": name,
+        "tenant": row.tenant,
+        "unique_name": session.unique_name,
+        "status": session.status,
+        "created_at": seconds(session.created_at),
+        "expires_at": seconds(session.expires_at),
+        "seq": row.seq,
+        "body": msgspec.json.encode(session).decode(),
+    }
+
+
+def _interaction_row(tenant: str, interaction: Interaction) -> dict[str, Any]:
+    return {
+        "id": interaction.id,
+        "tenant": tenant,
+        "session": interaction.session,
+        "started_at": seconds(interaction.started_at) if interaction.started_at is not None else None,
+        "body": msgspec.json.encode(interaction).decode(),
+    }
