@@ -38,7 +38,7 @@ LATE: Final = RATE // 2
 EARLY: Final = RATE // 4
 """A packet this far before the line came from a jump of RTP time, unless it follows its predecessor without one ..."""
 QUEUED: Final = RATE // 2
-"""... then what came before had waited, if no longer than this."""
+"""... then what came before had waited, by no more than this."""
 STRAY: Final = 10
 """Fewer packets than this from another source, between packets of one line, are not a source."""
 LOOK_BACK: Final = 8
@@ -143,30 +143,33 @@ class Segment:
         self._span = len(packet.payload)
         self._minima: dict[int, int] = {}
         self._heard: dict[int, int] = {}
-        self._floor = arrival
-        self._window = 0
+        # The line's level now is that of the last two windows of arrival: an older minimum would be drift.
+        self._window = arrival
+        self._before = self._within = arrival
         self._last = 0
+
+    def offset(self, packet: Packet, arrival: int) -> int:
+        return arrival - self._ticker.tick(packet.timestamp)
 
     def lag(self, packet: Packet, arrival: int) -> int:
         """How far behind the line a packet came, in samples; negative: before it."""
-        return arrival - self._ticker.tick(packet.timestamp) - self._floor
+        return self.offset(packet, arrival) - min(self._before, self._within)
 
     def goes_on(self, packet: Packet, arrival: int) -> bool:
         """Whether a packet of this source lies on the line: no jump of RTP time between the last one and it."""
         lag = self.lag(packet, arrival)
-        if lag >= -EARLY:
-            return lag <= LATE
+        if lag > LATE or self.offset(packet, arrival) < self._before - QUEUED:
+            return False
+        # What was sent in one go behind packets that had waited comes early against them: no jump, RTP time went on.
         follows = (packet.sequence - self._sequence & 0xFFFF) * self._span
-        return lag >= -QUEUED and self._ticker.tick(packet.timestamp) - self._last <= 2 * follows
+        return lag >= -EARLY or self._ticker.tick(packet.timestamp) - self._last <= 2 * follows
 
     def add(self, packet: Packet, arrival: int) -> None:
         tick = self._last = self._ticker.move(packet.timestamp)
         offset, window = arrival - tick, tick // WINDOW
-        if window != self._window:
-            # The line's level is that of the last two windows: an old minimum would be drift by now.
-            self._floor = min(offset, self._minima.get(self._window, offset))
-            self._window = window
-        self._floor = min(self._floor, offset)
+        if arrival >= self._window + WINDOW:
+            self._before, self._within, self._window = self._within, offset, arrival
+        self._within = min(self._within, offset)
         self._minima[window] = min(self._minima.get(window, offset), offset)
         self._sequence, self._span = packet.sequence, len(packet.payload)
         self._heard[window] = self._heard.get(window, 0) + self._span
@@ -175,8 +178,8 @@ class Segment:
     def line(self) -> Line:
         """The lower edge of `arrival - RTP time`: no steeper than SLOPE, and straight where it may be."""
         # A minimum of few packets is mostly jitter: where there are fuller windows, they speak for it.
-        full = [window for window, heard in self._heard.items() if heard >= ENOUGH]
-        windows = sorted(full or self._minima)
+        enough = min(ENOUGH, max(self._heard.values()) // 2)
+        windows = sorted(window for window, heard in self._heard.items() if heard >= enough)
         edge = [self._minima[window] for window in windows]
         for order in (range(1, len(edge)), range(len(edge) - 2, -1, -1)):
             step = -1 if order.step > 0 else 1
