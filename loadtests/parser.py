@@ -1,0 +1,75 @@
+"""INVITEs read per CPU-second: the fields an edge needs, by our parser and by sippy's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from loadtests.measure import Row, row
+from sipedge.media import sdp
+from sipedge.sip.messages import Request, parse
+
+BODY = "\r\n".join([
+    "v=0", "o=carrier 53655765 2353687637 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0",
+    "m=audio 40000 RTP/AVP 8 0 101", "a=rtpmap:8 PCMA/8000", "a=rtpmap:0 PCMU/8000",
+    "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15", "a=ptime:20", "a=sendrecv", "",
+])  # fmt: skip
+INVITE = "\r\n".join([
+    "INVITE sip:+842471000001@127.0.0.1:5060 SIP/2.0",
+    "Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-524287-1;rport",
+    "Via: SIP/2.0/UDP 10.0.0.8:5060;branch=z9hG4bK-77-1;received=10.0.0.8",
+    "Record-Route: <sip:10.0.0.9;lr;ftag=abc>", "Max-Forwards: 68",
+    'From: "Driver" <sip:+84907734567@10.0.0.8:5060>;tag=8812uac1', "To: <sip:+842471000001@127.0.0.1:5060>",
+    "Call-ID: 1-13499@10.0.0.8", "CSeq: 1 INVITE", "Contact: <sip:+84907734567@10.0.0.8:5060;transport=udp>",
+    "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO", "Supported: 100rel, timer, replaces",
+    "User-Agent: carrier/7.2", "P-Asserted-Identity: <sip:+84907734567@carrier.example>", "Privacy: none",
+    "Session-Expires: 1800", "Min-SE: 90", "P-Charging-Vector: icid-value=af3b1;icid-generated-at=10.0.0.8",
+    "Accept: application/sdp", "Date: Sun, 22 Nov 2026 04:00:00 GMT", "Content-Type: application/sdp",
+    f"Content-Length: {len(BODY)}", "", BODY,
+])  # fmt: skip
+
+
+def ours(data: bytes) -> tuple[Any, ...]:
+    message = parse(data)
+    assert isinstance(message, Request)
+    contact = message.contact
+    offer = sdp.parse(message.body)
+    return (
+        message.uri.user, message.from_.uri.user, message.from_.params, message.to.params, message.call_id,
+        message.via.branch, message.cseq, contact and contact.uri, message.max_forwards, offer,
+    )  # fmt: skip
+
+
+def sippys() -> Callable[[str], Any]:
+    from sippy.SipRequest import SipRequest
+
+    def read(text: str) -> Any:
+        request = SipRequest(text)
+        sender = request.getHFBody("from")
+        body = request.getBody()
+        body.parse()
+        return (
+            request.getRURI(), sender.getUri(), sender.getTag(), request.getHFBody("to").getTag(),
+            request.getHFBody("call-id"), request.getHFBody("via").getBranch(), request.getHFBody("cseq").getCSeq(),
+            request.getHFBody("contact").getUri(), request.getHFBody("max-forwards"), body.content,
+        )  # fmt: skip
+
+    return read
+
+
+def rate(read: Callable[[Any], Any], message: Any, count: int) -> float:
+    """Messages per CPU-second."""
+    began = time.process_time()
+    for _ in range(count):
+        read(message)
+    return count / (time.process_time() - began)
+
+
+def run(runs: int = 7, count: int = 4000) -> list[Row]:
+    read = sippys()
+    mine, theirs = [], []
+    for _ in range(runs):
+        mine.append(rate(ours, INVITE.encode(), count))
+        theirs.append(rate(read, INVITE, count // 4))
+    return [row("parser", "INVITE/CPU-s", mine, "sippy", theirs, 0)]
