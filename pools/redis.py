@@ -20,7 +20,7 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
@@ -122,10 +122,10 @@ class _Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Another loop's transports (uvloop's) have the methods, not the base class.
+        self._transport = cast(asyncio.Transport, transport)
         if self._redis is None:
-            transport.abort()
+            self._transport.abort()
         elif self._greeting:
             self.write(b"".join(_pack(tuple(words)) for words in self._greeting))
         else:
