@@ -29,7 +29,6 @@ from sipedge.trunks import Trunk
 log = structlog.get_logger("sipedge.calls")
 
 SILENCE: Final = 2.0  # seconds without any response, not even 100, until a trunk is passed over
-MIN_SE: Final = 90  # RFC 4028 5
 
 # A trunk that answers so has not reached the person: another may be tried. No human says any of these.
 PASSED_OVER: Final = frozenset({408, 500, 502, 503, 504})
@@ -97,18 +96,14 @@ class Call:
         await self.talk(claimed)
 
     def admit(self) -> None:
-        """Is this a call we can make, and may its trunk have one more?"""
-        caller = self.circuit.caller
-        if caller.request.session_expires is not None and caller.request.session_expires < MIN_SE:
-            caller.refuse(422, headers=[("Min-SE", str(MIN_SE))])
-            raise Over("platform", "session_interval", 422)
+        """May the trunk have one more call, and can we speak with this one?"""
         full = self.trunk.full(self.circuit.loop.time())
         if full is not None:
             self.exchange.counts["trunk_limit"] += 1
             raise Over("platform", "trunk_limit", 480, full)
         self._take(self.trunk)
         try:
-            self.circuit.offer = self.circuit.read(caller.request, self.trunk)
+            self.circuit.offer = self.circuit.read(self.circuit.caller.request, self.trunk)
         except sdp.BadSdp:
             self._offer_is_bad = True
 

@@ -184,8 +184,11 @@ class Edge:
         self.driver.say()
 
     def _next_hop(self, flow: Flow, uri: Uri) -> Flow:
-        """Where a request inside a call goes: to the peer's Contact or first Route when that is a trunk's or a proxy's
-        address, else by the way the call came. A Contact behind a NAT, or pointing at a stranger, is never followed."""
+        """Where a request inside a call goes: by the call's own connection while it stands (RFC 5923), else to the
+        peer's Contact or first Route when that is a trunk's or a proxy's address, else back where the call came from. A
+        Contact behind a NAT, or one that points at a stranger, is never followed."""
+        if self.driver.wire.stands(flow):
+            return flow
         transport = uri.params.get("transport", flow.transport).lower()
         port = uri.port or 5060
         if transport in ("udp", "tcp") and self.trunks.may_answer(uri.host, port):

@@ -133,6 +133,10 @@ class Wire:
                 return each.host, each.port
         return ("::" if six else "0.0.0.0", 0)
 
+    def stands(self, flow: Flow) -> bool:
+        """Is this a connection that is up?"""
+        return flow.connection in self._streams
+
     def advertise(self, flow: Flow) -> str:
         """The host:port that a peer on this flow is shown: as configured, else where we listen for its transport."""
         key = (flow.transport, flow.local if flow.transport == "udp" else ("", 0), flow.remote[0])

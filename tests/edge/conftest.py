@@ -1,0 +1,175 @@
+"""A real edge in the test's own event loop, on a real Redis, with the real relay as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masking import interactions, opening, services, sessions
+from masking.access import SCOPES, Access
+from masking.config import Config, Listener, MediaSection, RedisSection, ServiceSection, SipSection, TrunkSection
+from masking.house import House, open_house
+from masking.interactions import Interaction
+from masking.sessions import NewParticipant, NewSession, Session
+from pools.inventory import Item
+from sipedge.edge import Edge
+from tests.edge.phones import Address, Phone
+
+CUSTOMER, DRIVER, STRANGER = "+84901234567", "+84907654321", "+84912345678"
+X = [f"+8424710000{n:02}" for n in range(1, 9)]
+ACCESS = Access("default", "key_test", frozenset(SCOPES))
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("edge")
+    (path / "run").mkdir()
+    (path / "spool").mkdir()
+    return path
+
+
+def free_range(size: int) -> str:
+    """Media ports nobody uses now."""
+    dice = random.Random(os.getpid())
+    for _ in range(50):
+        first = dice.randrange(20_000, 60_000, 2)
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + size):
+                    sock = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return f"{first}-{first + size - 1}"
+    raise AssertionError("no free ports")
+
+
+class RelayProcess:
+    """`python -m sipedge.relay`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ports = free_range(200)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "sipedge.relay", "--socket", str(self.path), "--ports", self.ports]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert b"ready" in self.process.stdout.readline()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def relay(data_dir: Path) -> Iterator[RelayProcess]:
+    process = RelayProcess(data_dir / "run" / "relay.sock")
+    process.start()
+    yield process
+    process.kill()
+
+
+class Place:
+    """An edge, its house, and the phones around it."""
+
+    def __init__(self, edge: Edge, house: House, address: Address, config: Config) -> None:
+        self.edge = edge
+        self.house = house
+        self.address = address
+        self.config = config
+
+    async def numbers(self, *numbers: str, trunk: str = "", country: str = "VN", service: str = "default") -> None:
+        held_by = (await services.get(self.house, "default", service)).id
+        await self.house.inventory.add("default", held_by, [Item(number, country, trunk) for number in numbers])
+
+    async def session(self, *people: str, **more: Any) -> Session:
+        participants = [NewParticipant(identifier=number, role=f"r{index}") for index, number in enumerate(people)]
+        new = NewSession(participants=participants, **({"record": "never"} | more))
+        return (await opening.open_session(self.house, ACCESS, new))[0]
+
+    async def interaction(self, session: str, seconds: float = 3.0) -> Interaction:
+        """The session's last interaction, once it has ended."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = interactions.fold(await sessions.timeline(self.house, ACCESS, session))
+                if found and found[-1].ended_at is not None:
+                    return found[-1]
+                await asyncio.sleep(0.01)
+
+    async def idle(self, seconds: float = 3.0) -> None:
+        """No call is up and everything is told."""
+        async with asyncio.timeout(seconds):
+            while self.edge.exchange.calls or self.edge.exchange.facts.untold:
+                await asyncio.sleep(0.01)
+
+
+def trunk(name: str, *phones: Phone, uri: Phone | None = None, **more: Any) -> TrunkSection:
+    """A trunk whose only sources are these phones, and whose calls go to the first (or to `uri`)."""
+    target = uri or phones[0]
+    values: dict[str, Any] = {
+        "name": name,
+        "carrier": "carrier",
+        "uri": f"sip:{target.address[0]}:{target.address[1]};transport=udp",
+        "sources": [f"{phone.address[0]}:{phone.address[1]}" for phone in phones],
+        "country": "VN",
+        "options_ping": 0,
+    }
+    return TrunkSection(**(values | more))
+
+
+Opener = Callable[..., Awaitable[Place]]
+
+
+@pytest.fixture
+async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> AsyncIterator[Opener]:
+    """Opens an edge with these trunks; closed after the test, when it must have nothing left."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_(*trunks: TrunkSection, listen: tuple[str, ...] = ("udp",), **sip: Any) -> Place:
+            config = Config(
+                service=ServiceSection(data_dir=str(data_dir)),
+                redis=RedisSection(url=redis_url),
+                media=MediaSection(ports=relay.ports),
+                sip=SipSection(**sip),
+                trunk=list(trunks),
+            )
+            house = await stack.enter_async_context(
+                open_house(config, now=time.time, random=os.urandom, archive=False, budget=1.0)
+            )
+            owner = f"edge-test.{os.getpid()}.{os.urandom(4).hex()}"
+            edge = Edge(house, random=random.Random(7), owner=owner, is_gone=lambda owner: "gone" in owner)
+            listeners = [Listener(kind, "127.0.0.1", 0) for kind in listen]  # type: ignore[arg-type]
+            bound = await stack.enter_async_context(edge.running(listeners, drain=0.0))
+            return Place(edge, house, (bound[0].host, bound[0].port), config)
+
+        yield open_
+
+
+@pytest.fixture
+async def phones() -> AsyncIterator[Callable[[str], Phone]]:
+    """Makes phones, closed after the test."""
+    made: list[Phone] = []
+
+    def make(number: str, host: str = "127.0.0.1") -> Phone:
+        made.append(Phone(number, host))
+        return made[-1]
+
+    yield make
+    for phone in made:
+        phone.close()
