@@ -12,6 +12,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from pools.keyring import Keyring
 from pools.redis import Redis
+from tests import postgres
+from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer
 
 ROOMS = ["masking", "sipedge", "pools", "recordings"]
@@ -74,3 +76,32 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def keyring(tmp_path: Path) -> Keyring:
     """Fresh keys."""
     return Keyring.create(tmp_path / "keys.json")
+
+
+def archive_kinds() -> list[str]:
+    """The archives under the tests, by MASKING_TEST_ARCHIVE: ``sqlite``, ``postgresql`` or ``both``."""
+    kind = os.environ.get("MASKING_TEST_ARCHIVE", "sqlite")
+    assert kind in ("sqlite", "postgresql", "both"), "MASKING_TEST_ARCHIVE is sqlite, postgresql or both"
+    return ["sqlite", "postgresql"] if kind == "both" else [kind]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One cluster for the whole run, started when the first test asks for it."""
+    binaries = postgres.programs()
+    if binaries is None:
+        missing_peer("postgresql")
+    assert binaries is not None
+    server = PostgresServer(binaries)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=[pytest.param(k, marks=[pytest.mark.peer] * (k == "postgresql")) for k in archive_kinds()])
+def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty archive, without tables."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'archive.sqlite3'}"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.database()
