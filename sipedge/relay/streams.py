@@ -224,7 +224,7 @@ class Leg:
         track = self.track
         if track is not None:
             track.arrivals.append(now)
-            track.datagrams.append(bytes(VIEWS[size]))
+            track.datagrams.append(VIEWS[size].tobytes())
         other = self._hears
         if other is None:
             return
