@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
-E164: Final = "a mobile or fixed-line number in E.164, like +84901234567"
+E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
 # Fields of the contract that later versions bring, with the one value that means "without it".

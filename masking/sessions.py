@@ -40,9 +40,7 @@ Metadata = Annotated[
 ]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
 Language = Annotated[str, Meta(max_length=35, description="BCP 47: vi, en-US.")]
-Identifier = Annotated[
-    str, Meta(max_length=32, description="A person's phone number, E.164.", examples=["+84901234567"])
-]
+Identifier = Annotated[str, Meta(max_length=32, description="A person's phone number, E.164.")]
 
 TRIES: Final = 16
 ENDS: Final = (

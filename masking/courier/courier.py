@@ -42,12 +42,11 @@ class Courier:
         """Waits for the lease, works while it is held, and begins again when it was lost."""
         try:
             while True:
-                while not await self._lease.hold():
-                    await anyio.sleep(LEASE_PAUSE)
-                log.info("courier_works")
-                self._outbox.forget()
-                await self._work()
-                log.warning("courier_lost_its_lease")
+                if await self._lease.hold():
+                    log.info("courier_works")
+                    await self._work()
+                    log.warning("courier_lost_its_lease")
+                await anyio.sleep(LEASE_PAUSE)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._lease.leave()
@@ -70,7 +69,6 @@ class Courier:
                 if not troubled:
                     log.warning("courier_waits", task=name, error=place(trouble))
                 troubled = True
-                self._outbox.forget()
                 await anyio.sleep(TROUBLE_PAUSE)
             else:
                 if troubled:

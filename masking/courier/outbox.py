@@ -51,35 +51,36 @@ class Outbox:
         self._positions: dict[str, str] | None = None
         self._tenants: dict[str, tuple[float, str]] = {}
 
-    def forget(self) -> None:
-        """The positions may have been moved by somebody else: read them again before the next batch."""
-        self._positions = None
-
     async def round(self, wait_ms: int = 100) -> int:
         """Takes in one batch of everything there is, waiting up to `wait_ms` for the first; how many entries.
 
-        Raises `Displaced`, `pools.redis.Unavailable` and SQLAlchemy's errors; nothing is half done then.
+        Raises `Displaced`, `pools.redis.Unavailable` and SQLAlchemy's errors; nothing is half done then, and the next
+        round begins by reading how far the archive is.
         """
-        if self._positions is None:
-            self._positions = await self._read_positions()
-        after = {shard: self._positions.get(shard, BEGINNING) for shard in await self._house.inventory.shard_names()}
+        seen, self._positions = self._positions, None
+        if seen is None:
+            seen = await self._read_positions()
+        done, self._positions = await self._take(seen, wait_ms)
+        return done
+
+    async def _take(self, seen: dict[str, str], wait_ms: int) -> tuple[int, dict[str, str]]:
+        after = {shard: seen.get(shard, BEGINNING) for shard in await self._house.inventory.shard_names()}
         entries = await self._waiting.outboxes(after, wait_ms, BATCH) if after else []
-        loose = await loose_outbox(self._house, self._positions.get(LOOSE_OUTBOX, BEGINNING), BATCH)
+        loose = await loose_outbox(self._house, seen.get(LOOSE_OUTBOX, BEGINNING), BATCH)
         if not entries and not loose:
-            return 0
+            return 0, seen
         moved = {entry.shard: entry.id for entry in entries}
         if loose:
             moved[LOOSE_OUTBOX] = loose[-1].id
         tenants = {one.id: await self._tenant_of(one) for one in loose}
         async with self._engine.begin() as connection:
-            await _move(connection, self._positions, moved)
+            await _move(connection, seen, moved)
             batch = Batch(self._house, connection)
             await batch.take(entries)
             await batch.take_loose(loose, tenants)
             await batch.write()
-        self._positions |= moved
         await self._trim(moved)
-        return len(entries) + len(loose)
+        return len(entries) + len(loose), seen | moved
 
     async def _read_positions(self) -> dict[str, str]:
         async with self._engine.connect() as connection:
