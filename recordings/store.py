@@ -198,5 +198,5 @@ async def open_store(url: str, random_name: Callable[[], str]) -> ObjectStore:
         return ObjectStore(LocalStore(prefix=folder), random_name, folder)
     try:
         return ObjectStore(from_url(url), random_name)
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise ValueError("recordings.url names no storage we know") from error

@@ -1,0 +1,34 @@
+"""An archive with the recordings' tables, and a store in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from masking.archive import engine as archive_engine
+from recordings import catalogue
+from recordings.store import ObjectStore, open_store
+
+
+@pytest.fixture
+def empty(archive_url: str) -> AsyncEngine:
+    return archive_engine(archive_url)
+
+
+@pytest.fixture
+async def engine(empty: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    engine = empty
+    async with engine.begin() as connection:
+        await connection.run_sync(catalogue.metadata.create_all)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> ObjectStore:
+    names = count()
+    return await open_store((tmp_path / "store").as_uri(), lambda: f"part-{next(names)}")
