@@ -10,6 +10,7 @@ import re
 
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_DIGITS = re.compile(r"[0-9]{1,10}")
 _MARKS = re.compile(r'\\.|[",;<>]')
 
 
@@ -31,7 +32,7 @@ def is_token(text: str) -> bool:
 
 def read_int(text: str, limit: int) -> int:
     """A decimal number 0..limit; `str.isdigit` alone would let other scripts' digits through."""
-    if len(text) > 10 or not (text.isascii() and text.isdigit()):
+    if _DIGITS.fullmatch(text) is None:
         raise Malformed(400, "not a number")
     number = int(text)
     if number > limit:

@@ -100,14 +100,20 @@ class Uri:
 class NameAddr:
     """The value of From, To, Contact, P-Asserted-Identity: display name, URI and header parameters (`tag`)."""
 
-    __slots__ = ("_uri", "display", "params", "tag", "text")
+    __slots__ = ("_tail", "_uri", "display", "tag", "text")
 
-    def __init__(self, display: str, text: str, params: dict[str, str]) -> None:
+    def __init__(self, display: str, text: str, tail: str) -> None:
         self.display = display
         self.text = text  # the URI as written
-        self.params = params
-        self.tag = grammar.read_tag(params, "tag")  # "" when absent
+        self._tail = tail
         self._uri: Uri | None = None
+        tag = tail[5:]
+        if not tail:
+            self.tag = ""
+        elif tail.startswith(";tag=") and grammar.is_token(tag) and len(tag) <= grammar.MAX_TOKEN:
+            self.tag = tag  # nearly every From and To
+        else:
+            self.tag = grammar.read_tag(self.params, "tag")  # "" when absent
 
     @classmethod
     def parse(cls, value: str) -> NameAddr:
@@ -119,13 +125,18 @@ class NameAddr:
             display = value[:start].rstrip(" \t")
         if start < 0:
             # An addr-spec without brackets: what follows ";" belongs to the header, not to the URI (RFC 3261 20).
-            text, _, tail = value.partition(";")
-            return cls("", text.strip(" \t"), grammar.read_params(tail))
+            text, semicolon, tail = value.partition(";")
+            return cls("", text.strip(" \t"), semicolon + tail)
         stop = value.find(">", start)
         tail = value[stop + 1 :].lstrip(" \t")
         if stop < 0 or (tail and tail[0] != ";"):
             raise Malformed(400, "unreadable address")
-        return cls(display, value[start + 1 : stop].strip(" \t"), grammar.read_params(tail) if tail else {})
+        return cls(display, value[start + 1 : stop].strip(" \t"), tail)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The header's parameters, names lower case; read anew each time."""
+        return grammar.read_params(self._tail)
 
     @property
     def uri(self) -> Uri:
