@@ -394,7 +394,8 @@ class Service:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self._capture.stderr is not None
-        assert b"listening" in (line := self._capture.stderr.readline() + self._capture.stderr.readline()), line
+        while b"listening" not in (line := self._capture.stderr.readline()):
+            assert line, "tcpdump ended"
 
     def stop_capture(self) -> None:
         if self._capture is not None:
