@@ -49,6 +49,7 @@ class Child:
     command: Sequence[str]
     pass_fds: tuple[int, ...] = ()
     announces: bool = True
+    log: int | None = None  # a file descriptor for its stderr; None: ours
     patience: float = 20.0
     grace: float = 10.0
     ready: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +65,8 @@ class Child:
         self.process = await asyncio.create_subprocess_exec(
             *self.command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if self.announces else 2,
+            stdout=asyncio.subprocess.PIPE if self.announces else (self.log or 2),
+            stderr=self.log,
             pass_fds=self.pass_fds,
             preexec_fn=_die_with_parent,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},

@@ -77,8 +77,10 @@ def write_json(value: Any) -> None:
 @app.command
 def serve(common: Common = Common()) -> None:
     """Runs the service until SIGTERM or Ctrl-C; prints one JSON line when it accepts traffic."""
+    from masking import logs
     from masking.serve import serve as run
 
+    logs.configure()
     asyncio.run(run(read_config(common), common.config, write_json))
 
 

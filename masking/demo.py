@@ -9,9 +9,12 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import fcntl
 import math
 import os
 import secrets
+import shutil
+import signal
 import socket
 import sys
 import time
@@ -26,7 +29,8 @@ import httpx2
 import msgspec
 from rich.console import Console
 
-from masking.config import Config, load
+from masking import logs
+from masking.config import BadConfig, Config, load
 from masking.serve import running
 
 FOLDER = Path("var/demo")
@@ -49,18 +53,11 @@ listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
 [media]
 ports = "{media}-{media_end}"
 
+# The demo's carrier is two softphones: calls come from the customer's, and calls to people go to the driver's.
 [[trunk]]
-name = "customers"
-carrier = "demo"
-uri = "sip:127.0.0.1:{customer};transport=udp"
-sources = ["127.0.0.1:{customer}"]
-country = "VN"
-
-[[trunk]]
-name = "drivers"
-carrier = "demo"
+name = "demo-carrier"
 uri = "sip:127.0.0.1:{driver};transport=udp"
-sources = ["127.0.0.1:{driver}"]
+sources = ["127.0.0.1:{customer}", "127.0.0.1:{driver}"]
 country = "VN"
 """
 
@@ -82,35 +79,36 @@ class Outcome:
 
 
 async def run(*, once: bool, machine: bool) -> int:
-    """Runs the demo; returns the exit code. `machine`: nothing but JSON on stdout."""
+    """Runs the demo; returns the exit code. `once` or `machine`: nothing but JSON on stdout, the story on stderr."""
     say = Console(stderr=once or machine, highlight=False, soft_wrap=True)
     path, ports = write_configuration()
     config = load(path, os.environ)
     began = time.monotonic()
-    async with running(config, path) as ready:
-        say.print(
-            f"The service is up after {time.monotonic() - began:.1f} s: {ready['http']}, SIP on {ready['sip'][0]}"
-        )
-        try:
-            async with asyncio.timeout(60.0):
-                outcome = await masked_call(config, ready["http"], ports, say)
-        except (Broken, TimeoutError) as problem:
-            Console(stderr=True).print(f"[red]The demo failed:[/red] {problem or 'nothing came to an end within 60 s'}")
-            return 1
-        if once or machine:
-            line = {"event": "demo"} | msgspec.to_builtins(outcome)
-            sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-            sys.stdout.flush()
-        if not once:
-            say.print(f"\nAPI {ready['http']}/docs    key {config.service.bootstrap_key}    configuration {path}")
-            say.print("Serving until Ctrl-C.")
-            await until_interrupted()
+    with (FOLDER / "service.log").open("w") as log:
+        logs.configure(log)
+        async with running(config, path, log.fileno()) as ready:
+            seconds = time.monotonic() - began
+            say.print(f"The service is up after {seconds:.1f} s: {ready['http']}, SIP on {ready['sip'][0]}")
+            try:
+                async with asyncio.timeout(60.0):
+                    outcome = await masked_call(config, ready["http"], ports, say)
+            except (Broken, TimeoutError) as problem:
+                say.print(f"[red]The demo failed:[/red] {problem or 'it came to no end within 60 s'}; see {log.name}")
+                return 1
+            if once or machine:
+                line = {"event": "demo"} | msgspec.to_builtins(outcome)
+                sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+                sys.stdout.flush()
+            if not once:
+                say.print(f"\nAPI {ready['http']}/docs   key {config.service.bootstrap_key}   configuration {path}")
+                say.print("The console comes with a later version. Serving until Ctrl-C.")
+                await interrupted()
     return 0
 
 
 def write_configuration() -> tuple[Path, dict[str, int]]:
-    """A configuration of its own under var/demo, on the usual ports where they are free."""
-    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """A configuration of its own in an empty var/demo, on the usual ports where they are free."""
+    sweep(FOLDER)
     ports = {
         "http": free_port(8080, socket.SOCK_STREAM),
         "sip": free_port(5060, socket.SOCK_DGRAM),
@@ -126,19 +124,35 @@ def write_configuration() -> tuple[Path, dict[str, int]]:
     return path, ports
 
 
+def sweep(folder: Path) -> None:
+    """Empties the demo's folder, unless a demo still runs on it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "serve.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadConfig(f"another demo runs on {folder.absolute()}; end it first") from None
+        shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+
+
 def free_port(wanted: int, kind: socket.SocketKind) -> int:
     """`wanted` when nobody has it, else one the kernel chooses."""
     for port in (wanted, 0):
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that merely rests is free
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise Broken("no free port on 127.0.0.1")
 
 
-async def until_interrupted() -> None:
-    """Waits for Ctrl-C (which cancels this task) or SIGTERM."""
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
+async def interrupted() -> None:
+    """Returns at Ctrl-C or SIGTERM."""
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
 
 
 async def masked_call(config: Config, http: str, ports: dict[str, int], say: Console) -> Outcome:

@@ -31,8 +31,11 @@ EDGE_DRAIN = 30.0  # seconds that calls get to end by themselves at SIGTERM
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, config_path: Path | None) -> AsyncIterator[dict[str, Any]]:
-    """Starts everything; gives the ready line once traffic is accepted; ends everything on leaving."""
+async def running(config: Config, config_path: Path | None, log_to: int | None = None) -> AsyncIterator[dict[str, Any]]:
+    """Starts everything; gives the ready line once traffic is accepted; ends everything on leaving.
+
+    `log_to`: a file descriptor that takes the children's logs; without it they go to our stderr.
+    """
     prepare(config)
     with contextlib.ExitStack() as held:
         held.enter_context(_only_one(config.data_dir / "serve.lock"))
@@ -40,6 +43,7 @@ async def running(config: Config, config_path: Path | None) -> AsyncIterator[dic
         children = _children(config, config_path, listening)
         async with contextlib.AsyncExitStack() as ending:
             for child in children:
+                child.log = log_to
                 ending.push_async_callback(child.stop)
                 await child.start()
                 if child.role == "valkey":
