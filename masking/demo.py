@@ -170,6 +170,8 @@ async def masked_call(config: Config, http: str, ports: dict[str, int], say: Con
         say.print(f"Set-up {caller['setup_ms']:.0f} ms from INVITE to answer; both heard the recording notice.")
         check_what_the_phones_saw(caller, callee, dialled, shown)
         recording = await available_recording(api, session["id"])
+        if {notice["leg"] for notice in recording["notices"]} != {1, 2}:
+            raise Broken("the recording has no proof that both were told of it")
         path = FOLDER / f"{recording['id']}.wav"
         answer = await api.get(f"/v1/recordings/{recording['id']}/media", headers={"X-Reason": "demo"})
         if answer.status_code != 200:
