@@ -1,13 +1,17 @@
-"""What this API process counts. Labels are words of our own tables, never a value of a request."""
+"""What this API process counts, and what the edges beside it say. Labels are words of our own tables, never a value of a request."""
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
+from pathlib import Path
 
+from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+EDGE_SECONDS = 2.0
 
 
 class Metrics:
@@ -36,3 +40,23 @@ class Metrics:
     def page(self) -> bytes:
         """The exposition text Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+async def edge_pages(run_dir: Path) -> bytes:
+    """The pages of the edges on this machine (`sipedge.metrics`); one that is gone or hangs is left out."""
+    sockets = await to_thread.run_sync(lambda: sorted(run_dir.glob("edge-*.metrics.sock")))
+    return b"".join(await asyncio.gather(*(_edge_page(path) for path in sockets)))
+
+
+async def _edge_page(path: Path) -> bytes:
+    try:
+        async with asyncio.timeout(EDGE_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            try:
+                writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
+                return await reader.read()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return b""

@@ -74,7 +74,8 @@ async def metrics_page(asked: Asked) -> Answer:
             )
         if "admin" not in who.scopes:
             raise Declined("insufficient_scope", "Beyond loopback the metrics need a key with the scope admin.")
-    return Answer(200, asked.desk.metrics.page(), media_type=metrics.MEDIA_TYPE)
+    page = asked.desk.metrics.page() + await metrics.edge_pages(asked.house.config.run_dir)
+    return Answer(200, page, media_type=metrics.MEDIA_TYPE)
 
 
 def _is_local(asked: Asked) -> bool:
