@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sipedge.edge import Edge
+from sipedge.media.plane import Measures, PlaneError
 
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %d\r\n"
 HEAD_LIMIT = 8_192
@@ -22,6 +23,7 @@ class EdgeCollector(Collector):
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self.relay: Measures | None = None
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         edge, exchange = self._edge, self._edge.exchange
@@ -40,10 +42,28 @@ class EdgeCollector(Collector):
         )
         yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
         yield GaugeMetricFamily(
-            "masking_sip_facts_untold", "Calls with facts Redis has not taken.", exchange.facts.untold
+            "masking_sip_facts_untold", "Calls with facts Redis has not taken.", len(exchange.facts.untold)
         )
         yield GaugeMetricFamily("masking_sip_loop_late_seconds", "How late the event loop was last.", edge.lateness)
         yield GaugeMetricFamily("masking_sip_relay_up", "1 while the relay can be asked.", int(edge.plane.up))
+        if self.relay is not None:
+            yield from relay_families(self.relay)
+
+
+def relay_families(relay: Measures) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+    """What the media plane says of itself."""
+    packets = {"received": relay.received, "sent": relay.sent}
+    yield _counter("masking_rtp_packets", "RTP packets by way.", "way", packets)
+    yield _counter("masking_rtp_refused", "RTP and RTCP packets that went nowhere.", "reason", relay.dropped)
+    ports = {"used": relay.ports_used, "resting": relay.ports_resting, "free": relay.ports_free}
+    yield _gauge("masking_rtp_ports", "Port pairs by state.", "state", ports)
+    yield GaugeMetricFamily("masking_rtp_recordings", "Calls that are being recorded.", relay.recording)
+    yield CounterMetricFamily(
+        "masking_rtp_recorder_dropped", "Packets the recorder had no room for.", relay.recorder_dropped
+    )
+    yield GaugeMetricFamily(
+        "masking_rtp_late_seconds", "Lateness of the last minute, 99th percentile.", relay.lateness_p99
+    )
 
 
 def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
@@ -63,12 +83,17 @@ def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Gauge
 async def serve(edge: Edge, path: str) -> asyncio.Server:
     """Answers every request on a unix socket with the counters: `GET /metrics` of `masking.api` reads it there."""
     registry = CollectorRegistry()
-    registry.register(EdgeCollector(edge))
+    collector = EdgeCollector(edge)
+    registry.register(collector)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 await reader.readuntil(b"\r\n\r\n")
+                try:
+                    collector.relay = await edge.plane.measure()
+                except PlaneError:
+                    collector.relay = None  # `masking_sip_relay_up` says so
             page = generate_latest(registry)
             writer.write(HEAD % (b"200 OK", len(page)) + b"Connection: close\r\n\r\n" + page)
             await writer.drain()

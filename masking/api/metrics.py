@@ -1,4 +1,4 @@
-"""What this API process counts, and what the edges beside it say. Labels are words of our own tables, never a value of a request."""
+"""What this API process counts, and what the edges beside it say. No label is ever a value of a request."""
 
 from __future__ import annotations
 
