@@ -336,15 +336,6 @@ def test_a_second_call_of_a_session_meets_busy(service: Service, phones: Phones,
             caller.finish(), callee.finish()
 
 
-def test_a_call_into_a_session_of_messages_alone_is_announced_and_403(
-    service: Service, phones: Phones, pair: tuple[Person, Person]
-) -> None:
-    session = service.open_session(*pair, mode="message_only")
-    told(phones, service, pair[0], dials(session), invite(), *REFUSED_WITH_ANNOUNCEMENT, *refused(403))
-    refusal = service.ended_interaction(session["id"])
-    assert (refusal["status"], refusal["decision"]) == ("refused", "mode")
-
-
 @pytest.mark.parametrize("emergency", ["112", "113", "115"])
 def test_an_emergency_number_is_never_masked(service: Service, phones: Phones, emergency: str) -> None:
     caller = service.person("customer", service.place.caller)
@@ -368,7 +359,6 @@ def asks(method: str, *, extra: str = "", to: str = "") -> str:
     (asks("OPTIONS"), 200), (asks("MESSAGE", extra="Content-Type: text/plain\n"), 405), (asks("REGISTER"), 405),
     (asks("SUBSCRIBE", extra="Event: dialog\n"), 405), (asks("REFER", extra="Refer-To: <sip:+842479999999@x>\n"), 405),
     (asks("BYE", to=";tag=gone"), 481), (asks("INFO", to=";tag=gone"), 481),
-    (asks("OPTIONS", extra="Max-Forwards: 0\n"), 483),
 ])  # fmt: skip
 def test_a_request_that_is_no_call_gets_its_answer(service: Service, phones: Phones, step: str, code: int) -> None:
     caller = service.person("customer", service.place.caller)

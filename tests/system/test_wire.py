@@ -70,20 +70,20 @@ def test_an_offer_that_points_outside_the_trunks_media_is_refused_and_counted(se
     place = service.place
     customer, driver = service.person("customer", place.caller), service.person("driver", place.callee)
     session = service.open_session(customer, driver)
-    before = service.metric("masking_sdp_refused_total")
+    before = service.metric("masking_sip_events_total", event="media_outside")
     outside = PCMA.replace("c=IN IP4 [media_ip]", f"c=IN IP4 {place.stranger}")
     dialled = session["participants"][0]["proxies"][0]["number"]
     steps = [invite(outside), trying(), hears(488, within=2000), refusal_ack()]
     with phones.calls(dialled, place.caller, customer.number, *steps) as caller:
         caller.finish()
-    eventually(lambda: service.metric("masking_sdp_refused_total") > before, 3, "the count of refused SDP")
+    eventually(lambda: service.metric("masking_sip_events_total", event="media_outside") > before, 3, "the count of refused SDP")
 
 
 def test_an_answer_that_points_outside_the_trunks_media_ends_the_call(service: Service, phones: Phones) -> None:
     place = service.place
     customer, driver = service.person("customer", place.caller), service.person("driver", place.callee)
     session = service.open_session(customer, driver)
-    before = service.metric("masking_sdp_refused_total")
+    before = service.metric("masking_sip_events_total", event="media_outside")
     outside = PCMA.replace("c=IN IP4 [media_ip]", "c=IN IP4 169.254.169.254")
     dialled = session["participants"][0]["proxies"][0]["number"]
     callee = [is_asked("INVITE"), answers("200 OK", outside, options='retrans="500"'), is_asked("ACK"),
@@ -93,7 +93,7 @@ def test_an_answer_that_points_outside_the_trunks_media_ends_the_call(service: S
         with phones.calls(dialled, place.caller, customer.number, *steps) as caller:
             caller.finish()
         phone.finish()
-    eventually(lambda: service.metric("masking_sdp_refused_total") > before, 3, "the count of refused SDP")
+    eventually(lambda: service.metric("masking_sip_events_total", event="media_outside") > before, 3, "the count of refused SDP")
 
 
 def test_rtp_from_outside_reaches_nobody_and_is_counted(service: Service, phones: Phones) -> None:
