@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -36,9 +36,9 @@ async def running(config: Config, config_path: Path | None, log_to: int | None =
 
     `log_to`: a file descriptor that takes the children's logs; without it they go to our stderr.
     """
-    prepare(config)
+    await asyncio.to_thread(prepare, config)
     with contextlib.ExitStack() as held:
-        held.enter_context(_only_one(config.data_dir / "serve.lock"))
+        held.enter_context(await asyncio.to_thread(_only_one, config.data_dir / "serve.lock"))
         listening = held.enter_context(_listening(*config.http.address))
         children = _children(config, config_path, listening)
         async with contextlib.AsyncExitStack() as ending:
@@ -145,15 +145,15 @@ async def _answering(config: Config) -> None:
         await redis.close()
 
 
-@contextlib.contextmanager
-def _only_one(path: Path) -> Any:
-    """Two services on one data folder would each restart the other's Valkey: refuse the second."""
-    with path.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadConfig(f"service.data_dir: another `masking serve` runs on {path.parent}") from None
-        yield
+def _only_one(path: Path) -> TextIO:
+    """Two services on one data folder would each restart the other's Valkey: the second is refused."""
+    held = path.open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise BadConfig(f"service.data_dir: another `masking serve` runs on {path.parent}") from None
+    return held
 
 
 def _listening(host: str, port: int) -> socket.socket:

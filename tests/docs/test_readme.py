@@ -76,7 +76,8 @@ async def test_the_first_session_of_the_readme_works_as_it_stands(tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        async with running(load(path, environment), path) as ready:
+        config = await asyncio.to_thread(load, path, environment)
+        async with running(config, path) as ready:
             await first_session(ready["http"])
 
 
