@@ -21,7 +21,7 @@ from masking.routes import Route
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
-from sipedge.legs import NORMAL, Agreed, CalleeLeg, CallerLeg, agreed
+from sipedge.legs import CAUSES, NORMAL, Agreed, CalleeLeg, CallerLeg, agreed
 from sipedge.media import sdp
 from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
 from sipedge.media.plane import Event as MediaEvent
@@ -235,9 +235,10 @@ class Circuit:
             self.caller.refuse(503, over.q850, [("Retry-After", str(self.exchange.random.randint(1, 5)))])
         else:
             self.caller.refuse(over.code, over.q850)
-        self.caller.hang_up(over.q850 or NORMAL)
+        cause = over.q850 or CAUSES.get(over.code, NORMAL)
+        self.caller.hang_up(cause)
         if self.callee is not None:
-            self.callee.give_up(over.q850 or NORMAL)
+            self.callee.give_up(cause)
 
 
 def media_failed(problem: PlaneError) -> Over:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 
@@ -35,7 +35,7 @@ class Teller:
         self._untold.append(fact)
         if not self._telling:
             self._telling = True
-            self._facts.start(self._tell_all())
+            self._facts.start(self._interaction, self._tell_all())
 
     async def _tell_all(self) -> None:
         failures = 0
@@ -59,20 +59,20 @@ class Facts:
     """Every call's facts that are not told yet."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
 
     def of(self, interaction: str) -> Teller:
         return Teller(self, interaction)
 
-    def start(self, telling: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(telling)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def start(self, interaction: str, telling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
+        self._tasks[task] = interaction
+        task.add_done_callback(self._tasks.pop)
 
     @property
-    def untold(self) -> int:
+    def untold(self) -> set[str]:
         """Calls with facts waiting."""
-        return len(self._tasks)
+        return set(self._tasks.values())
 
     async def settle(self, seconds: float) -> None:
         """Waits until all is told, at most so long."""

@@ -71,14 +71,14 @@ class Orphans:
     async def sweep(self) -> int:
         """Ends every orphan there is now; how many."""
         house, exchange = self._exchange.house, self._exchange
-        doubtful = set(exchange.unsure)
+        doubtful, untold = set(exchange.unsure), exchange.facts.untold
         live = [call for shard in await house.inventory.shard_names() for call in await house.leases.live_calls(shard)]
         beating = await house.leases.alive(sorted({call.owner for call in live}))
         ended = 0
         for call in live:
             if call.owner == exchange.owner:
                 fresh = house.now() - call.since / 1000 < CLAIMING
-                orphaned = call.call not in exchange.calls and not fresh
+                orphaned = call.call not in exchange.calls and call.call not in untold and not fresh
             else:
                 dead = call.owner not in beating or self._is_gone(call.owner)
                 orphaned = call.owner.startswith(PREFIX) and dead

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from masking.interactions import Interaction
 from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import Item
 from sipedge.edge import Edge
+from sipedge.media import spoken
+from sipedge.media.spoken import Asset
 from tests.edge.phones import Address, Phone
 
 CUSTOMER, DRIVER, STRANGER = "+84901234567", "+84907654321", "+84912345678"
@@ -99,8 +102,10 @@ class Place:
         await self.house.inventory.add("default", held_by, [Item(number, country, trunk) for number in numbers])
 
     async def session(self, *people: str, **more: Any) -> Session:
-        participants = [NewParticipant(identifier=number, role=f"r{index}") for index, number in enumerate(people)]
-        new = NewSession(participants=participants, **({"record": "never"} | more))
+        return await self.open_session([NewParticipant(identifier=number) for number in people], **more)
+
+    async def open_session(self, people: list[NewParticipant], **more: Any) -> Session:
+        new = NewSession(participants=people, **({"record": "never"} | more))
         return (await opening.open_session(self.house, ACCESS, new))[0]
 
     async def interaction(self, session: str, seconds: float = 3.0) -> Interaction:
@@ -134,6 +139,42 @@ def trunk(name: str, *phones: Phone, uri: Phone | None = None, **more: Any) -> T
 
 
 Opener = Callable[..., Awaitable[Place]]
+Make = Callable[[str], Phone]
+
+
+class Scene:
+    """A session between two phones behind two trunks of one carrier; the numbers leave by the callee's."""
+
+    def __init__(self, place: Place, caller: Phone, callee: Phone, session: Session) -> None:
+        self.place = place
+        self.caller = caller
+        self.callee = callee
+        self.session = session.id
+        self.dialled = session.participants[0].proxies[0].number
+        self.shown = session.participants[1].proxies[0].number
+
+    def call(self, **more: Any) -> str:
+        return self.caller.call(self.place.address, self.dialled, **more)
+
+    async def interaction(self) -> Interaction:
+        return await self.place.interaction(self.session)
+
+    async def event(self, kind: str, seconds: float = 3.0) -> dict[str, Any]:
+        """The data of the session's last event of that type, once there is one."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = [e for e in await sessions.timeline(self.place.house, ACCESS, self.session) if e.type == kind]
+                if found:
+                    return found[-1].data
+                await asyncio.sleep(0.01)
+
+    async def bridged(self) -> None:
+        async with asyncio.timeout(5.0):
+            while not any(call.state == "bridged" for call in self.place.edge.exchange.calls.values()):
+                await asyncio.sleep(0.01)
+
+
+Stage = Callable[..., Awaitable[Scene]]
 
 
 @pytest.fixture
@@ -173,3 +214,39 @@ async def phones() -> AsyncIterator[Callable[[str], Phone]]:
     yield make
     for phone in made:
         phone.close()
+
+
+@pytest.fixture
+async def stage(open_edge: Opener, phones: Callable[[str], Phone]) -> AsyncIterator[Stage]:
+    """Sets a `Scene`; after the test no call, no leg and no trunk's place may be left over."""
+    scenes: list[Scene] = []
+
+    async def set_(languages: tuple[str | None, str | None] = (None, None), **session: Any) -> Scene:
+        caller, callee = phones(CUSTOMER), phones(DRIVER)
+        place = await open_edge(trunk("callers", caller), trunk("callees", callee))
+        await place.numbers(*X[:2], trunk="callees")
+        people = [
+            NewParticipant(identifier=number, role=f"r{index}", language=languages[index])
+            for index, number in enumerate((CUSTOMER, DRIVER))
+        ]
+        scenes.append(Scene(place, caller, callee, await place.open_session(people, **session)))
+        return scenes[-1]
+
+    yield set_
+    for scene in scenes:
+        for call in list(scene.place.edge.exchange.calls.values()):
+            call.leave()
+        await scene.place.idle()
+        assert [trunk.calls for trunk in scene.place.edge.trunks.trunks] == [0, 0]
+
+
+@pytest.fixture(autouse=True)
+def short_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sentence takes 0.3 s; how long the real ones are is the voices' own test."""
+    path = tmp_path / "short.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"\x00\x10" * 2400)
+    for key, asset in spoken.ASSETS.items():
+        short = Asset(asset.id, path, asset.text, asset.sha256, 0.3)
+        monkeypatch.setitem(spoken.ASSETS, key, short)

@@ -3,48 +3,340 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Any
 
-from sipedge.sip.events import Answered, Ended, Invited, Progressed, Responded
-from tests.edge.conftest import CUSTOMER, DRIVER, Opener, Place, X, trunk
-from tests.edge.phones import Phone, media_of
+import msgspec
+import pytest
 
-Make = Callable[[str], Phone]
-
-
-async def two_phones(open_edge: Opener, phones: Make, **session: object) -> tuple[Place, Phone, Phone, str, str, str]:
-    """A caller and a callee with a session between them: place, both, session id, what is dialled, what is shown."""
-    caller, callee = phones(CUSTOMER), phones(DRIVER)
-    place = await open_edge(trunk("callers", caller), trunk("callees", callee))
-    await place.numbers(*X[:2], trunk="callees")
-    opened = await place.session(CUSTOMER, DRIVER, **session)
-    dialled = opened.participants[0].proxies[0].number
-    shown = opened.participants[1].proxies[0].number
-    return place, caller, callee, opened.id, dialled, shown
+from masking import numbering, routes
+from masking.routes import Refusal, Route
+from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Responded
+from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
+from tests.edge.phones import media_of
 
 
-async def test_a_masked_call_rings_bridges_and_ends(open_edge: Opener, phones: Make) -> None:
-    place, caller, callee, session, dialled, shown = await two_phones(open_edge, phones)
-    leg = caller.call(place.address, dialled)
-    invited = await callee.expect(Invited)
-    assert invited.request.uri.digits == DRIVER
-    assert invited.request.from_.uri.digits == shown
-    assert [one.uri.digits for one in invited.request.identities] == [shown]
-    callee.respond(invited, 180)
-    assert (await caller.expect(Progressed)).status == 180
-    callee.answer(invited)
-    answered = await caller.expect(Answered)
-    await callee.expect(object)  # the ACK
+async def up(scene: Scene) -> tuple[str, Invited, Answered]:
+    """A call that both phones are in: the caller's leg, what the callee got, what the caller got."""
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited)
+    answered = await scene.caller.expect(Answered)
+    await scene.callee.expect(Acked)
+    return leg, invited, answered
+
+
+async def talk(scene: Scene, invited: Invited, answered: Answered, seconds: float = 0.2) -> bool:
+    """Do both phones hear each other?"""
     to_caller, to_callee = media_of(answered.response.body), media_of(invited.request.body)
-    for start in range(0, 50, 5):
-        caller.speak(to_caller, 17, start=start)
-        callee.speak(to_callee, 23, start=start)
+    for start in range(0, round(seconds / 0.02)):
+        scene.caller.speak(to_caller, 17, 1, start)
+        scene.callee.speak(to_callee, 23, 1, start)
         await asyncio.sleep(0.02)
-    assert callee.heard_marker(17) and caller.heard_marker(23)
-    caller.hang_up(leg)
-    await callee.expect(Ended)
-    assert (await caller.expect(Responded)).status == 200
-    told = await place.interaction(session)
+    return scene.callee.heard_marker(17) and scene.caller.heard_marker(23)
+
+
+async def test_a_masked_call_rings_bridges_and_ends(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    assert invited.request.uri.digits == DRIVER
+    assert invited.request.from_.uri.digits == scene.shown
+    assert [one.uri.digits for one in invited.request.identities] == [scene.shown]
+    scene.callee.respond(invited, 180)
+    ringing = await scene.caller.expect(Progressed)
+    assert (ringing.status, ringing.response.body) == (180, b"")
+    scene.callee.answer(invited)
+    answered = await scene.caller.expect(Answered)
+    await scene.callee.expect(Acked)
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    assert (await scene.caller.expect(Responded)).status == 200
+    told = await scene.interaction()
     assert (told.status, told.hangup_by, told.answered_by, told.decision) == ("completed", "caller", "callee", "routed")
-    assert [one.trunk for one in told.legs] == ["callers", "callees"]
-    assert [one.codec for one in told.legs] == ["PCMA", "PCMA"]
+    assert [(leg.trunk, leg.sip_code, leg.q850, leg.codec) for leg in told.legs] == [
+        ("callers", 200, 16, "PCMA"),
+        ("callees", 200, 16, "PCMA"),
+    ]
+    assert told.ringing_at is not None and told.billable > 0.2 and 0 < told.conversation <= told.billable
+
+
+async def test_a_recorded_call_tells_both_before_they_hear_each_other(stage: Stage) -> None:
+    scene = await stage(record="always", languages=("en", None))
+    leg, invited, answered = await up(scene)
+    assert not await talk(scene, invited, answered, 0.1)
+    assert len(scene.caller.audio) > 1 and len(scene.callee.audio) > 1  # the notice
+    await scene.bridged()
+    assert await talk(scene, invited, answered)
+    scene.callee.hang_up(invited.leg)
+    await scene.caller.expect(Ended)
+    told = await scene.interaction()
+    assert told.hangup_by == "callee" and len(told.recordings) == 1
+    bridged = await scene.event("call.bridged")
+    assert sorted((one["leg"], one["asset"]) for one in bridged["notices"]) == [
+        (1, "en/recording_notice"),
+        (2, "vi/recording_notice"),
+    ]
+    assert all(0 <= one["at"] < one["to"] for one in bridged["notices"])
+    started = await scene.event("recording.started")
+    assert [(one["index"], one["role"]) for one in started["channels"]] == [(1, "r0"), (2, "r1")]
+    assert list(scene.place.config.spool_dir.glob(f"{told.recordings[0]}*"))
+    assert leg
+
+
+async def test_a_recording_that_cannot_begin_is_not_announced_and_the_call_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await stage(record="always")
+    monkeypatch.setattr(type(scene.place.config), "spool_dir", scene.place.config.key_path / "no folder")
+    leg, invited, answered = await up(scene)
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    assert (await scene.interaction()).recordings == []
+    assert scene.place.edge.exchange.counts["recordings_not_begun"] == 1
+
+
+async def test_the_callee_calls_back_the_number_it_saw(open_edge: Opener, phones: Make) -> None:
+    customer, driver = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(trunk("all", customer, driver))  # what leaves by it goes to the customer
+    await place.numbers(*X[:2])
+    session = await place.session(CUSTOMER, DRIVER)
+    driver.call(place.address, session.participants[1].proxies[0].number)
+    invited = await customer.expect(Invited)
+    assert invited.request.uri.digits == CUSTOMER
+    assert invited.request.from_.uri.digits == session.participants[0].proxies[0].number
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "status", "cause"),
+    [
+        (486, 486, "busy", 17),
+        (600, 486, "busy", 17),
+        (603, 603, "declined", 21),
+        (404, 404, "failed", None),
+        (484, 484, "failed", None),
+        (488, 488, "failed", None),
+        (410, 480, None, None),
+        (302, 480, None, None),
+        (401, 480, None, None),
+    ],
+)
+async def test_what_the_callee_says_reaches_the_caller_in_our_words(
+    stage: Stage, said: int, heard: int, status: str | None, cause: int | None
+) -> None:
+    scene = await stage()
+    scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.respond(
+        invited, said, reason="Chi Lan, +84907654321", headers=[("Contact", "<sip:elsewhere@9.9.9.9>")]
+    )
+    failed = await scene.caller.expect(Failed)
+    assert failed.status == heard
+    assert cause is None or (failed.response is not None and failed.response.cause == cause)
+    assert b"Lan" not in scene.caller.heard[-1] and b"9.9.9.9" not in scene.caller.heard[-1]
+    told = await scene.interaction()
+    assert told.legs[1].sip_code == said
+    assert status is None or told.status == status
+
+
+async def test_a_callee_that_does_not_answer_is_cancelled(stage: Stage) -> None:
+    scene = await stage(ring_timeout=5)
+    scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.respond(invited, 180)
+    await scene.caller.expect(Progressed)
+    failed = await scene.caller.expect(Failed, 7.0)
+    assert failed.status == 480 and failed.response is not None and failed.response.cause == 19
+    await scene.callee.expect(Cancelled)
+    assert (await scene.interaction()).status == "no_answer"
+
+
+async def test_a_caller_that_gives_up_stops_the_ringing(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.respond(invited, 183, body=scene.callee.sdp())
+    ringing = await scene.caller.expect(Progressed)
+    assert (ringing.status, ringing.response.body) == (180, b"")
+    scene.caller.cancel(leg)
+    await scene.callee.expect(Cancelled)
+    assert (await scene.caller.expect(Failed)).status == 487
+    told = await scene.interaction()
+    assert (told.status, told.hangup_by) == ("canceled", "caller")
+
+
+async def test_an_answer_that_crosses_a_cancel_is_ended(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.respond(invited, 180)
+    await scene.caller.expect(Progressed)
+    scene.caller.cancel(leg)
+    scene.callee.answer(invited)
+    await scene.callee.expect(Acked)
+    await scene.callee.expect(Ended)
+    assert (await scene.caller.expect(Failed)).status == 487
+    assert (await scene.interaction()).status == "canceled"
+
+
+async def test_a_re_invite_is_refused_and_the_call_goes_on(stage: Stage) -> None:
+    scene = await stage()
+    leg, invited, answered = await up(scene)
+    hold = scene.caller.sdp(extra="a=sendonly\r\n")
+    scene.caller.request(leg, "INVITE", hold, "application/sdp")
+    assert (await scene.caller.expect(Responded)).status == 488
+    scene.callee.request(invited.leg, "UPDATE")
+    assert (await scene.callee.expect(Responded)).status == 200
+    scene.callee.request(invited.leg, "INFO", b"Signal=5\r\nDuration=160\r\n", "application/dtmf-relay")
+    assert (await scene.callee.expect(Responded)).status == 200
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+
+
+async def test_a_caller_without_a_description_gets_our_offer_and_answers_in_the_ack(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call(body=b"")
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited)
+    answered = await scene.caller.expect(Answered)
+    scene.caller.endpoint.acknowledge(leg, scene.caller.sdp(codecs="0 101"), scene.caller.loop.time())
+    scene.caller.drive()
+    await scene.callee.expect(Acked)
+    await scene.bridged()
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert [one.codec for one in told.legs] == ["PCMU", "PCMA"] and answered.response.body
+
+
+async def test_a_caller_that_never_acknowledges_is_hung_up_on_and_so_is_the_callee(stage: Stage) -> None:
+    scene = await stage()
+    scene.caller.no_ack = True
+    scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited)
+    await scene.caller.expect(Answered)
+    await scene.callee.expect(Acked)
+    await scene.bridged()
+    scene.place.edge.endpoint.timeout(scene.caller.loop.time() + 32.5)  # 64*T1, and a little
+    scene.place.edge.driver.drive()
+    await scene.callee.expect(Ended)
+    await scene.caller.expect(Ended)
+    assert (await scene.interaction()).reason == "no_ack"
+
+
+async def test_an_offer_outside_the_trunks_media_networks_is_refused(stage: Stage) -> None:
+    scene = await stage()
+    scene.call(body=scene.caller.sdp(host="198.51.100.7"))
+    assert (await scene.caller.expect(Failed)).status == 488
+    await scene.callee.silence(0.05)
+    assert scene.place.edge.exchange.counts["media_outside"] == 1
+    assert (await scene.interaction()).legs[0].sip_code == 488
+
+
+async def test_an_answer_outside_the_trunks_media_networks_ends_both_legs(stage: Stage) -> None:
+    scene = await stage()
+    scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited, scene.callee.sdp(host="198.51.100.7"))
+    await scene.callee.expect(Acked)
+    await scene.callee.expect(Ended)
+    assert (await scene.caller.expect(Failed)).status == 480
+    assert scene.place.edge.exchange.counts["media_outside"] == 1
+
+
+async def test_of_a_multipart_body_the_description_alone_is_read(stage: Stage) -> None:
+    scene = await stage()
+    parts = (
+        b"--x\r\nContent-Type: application/isup;version=x\r\n\r\nCANARY\r\n--x\r\nContent-Type: application/sdp\r\n\r\n"
+    )
+    body = parts + scene.caller.sdp() + b"\r\n--x--\r\n"
+    scene.call(body=body, content_type="multipart/mixed;boundary=x")
+    invited = await scene.callee.expect(Invited)
+    assert invited.request.content_type == "application/sdp" and b"CANARY" not in scene.callee.heard[0]
+    scene.callee.answer(invited)
+    assert (await scene.caller.expect(Answered)).response.content_type == "application/sdp"
+
+
+async def test_a_call_beyond_the_sessions_limit_is_busy(stage: Stage) -> None:
+    scene = await stage()
+    await up(scene)
+    scene.call()
+    assert (await scene.caller.expect(Failed)).status == 486
+
+
+async def test_a_call_ends_when_its_time_is_over(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await stage()
+    asked = routes.claim
+
+    async def short(*given: Any, **named: Any) -> Route | Refusal:
+        route = await asked(*given, **named)
+        return msgspec.structs.replace(route, call_time_limit=1)
+
+    monkeypatch.setattr(routes, "claim", short)
+    await up(scene)
+    await scene.caller.expect(Ended)
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert (told.status, told.hangup_by, told.reason) == ("completed", "platform", "limit")
+    assert 0.9 < told.billable < 1.5
+
+
+async def test_a_caller_who_cannot_be_heard_of_a_failure_of_ours_gets_500_and_the_log_no_number(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = await stage()
+
+    def broken(country: str, spelled: str) -> bool:
+        raise RuntimeError(f"cannot read {spelled} in sip:{CUSTOMER}")
+
+    monkeypatch.setattr(numbering, "is_emergency", broken)
+    scene.call()
+    assert (await scene.caller.expect(Failed)).status == 500
+    said = capsys.readouterr()
+    assert "call_failed" in said.out + said.err and CUSTOMER[1:] not in said.out + said.err
+    monkeypatch.undo()
+    await up(scene)
+
+
+async def test_two_countries_each_see_a_number_of_their_own(open_edge: Opener, phones: Make) -> None:
+    vietnam, russia = phones(CUSTOMER), phones("+79161234567")
+    place = await open_edge(
+        trunk("vn", vietnam, number_format="national"), trunk("ru", russia, country="RU", number_format="e164")
+    )
+    await place.numbers(X[0], trunk="vn")
+    await place.numbers("+74951234567", trunk="ru", country="RU")
+    session = await place.session(CUSTOMER, "+79161234567")
+    dials, shows = (session.participants[index].proxies[0].number for index in (0, 1))
+    assert (dials, shows) == (X[0], "+74951234567")
+    national = "0" + X[0].removeprefix("+84")
+    vietnam.call(place.address, national, from_="<sip:0901234567@carrier.example;user=phone>")
+    invited = await russia.expect(Invited)
+    assert (invited.request.uri.user, invited.request.from_.uri.user) == ("79161234567", "74951234567")
+
+
+async def test_leaving_refuses_new_calls_and_ends_those_that_are_up(stage: Stage) -> None:
+    scene = await stage()
+    leg, _, _ = await up(scene)
+    leaving = asyncio.create_task(scene.place.edge._drain(0.3))
+    await asyncio.sleep(0)
+    scene.call()
+    refused = await scene.caller.expect(Failed)
+    assert refused.status == 503 and refused.response is not None and 1 <= (refused.response.retry_after or 0) <= 5
+    await scene.caller.expect(Ended)
+    await scene.callee.expect(Ended)
+    await leaving
+    told = await scene.interaction()
+    assert (told.reason, told.hangup_by) == ("shutdown", "platform") and leg
+
+
+async def test_a_call_whose_every_phone_is_gone_from_the_air_ends(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipedge.circuits.MEDIA_SILENCE", 1.0)
+    scene = await stage()
+    await up(scene)
+    await scene.caller.expect(Ended)
+    await scene.callee.expect(Ended)
+    assert (await scene.interaction()).reason == "media_silent"
