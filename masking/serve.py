@@ -40,7 +40,7 @@ async def running(config: Config, config_path: Path | None, log_to: int | None =
     with contextlib.ExitStack() as held:
         held.enter_context(await asyncio.to_thread(_only_one, config.data_dir / "serve.lock"))
         listening = held.enter_context(_listening(*config.http.address))
-        children = _children(config, config_path, listening)
+        children = await asyncio.to_thread(_children, config, config_path, listening)
         async with contextlib.AsyncExitStack() as ending:
             for child in children:
                 child.log = log_to
