@@ -2,7 +2,7 @@
 
 One value in Redis per (tenant, key), under a hash of the key, since a key may be anything its sender likes:
 
-    "?" token fingerprint            claimed: the request is under way (lapses after 30 s, should its process die)
+    "?" token fingerprint            claimed: the request is under way (lapses after 12 s, should its process die)
     "=" token fingerprint answer     settled: the answer, kept 24 h
 
 A request is given up after 10 s, so a claim always outlives its request. The fingerprint of a request is a keyed hash:
@@ -25,7 +25,7 @@ from masking.house import House
 from pools.redis import Script
 
 CLAIMED, SETTLED = b"?", b"="
-CLAIM_MS = 30_000
+CLAIM_MS = 12_000
 KEEP_MS = 24 * 3600 * 1000
 LONGEST_KEY = 255
 HASH = 16  # bytes of a token and of a fingerprint
