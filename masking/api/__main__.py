@@ -23,6 +23,7 @@ import msgspec
 import uvicorn
 
 from masking.api.app import App
+from masking.api.connections import Connection
 from masking.api.desk import Desk
 from masking.config import BadConfig, Config, load
 from masking.house import open_house
@@ -87,7 +88,7 @@ async def serve(config: Config, listening: socket.socket) -> None:
         desk = Desk.of(house, store, time.monotonic)
         settings = uvicorn.Config(
             App(desk),
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -187,7 +187,9 @@ class _Request:
                         return bytes(raw)
                     message = await self.receive()
         except TimeoutError:
-            raise Declined("request_timeout", f"The body took over {BODY_PATIENCE:g} s to arrive.") from None
+            raise Declined(
+                "request_timeout", f"The body took over {BODY_PATIENCE:g} s to arrive.", headers={"Connection": "close"}
+            ) from None
 
     def _decoded(self, operation: Operation, raw: bytes) -> Any:
         if not raw and not operation.body_required:

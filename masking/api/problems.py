@@ -62,6 +62,7 @@ CODES: dict[str, tuple[int, str]] = {
     "contains_phone_number": (422, "A phone number stands where none may"),
     "unknown_trunk": (422, "No such trunk"),
     "idempotency_conflict": (422, "The Idempotency-Key was used for another request"),
+    "head_too_large": (431, "The headers are too large"),
     "rate_limited": (429, "Too many requests"),
     "internal_error": (500, "Something of ours went wrong"),
     "not_implemented": (501, "Not built yet"),
