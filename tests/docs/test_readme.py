@@ -27,12 +27,11 @@ def blocks(language: str) -> list[str]:
 def requests_of(script: str) -> list[tuple[str, str, dict[str, str], str | None]]:
     """The curl commands of a block: method, URL, headers, body."""
     found = []
-    for command in re.split(r"(?<!\\)\n", script.strip()):
-        words = shlex.split(command)
-        if words[0] != "curl":
-            continue
+    words = shlex.split(script, comments=True)
+    starts = [index for index, word in enumerate(words) if word == "curl"]
+    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         method, url, headers, body = "", "", {}, None
-        options = iter(words[1:])
+        options = iter(words[start + 1 : end])
         for word in options:
             match word:
                 case "-s":
