@@ -102,6 +102,12 @@ def path_of(directory: Path, recording_id: str) -> Path:
     return directory / (recording_id + SUFFIX)
 
 
+def left_behind(directory: Path, before: float) -> list[str]:
+    """The recordings whose captures nobody writes and nobody has written to since `before` (epoch seconds)."""
+    old = [path for path in directory.glob("*" + SUFFIX) if path.stat().st_mtime < before]
+    return sorted(path.stem for path in old if not writer_lives(path))
+
+
 class Capture:
     """The writing side. Not thread-safe: one writer thread owns it. Every method may block on the disk."""
 

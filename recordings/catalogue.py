@@ -208,6 +208,12 @@ async def unfinished(connection: AsyncConnection, limit: int = 100) -> list[Cata
     return await _read(connection, query.order_by(recordings.c.ended_at, recordings.c.id).limit(limit))
 
 
+async def known(connection: AsyncConnection, names: Sequence[str]) -> set[str]:
+    """Which of these recordings have a row, whoever's they are."""
+    found = await connection.execute(sql.select(recordings.c.id).where(recordings.c.id.in_(names)))
+    return set(found.scalars())
+
+
 async def get(connection: AsyncConnection, tenant: str, recording: str) -> Catalogued | None:
     """A tenant's recording, or None."""
     found = await _where(connection, recordings.c.id == recording, recordings.c.tenant == tenant)

@@ -42,6 +42,8 @@ QUEUED: Final = RATE // 2
 STRAY: Final = 10
 """Fewer packets than this from another source, between packets of one line, are not a source."""
 LOOK_BACK: Final = 8
+LONGEST: Final = RATE // 4
+"""Samples in a packet (RFC 3551 4.2 speaks of 200 ms); more is nothing a phone sends."""
 
 FIXED = struct.Struct("!BBHII")
 
@@ -65,7 +67,7 @@ class Packet:
 
 
 def read_packet(datagram: memoryview) -> Packet | None:
-    """The RTP packet in a datagram, or None if it is none, or one without audio in it."""
+    """The RTP packet in a datagram, or None if it is none, or has no audio or too much of it."""
     if len(datagram) <= FIXED.size:
         return None
     flags, kind, sequence, timestamp, source = FIXED.unpack_from(datagram)
@@ -80,7 +82,9 @@ def read_packet(datagram: memoryview) -> Packet | None:
             start += 4 + 4 * int.from_bytes(datagram[start + 2 : start + 4])
         if flags & 0x20:
             end -= datagram[-1]
-    return Packet(kind & 0x7F, sequence, timestamp, source, bytes(datagram[start:end])) if start < end else None
+    if not start < end <= start + LONGEST:
+        return None
+    return Packet(kind & 0x7F, sequence, timestamp, source, bytes(datagram[start:end]))
 
 
 def signed(difference: int) -> int:

@@ -29,7 +29,7 @@ import structlog
 from anyio.to_thread import run_sync
 
 from recordings import catalogue
-from recordings.capture import CaptureBroken, open_for_reading, path_of, writer_lives
+from recordings.capture import CaptureBroken, left_behind, open_for_reading, path_of, writer_lives
 from recordings.catalogue import Catalogued, Recording
 from recordings.render import Gap, duration_of, survey, wav
 from recordings.store import AlreadyStored, NotStored, Store, Stored
@@ -45,6 +45,9 @@ PAUSE: Final = 0.25
 MISSING: Final = 10.0
 """Seconds after the call's end from which a capture that is not there will not come any more."""
 LONGEST_DELAY: Final = 60.0
+STRAY: Final = 7 * 86_400.0
+"""Seconds after which a capture that no row of the catalogue names is nobody's: an edge died before it told of it."""
+STRAYS_EVERY: Final = 3600.0
 SECONDS_A_CHUNK: Final = 32
 
 
@@ -57,6 +60,7 @@ class Finisher:
         self._store = store
         self._spool = spool
         self._later: dict[str, tuple[float, float]] = {}
+        self._strays_seen = 0.0
 
     async def run(self) -> None:
         """Finishes recordings until cancelled. No trouble with Redis, SQL, the store or a single recording ends it."""
@@ -67,6 +71,7 @@ class Finisher:
                     await self._store.tidy()
                     tidied = True
                 await self.round()
+                await self.forget_strays()
             except Exception as error:  # the archive or the store is away: they come back, and so do we
                 log.warning("finisher_waits", error=type(error).__name__)
             await anyio.sleep(PAUSE)
@@ -87,6 +92,21 @@ class Finisher:
             except Exception as error:  # one recording's trouble holds up no other
                 log.warning("recording_delayed", recording=name, error=type(error).__name__, seconds=delay)
                 self._later[name] = (min(2 * delay, LONGEST_DELAY), self._house.now() + delay)
+
+    async def forget_strays(self) -> None:
+        """Deletes, looking once an hour, captures that no recording will ever be made of: sound that nobody could find,
+        and nobody could erase, may not stay."""
+        now = self._house.now()
+        if now < self._strays_seen + STRAYS_EVERY:
+            return
+        self._strays_seen = now
+        names = await run_sync(left_behind, self._spool, now - STRAY)
+        async with self._engine.connect() as connection:
+            known = await catalogue.known(connection, names)
+        for name in names:
+            if name not in known:
+                log.warning("capture_without_recording", recording=name)
+                await run_sync(partial(path_of(self._spool, name).unlink, missing_ok=True))
 
     async def _finish(self, row: Catalogued) -> None:
         recording = row.recording

@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -23,6 +24,7 @@ STEP = 0.02
 SECOND = 1_000_000_000
 
 
+@cache
 def encode(codec: str, value: int) -> int:
     """The code nearest to a 16-bit value."""
     levels = sorted((level, code) for code, level in enumerate(LINEAR[codec]))

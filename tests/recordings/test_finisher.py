@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from masking.config import Config
 from masking.courier import finisher
-from masking.courier.finisher import MISSING, Finisher, key_of
+from masking.courier.finisher import MISSING, STRAY, Finisher, key_of
 from masking.house import House
 from pools.grants import Ask, Entry, holder_id
 from pools.inventory import Inventory, Item
@@ -324,6 +324,28 @@ async def test_a_capture_that_never_came_has_failed_after_a_while(site: Site) ->
     await working.round()
     assert (await site.row()).recording.status == "failed"
     assert [kind for kind, _ in await site.told()] == ["recording.failed"]
+
+
+async def test_a_capture_that_no_row_names_is_forgotten_after_a_week(site: Site) -> None:
+    await site.call("rec_known", ended=None)
+    for name in ("rec_known", "rec_young", "rec_written", "rec_stray"):
+        await site.talk(name)
+    writer = await run_sync(begin, site.spool, "rec_live")
+    for name in ("rec_known", "rec_written", "rec_stray", "rec_live"):
+        await run_sync(os.utime, path_of(site.spool, name), (0, ENDED - STRAY))
+    await run_sync(os.utime, path_of(site.spool, "rec_young"), (0, ENDED))
+    await run_sync(os.utime, path_of(site.spool, "rec_written"), (0, ENDED + 2))
+    working = site.finisher()
+    await working.forget_strays()
+    left = ["rec_known.capture", "rec_live.capture", "rec_written.capture", "rec_young.capture"]
+    assert sorted(await site.spooled()) == left
+    await run_sync(os.utime, path_of(site.spool, "rec_young"), (0, 0))
+    await working.forget_strays()
+    assert sorted(await site.spooled()) == left, "once an hour is enough"
+    site.later(3600)
+    await working.forget_strays()
+    assert sorted(await site.spooled()) == left[:3]
+    await run_sync(writer.abandon)
 
 
 async def test_a_file_whose_row_was_lost_in_a_power_cut_is_found_again(site: Site) -> None:

@@ -281,6 +281,7 @@ def test_odd_packets_are_read_by_their_own_headers_and_rubbish_is_not_heard(tmp_
     extension = struct.pack("!HH", 0xBEDE, 1) + bytes(4)
     odd = bytes([0x80 | 0x20 | 0x10 | 2]) + header + bytes(8) + extension + audio + bytes(3) + bytes([4])
     rubbish = [b"", b"\x80", bytes(12), bytes([0x40]) + header + audio, b"\x80" + header]
+    rubbish += [b"\x80" + header + audio * 13]
     rubbish += [bytes([0x80 | 0x10]) + header + b"\0", bytes([0x80 | 0x20]) + header + bytes([255])]
     capture = begin(tmp_path)
     capture.keep(0)
