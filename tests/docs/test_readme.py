@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import socket
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def requests_of(script: str) -> list[tuple[str, str, dict[str, str], str | None]
     found = []
     words = shlex.split(script, comments=True)
     starts = [index for index, word in enumerate(words) if word == "curl"]
-    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+    for start, end in pairwise([*starts, len(words)]):
         method, url, headers, body = "", "", {}, None
         options = iter(words[start + 1 : end])
         for word in options:
