@@ -182,7 +182,9 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
     """Opens an edge with these trunks; closed after the test, when it must have nothing left."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def open_(*trunks: TrunkSection, listen: tuple[str, ...] = ("udp",), **sip: Any) -> Place:
+        async def open_(
+            *trunks: TrunkSection, listen: tuple[str, ...] = ("udp",), host: str = "127.0.0.1", **sip: Any
+        ) -> Place:
             config = Config(
                 service=ServiceSection(data_dir=str(data_dir)),
                 redis=RedisSection(url=redis_url),
@@ -195,7 +197,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
             )
             owner = f"edge-test.{os.getpid()}.{os.urandom(4).hex()}"
             edge = Edge(house, random=random.Random(7), owner=owner, is_gone=lambda owner: "gone" in owner)
-            listeners = [Listener(kind, "127.0.0.1", 0) for kind in listen]  # type: ignore[arg-type]
+            listeners = [Listener(kind, host, 0) for kind in listen]  # type: ignore[arg-type]
             bound = await stack.enter_async_context(edge.running(listeners, drain=0.0))
             return Place(edge, house, (bound[0].host, bound[0].port), config)
 

@@ -84,6 +84,14 @@ class Phone:
         self.drive()
         return leg
 
+    def said_invite(self, edge: Address, dialled: str) -> bytes:
+        """An INVITE as `call` would send it, not sent."""
+        writer = Endpoint(entropy=os.urandom)
+        flow = Flow("udp", edge, self.address)
+        who = f"<sip:{self.number}@phone.example>"
+        writer.invite(flow, f"sip:{dialled}@edge", 0.0, from_=who, to="<sip:edge>", body=self.sdp())
+        return writer.take_sends()[0][1]
+
     def respond(self, event: Invited | Requested, status: int, **more: object) -> None:
         self.endpoint.respond(event.transaction, status, self.loop.time(), **more)  # type: ignore[arg-type]
         self.drive()
