@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 def requests_of(script: str) -> list[tuple[str, str, dict[str, str], str | None]]:
     """The curl commands of a block: method, URL, headers, body."""
     found = []
-    words = shlex.split(script, comments=True)
+    words = shlex.split(script.replace("\\\n", " "), comments=True)
     starts = [index for index, word in enumerate(words) if word == "curl"]
     for start, end in pairwise([*starts, len(words)]):
         method, url, headers, body = "", "", {}, None
