@@ -1,8 +1,8 @@
 """The archive: what happened, kept in SQL (SQLite or PostgreSQL) long after Redis forgot it.
 
-The courier alone writes it (`masking.courier.outbox`); this file holds its tables and the questions others ask. A row keeps
-the words it is searched by as columns and the whole shape the API shows as JSON, so a page is one query without joins.
-Times are seconds since 1970.
+The courier alone writes it (`masking.courier.outbox`); this file holds its tables and the questions others ask. A row
+keeps the words it is searched by as columns and the whole shape the API shows as JSON, so a page is one query without
+joins. Times are seconds since 1970.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a session's people to leases: which virtual number each dials to reach each.
 
-People are connected pair by pair. A pair whose home pools are one gets a *shared X* (both dial it, each sees it when the
-other calls). Otherwise, when a service says `per_party`, or when no shared X is free, each side of the pair gets a
+People are connected pair by pair. A pair whose home pools are one gets a *shared X* (both dial it, each sees it when
+the other calls). Otherwise, when a service says `per_party`, or when no shared X is free, each side of the pair gets a
 *per-party X* of its own pool: A dials X and B sees Y. The order of trying, at most `SHARDS_TRIED` shards each:
 
     auto       shared where the pair has one home pool, else per-party; then per-party for all
@@ -87,7 +87,7 @@ def _turn(shards: list[str], turn: int) -> str:
 
 
 async def survey(house: House, wish: Wish) -> Ground:
-    """Finds the pools and draws up the plans; `GeoUnavailable`, or `NumberPoolExhausted` when there is no pool at all."""
+    """Finds the pools and draws up the plans; `GeoUnavailable`, or `NumberPoolExhausted` when there is no pool."""
     pools = by_country(await house.inventory.shards(wish.tenant, wish.service))
     if not pools:
         raise NumberPoolExhausted("The service has no phone numbers yet.", needed=1, retry_after=RETRY_WITHOUT_A_DATE)

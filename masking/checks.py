@@ -149,8 +149,8 @@ def texts(fields: Iterable[tuple[str, str | None]], countries: frozenset[str], n
 
 
 def metadata_fields(metadata: dict[str, str]) -> list[tuple[str, str | None]]:
-    """The texts of a metadata object, after its limits: 16 keys, 40 and 256 characters. A key that may itself be a number
-    is named by its place."""
+    """The texts of a metadata object, after its limits: 16 keys, 40 and 256 characters. A key that may itself be a
+    number is named by its place."""
     if len(metadata) > 16:
         raise Invalid.field("metadata", "has too many keys", "at most 16")
     found: list[tuple[str, str | None]] = []

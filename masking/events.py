@@ -46,8 +46,8 @@ LOOSE_KEPT: Final = 100_000  # with no courier to fetch them the oldest go
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, in the one shape that the timeline, `GET /v1/events` and webhooks carry.
 
-    `id` is made from session and seq, so an event read twice is the same event. `seq` starts at 1; an event of no session
-    has `session: null` and counts within its tenant.
+    `id` is made from session and seq, so an event read twice is the same event. `seq` starts at 1; an event of no
+    session has `session: null` and counts within its tenant.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, session: str, entry: JournalEntry | OutboxEntry) -> Event:
-        """A journal entry of `session` as an event. Raises `msgspec.ValidationError` for a type this version does not know."""
+        """A journal entry of `session` as an event; `msgspec.ValidationError` for a type this version does not know."""
         return _event(session, session, entry.seq, entry.type, entry.at, entry.data)
 
 
@@ -75,8 +75,8 @@ def _event(stream: str, session: str | None, seq: int, kind: str, at_ms: int, da
 
 
 class Loose(msgspec.Struct, frozen=True):
-    """An event of no session on its way to the courier, who counts it within its tenant. `tenant` is "" where only the trunk
-    it came by (in `data`) tells whose it is; `id` is its place in the outbox."""
+    """An event of no session on its way to the courier, who counts it within its tenant. `tenant` is "" where only the
+    trunk it came by (in `data`) tells whose it is; `id` is its place in the outbox."""
 
     id: str
     tenant: str
@@ -92,7 +92,7 @@ class Loose(msgspec.Struct, frozen=True):
 def append_loose(
     house: House, tenant: str | None, kind: EventType, at: float, data: Mapping[str, Any]
 ) -> Awaitable[Any]:
-    """Appends an event that belongs to no session. It is on its way when this returns; awaiting it is for who must know."""
+    """Appends an event that belongs to no session. It is on its way when this returns; await it to know it arrived."""
     words = ("tenant", tenant or "", "type", kind, "at", round(at * 1000), "data", msgspec.json.encode(data))
     sent = asyncio.ensure_future(house.redis.command("XADD", LOOSE_OUTBOX, "MAXLEN", "~", LOOSE_KEPT, "*", *words))
     sent.add_done_callback(
@@ -128,8 +128,8 @@ def seconds(at: datetime) -> float:
 
 
 def fact(kind: EventType, at: float | None, data: Mapping[str, Any]) -> Fact:
-    """An event for a holder's journal. `at` None: when the script runs. The pools fill `$from`, `$to`, `$decision` and `$x0` …
-    into the data, so a `$` of anybody else's is written as JSON's `\\u0024`; ours come from `filled`."""
+    """An event for a holder's journal. `at` None: when the script runs. The pools fill `$from`, `$to`, `$decision` and
+    `$x0` … into the data, so a `$` of anybody else's is written as JSON's `\\u0024`; ours come from `filled`."""
     encoded = msgspec.json.encode(data).replace(b"$", b"\\u0024").replace(_FILLED, b"$")
     return kind, round(at * 1000) if at is not None else None, encoded
 

@@ -69,8 +69,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a call ended, set once by whoever ended it.
 
-    blame    who ended it: `caller` and `callee` by hanging up, declining or being busy; `platform` by a limit or a fault.
-    reason   a word: hangup · canceled · busy · declined · no_answer · unreachable · limit · media_lost · fault · owner_lost …
+    blame    who ended it: `caller` and `callee` by hanging up, declining or being busy, `platform` by a limit or fault.
+    reason   a word: hangup · canceled · busy · declined · no_answer · unreachable · limit · media_lost · fault ·
+             owner_lost …
     sip_code the code that said so (200 for a talked call's BYE, 487, 486, 603, …).
     legs     caller's leg first.
     """
@@ -108,7 +109,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """A live call as its owner keeps it in memory: what its facts are told with. `owner` is the edge's heartbeat name."""
+    """A live call as its owner keeps it in memory: what its facts are told with. `owner`: the edge's heartbeat name."""
 
     interaction: str
     session: str
@@ -147,7 +148,7 @@ async def ringing(house: House, call: Call, at: float) -> None:
 
 
 async def answered(house: House, call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> None:
-    """The caller's leg got its 200 at `at`: `billable` counts from here, and stays 0 when only the platform answered."""
+    """The caller's leg got its 200 at `at`: `billable` counts from here, and is 0 when only the platform answered."""
     call.answered_at = at
     await _tell(house, call, "call.answered", at, by=by)
 
@@ -158,7 +159,7 @@ async def recording_started(house: House, call: Call, at: float, channels: tuple
 
 
 async def bridged(house: House, call: Call, at: float, notices: tuple[Notice, ...] = ()) -> None:
-    """Both hear each other from `at` on: `conversation` counts from here. `notices` are the proof of what was played."""
+    """Both hear each other from `at` on: `conversation` counts from here. `notices`: the proof of what was played."""
     call.bridged_at = at
     await _tell(house, call, "call.bridged", at, notices=notices, recording=call.recording)
 
@@ -166,7 +167,8 @@ async def bridged(house: House, call: Call, at: float, notices: tuple[Notice, ..
 async def ended(house: House, call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> bool:
     """The call is over: appends its one `call.ended` and frees its slot. True unless somebody had ended it before.
 
-    Idempotent, so it may be told again after `Unavailable`. `notices` when some were played and the bridge never opened.
+    Idempotent, so it may be told again after `Unavailable`. `notices`: when some were played and the bridge never
+    opened.
     """
     data = {
         "interaction": call.interaction,

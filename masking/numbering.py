@@ -159,7 +159,7 @@ def _by_plan(own: Plan | None, digits: str) -> str | None:
 
 
 def write(number: Number, form: NumberFormat, country: str) -> str:
-    """The spelling a trunk of `country` wants. This reveals the number: only for that person's own leg, or a virtual one."""
+    """The spelling a trunk of `country` wants. It reveals the number: for that person's own leg, or a virtual one."""
     e164 = number.reveal()
     if form == "+e164":
         return e164
@@ -240,7 +240,7 @@ IN_A_TEXT = re.compile(r"\+\d(?:[\s().-]{0,2}\d){6,16}")
 
 
 def spells_a_number(text: str, countries: frozenset[str] = frozenset()) -> bool:
-    """True when a text contains a number in international form, or is as a whole one of `countries` in their own form."""
+    """True when a text contains a number in international form, or is as a whole one of `countries` in its own form."""
     if any((found := person(match[0])) is not None for match in IN_A_TEXT.finditer(text)):
         return True
     digits = text.strip().translate(VISUAL)

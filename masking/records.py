@@ -1,6 +1,6 @@
 """A session as Redis holds it: the record the core wrote, beside what the pools keep about its leases.
 
-The record knows its people by id, blind index and sealed number; which number answers which of its *asks* the pools say.
+The record knows its people by id, blind index and sealed number; which X answers which of its *lines* the pools say.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who is reached when a participant dials a virtual number: one question, one Redis round trip.
 
 `claim` asks the shard of the dialled number which session binds the caller there, takes the session's call slot and
-writes `call.initiated` (or `call.refused`) in the same script. "No binding", "another tenant's", "wrong caller", "unknown
-number" and "withheld caller" are one answer, at one price.
+writes `call.initiated` (or `call.refused`) in the same script. "No binding", "another tenant's", "wrong caller",
+"unknown number" and "withheld caller" are one answer, at one price.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why there is no call. Its `call.refused` is on its way already: in the session's stream, or, when nobody is bound to
-    (number, caller) and `session` is None, among the events of no session."""
+    """Why there is no call. Its `call.refused` is on its way already: in the session's stream, or, when nobody is bound
+    to (number, caller) and `session` is None, among the events of no session."""
 
     interaction: str
     decision: RefusedBy

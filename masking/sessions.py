@@ -322,8 +322,8 @@ async def close(house: House, access: Access, session: str) -> Session:
 
 
 async def release(house: House, holder: Holder, reason: ClosedReason) -> bool:
-    """Ends the session's leases and writes its last events; False when somebody else had. A session is `expired` only when
-    the shard's own clock says so too."""
+    """Ends the session's leases and writes its last events; False when somebody else had. A session is `expired` only
+    when the shard's own clock says so too."""
     lapsed = reason == "expired"
     outcome = await house.leases.release(
         holder.holder, reason=reason, events=closing(holder, reason), only_lapsed=lapsed

@@ -1,7 +1,7 @@
 """`python -m masking.courier --config FILE`: what leaves Redis for the archive, and what nobody else ends.
 
-Brings the archive's tables up to date, then prints one JSON line and works until SIGTERM. Of several couriers on one Redis
-one works; the others wait for its lease.
+Brings the archive's tables up to date, then prints one JSON line and works until SIGTERM. Of several couriers on one
+Redis one works; the others wait for its lease.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Courier:
             tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, 0.0)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
             tasks.start_soon(self._finisher.run)
-            while await self._lease.hold():
+            while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost
                 await anyio.sleep(LEASE_PAUSE)
             tasks.cancel_scope.cancel()
 
@@ -74,5 +74,5 @@ class Courier:
                 if troubled:
                     log.info("courier_goes_on", task=name)
                 troubled = False
-                # A round that found nothing has not always waited: an installation without numbers has nothing to wait on.
+                # A round that found nothing has not always waited: without numbers there is no outbox to wait on.
                 await anyio.sleep(pause if done or pause else 0.02)

@@ -58,7 +58,7 @@ class Sweeper:
         return {owner for owner, since in self._missing.items() if now - since >= GRACE}
 
     async def _end(self, call: LiveCall) -> bool:
-        """Tells the end that the call's own edge cannot tell any more; when it happened nobody knows better than now."""
+        """Tells the end that the call's own edge cannot tell any more; nobody knows a better time for it than now."""
         data = {
             "interaction": call.call,
             "status": "failed",
