@@ -1,7 +1,8 @@
 """baresip as a phone: it plays a tone, keeps what it hears, and prints what it sees.
 
-baresip takes its signalling address from `sip_listen`, but its media address from the machine's own interface; the
-trunks of a judge's service therefore name `host_address()` among their `media`.
+baresip takes its signalling address from `sip_listen`, but its media address from the machine's own interface. A
+service that talks to it therefore advertises `host_address()` for media, and its trunk names that address among its
+`media`.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Baresip:
         self.folder = folder / f"{number[-4:]}-{port}-{time.monotonic_ns()}"
         self.folder.mkdir(parents=True)
         first = 40000 + (port * 37 + time.monotonic_ns() // 1000) % 20000 // 20 * 20
+        self.media = {f"{host_address()}:{number}" for number in range(first, first + 20)}
         (self.folder / "config").write_text(
             f"poll_method epoll\nsip_listen {address}:{port}\nmodule_path {modules}\nrtp_ports {first}-{first + 18}\n"
             f"audio_source aufile,{tone(self.folder / 'tone.wav', hertz)}\naudio_player aubridge,x\n"

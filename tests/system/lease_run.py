@@ -98,7 +98,7 @@ async def run(
 
 async def asked(api: httpx2.AsyncClient, state: Run, path: str, body: Any, key: str) -> httpx2.Response:
     """A POST, repeated with its Idempotency-Key until it is answered."""
-    for _ in range(60):
+    for _ in range(300):
         try:
             answer = await api.post(path, json=body, headers={"Idempotency-Key": key})
             if answer.status_code not in (409, 503) or answer.json()["code"] == "number_pool_exhausted":
@@ -107,7 +107,7 @@ async def asked(api: httpx2.AsyncClient, state: Run, path: str, body: Any, key: 
             pass
         state.retried += 1
         await asyncio.sleep(0.1)
-    raise AssertionError(f"POST {path}: no answer after 60 tries")
+    raise AssertionError(f"POST {path}: no answer after 300 tries")
 
 
 async def open_one(api: httpx2.AsyncClient, name: str, pair: list[str], state: Run) -> list[Grant] | None:

@@ -2,7 +2,8 @@
 
 Two rules hold together. A packet that carries somebody's number comes from or goes to an address of that person
 (`legs`). And all packets of one SIP dialog (Call-ID) know at most one person: this finds a leak even where both legs
-share one trunk. RTP and RTCP carry no number at all; keypad digits (RFC 4733) are read in the order they were played.
+share one trunk. What we send as RTP and RTCP carries no number at all;
+keypad digits (RFC 4733) are read in the order they were played.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def scan_packets(scanner: Scanner, wire: list[Packet], legs: Mapping[str, set[st
     for source, target, payload in pieces:
         found = scanner.scan(payload, f"{where} {name(source)} > {name(target)}")
         signalling = SIP_METHOD.match(payload)
-        hits += [hit for hit in found if not signalling or not own_leg(legs.get(hit.person, set()), source, target)]
+        hits += [hit for hit in found if not allowed(legs.get(hit.person, set()), source, target, bool(signalling))]
         if signalling and found and (call := CALL_ID.search(payload)):
             dialogs.setdefault(call[1], {}).update((hit.person, hit) for hit in found)
     for known in dialogs.values():
@@ -128,8 +129,10 @@ def name(address: Address) -> str:
     return f"{address[0]}:{address[1]}"
 
 
-def own_leg(addresses: set[str], source: Address, target: Address) -> bool:
-    return bool(addresses & {source[0], name(source), target[0], name(target)})
+def allowed(addresses: set[str], source: Address, target: Address, signalling: bool) -> bool:
+    """Signalling on the person's own leg either way; RTP and RTCP only what the person's phone itself says there."""
+    ends = {source[0], name(source)} | ({target[0], name(target)} if signalling else set())
+    return bool(addresses & ends)
 
 
 def keypad(scanner: Scanner, wire: list[Packet], where: str) -> list[Hit]:

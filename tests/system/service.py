@@ -390,7 +390,7 @@ class Service:
         """Every packet of this service's network to `lo.pcap`; needs root and tcpdump."""
         self._capture = subprocess.Popen(
             ["tcpdump", "-i", "lo", "-U", "-n", "-s", "0", "-B", "16384", "-w", str(self.root / "lo.pcap"),
-             f"net {self.place.network}.0/24"],
+             f"net {self.place.network}.0/24 or (udp and host {host_address()})"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self._capture.stderr is not None

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.system.baresip import RATE, Baresip, channels, power, share_of
-from tests.system.service import Service
+from tests.system.baresip import RATE, Baresip, channels, host_address, power, share_of
+from tests.system.service import Person, Service, running
 
 pytestmark = [pytest.mark.service, pytest.mark.peer]
 
 TALK = 9.0  # seconds after the answer: a notice of at most 4 s, then tones
 ONE_SECOND = slice(-2 * RATE, -RATE)  # the last but one second of a call, well behind the notice
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """One whose media runs on the machine's own address, where baresip's does."""
+    with running(tmp_path / "service", settings={"media": {"advertise": host_address()}}) as service:
+        yield service
+        assert service.leaks() == []
+        assert "Traceback" not in service.log()
+
+
+@contextmanager
+def phone(
+    service: Service, folder: Path, person: Person, address: str, *, hertz: int, dials: str = ""
+) -> Iterator[Baresip]:
+    """A person's phone: one that dials X, or one that waits to be called."""
+    port = 5070 if dials else 5080
+    target = f"sip:{dials}@{service.place.edge}" if dials else ""
+    with Baresip(folder, person.number, address, port, hertz=hertz, dial=target) as baresip:
+        service.legs[person.name] |= {address, *baresip.media}
+        yield baresip if dials else baresip.is_ready()
 
 
 def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apart(
@@ -24,9 +47,8 @@ def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apa
     session = service.open_session(customer, driver, record="always")
     x, y = (participant["proxies"][0]["number"] for participant in session["participants"])
 
-    with Baresip(tmp_path, driver.number, place.callee, 5080, hertz=880) as callee:
-        callee.is_ready()
-        with Baresip(tmp_path, customer.number, place.caller, 5070, hertz=440, dial=f"sip:{x}@{place.edge}") as caller:
+    with phone(service, tmp_path, driver, place.callee, hertz=880) as callee:
+        with phone(service, tmp_path, customer, place.caller, hertz=440, dials=x) as caller:
             caller.says("Call established")
             time.sleep(TALK)
         assert callee.saw_caller() == y
@@ -47,25 +69,22 @@ def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apa
     assert power(caller.heard()[: 2 * RATE]) > 1000 and power(callee.heard()[: 2 * RATE]) > 1000, "the notice"
 
     # The callee dials back the number it saw and reaches the caller's phone.
-    with Baresip(tmp_path, customer.number, place.callee, 5080, hertz=440) as called_back:
-        called_back.is_ready()
-        with Baresip(tmp_path, driver.number, place.caller, 5070, hertz=880, dial=f"sip:{y}@{place.edge}") as again:
+    with phone(service, tmp_path, customer, place.callee, hertz=440) as called_back:
+        with phone(service, tmp_path, driver, place.caller, hertz=880, dials=y) as again:
             again.says("Call established")
         assert called_back.saw_caller() == x
-    service.legs[customer.name].add(place.callee)
-    service.legs[driver.name].add(place.caller)
 
     # A third phone dialling either number is told off; after the close both are told that the trip has ended.
     third = service.person("third phone", place.caller)
-    for dialled in (x, y):
-        assert_told_off(tmp_path, third.number, place.caller, dialled, place.edge)
+    assert_told_off(service, tmp_path, third, x)
+    assert_told_off(service, tmp_path, third, y)
     service.post(f"/v1/sessions/{session['id']}:close")
-    assert_told_off(tmp_path, customer.number, place.caller, x, place.edge)
-    assert_told_off(tmp_path, driver.number, place.caller, y, place.edge)
+    assert_told_off(service, tmp_path, customer, x)
+    assert_told_off(service, tmp_path, driver, y)
 
 
-def assert_told_off(folder: Path, number: str, address: str, dialled: str, edge: str) -> None:
+def assert_told_off(service: Service, folder: Path, person: Person, dialled: str) -> None:
     """An announcement is heard, then 404."""
-    with Baresip(folder, number, address, 5070, hertz=440, dial=f"sip:{dialled}@{edge}") as phone:
-        phone.says("404 Not Found|session closed: 404", 14)
-    assert len(phone.heard()) > RATE and power(phone.heard()) > 1000
+    with phone(service, folder, person, service.place.caller, hertz=440, dials=dialled) as caller:
+        caller.says("404 Not Found|session closed: 404", 14)
+    assert len(caller.heard()) > RATE and power(caller.heard()) > 1000

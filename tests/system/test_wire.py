@@ -76,7 +76,11 @@ def test_an_offer_that_points_outside_the_trunks_media_is_refused_and_counted(se
     steps = [invite(outside), trying(), hears(488, within=2000), refusal_ack()]
     with phones.calls(dialled, place.caller, customer.number, *steps) as caller:
         caller.finish()
-    eventually(lambda: service.metric("masking_sip_events_total", event="media_outside") > before, 3, "the count of refused SDP")
+    eventually(
+        lambda: service.metric("masking_sip_events_total", event="media_outside") > before,
+        3,
+        "the count of refused SDP",
+    )
 
 
 def test_an_answer_that_points_outside_the_trunks_media_ends_the_call(service: Service, phones: Phones) -> None:
@@ -93,7 +97,11 @@ def test_an_answer_that_points_outside_the_trunks_media_ends_the_call(service: S
         with phones.calls(dialled, place.caller, customer.number, *steps) as caller:
             caller.finish()
         phone.finish()
-    eventually(lambda: service.metric("masking_sip_events_total", event="media_outside") > before, 3, "the count of refused SDP")
+    eventually(
+        lambda: service.metric("masking_sip_events_total", event="media_outside") > before,
+        3,
+        "the count of refused SDP",
+    )
 
 
 def test_rtp_from_outside_reaches_nobody_and_is_counted(service: Service, phones: Phones) -> None:
