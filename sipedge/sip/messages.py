@@ -473,10 +473,7 @@ def answer_head(request: Request, source: tuple[str, int]) -> str:
     """The lines every answer to this request repeats, but for To: Via (RFC 3261 18.2.1), From, Call-ID, CSeq."""
     headers = request.headers
     via = "".join([f"Via: {value}\r\n" for value in (request.via.answered_from(source), *request.vias[1:])])
-    cseq = request.cseq
-    return (
-        f"{via}From: {headers['from'][0]}\r\nCall-ID: {headers['call-id'][0]}\r\nCSeq: {cseq.number} {cseq.method}\r\n"
-    )
+    return f"{via}From: {headers['from'][0]}\r\nCall-ID: {headers['call-id'][0]}\r\nCSeq: {headers['cseq'][0]}\r\n"
 
 
 def write_refusal(request: Request, source: tuple[str, int], status: int, tag: str, headers: Headers = ()) -> bytes:
