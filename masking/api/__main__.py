@@ -38,7 +38,7 @@ else:
     from uvloop import new_event_loop
 
 REDIS_BUDGET = 0.3  # seconds until Redis counts as gone: a 503 leaves within 1 s
-DRAIN = 10  # seconds that requests under way get at SIGTERM
+DRAIN = 8  # seconds that requests under way get at SIGTERM; the supervisor waits 10
 
 
 class Server(uvicorn.Server):
@@ -64,7 +64,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
-            line = {"event": "ready", "role": "api", "http": f"http://{host}:{port}"}
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            line = {"event": "ready", "role": "api", "http": f"http://{address}"}
             sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
             sys.stdout.flush()
 

@@ -9,6 +9,7 @@ template in place of the path, no query, and of an unexpected error its kind and
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -38,6 +39,7 @@ RETRY_AFTER = 1  # seconds, beside 503
 
 NOBODY = Access(tenant="", key="", scopes=frozenset())
 JSON = msgspec.json.Encoder()
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masking"'}
 
 log = structlog.get_logger("masking.api")
@@ -160,7 +162,7 @@ class _Request:
 
     async def _body(self) -> bytes:
         length = self.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_LIMIT:
+        if not _LENGTH.fullmatch(length) or int(length) > BODY_LIMIT:
             raise _too_large()
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body"):
