@@ -52,6 +52,9 @@ class Spool:
         self._backlog = backlog
         self._capture: Capture | None = None
         self._failed = failed
+        self._told = False
+        self._keep: int | None = None  # owed to the capture: the disk refused it, it must come before what follows
+        self._gaps: dict[int, tuple[int, int, int]] = {}
 
     def create(
         self,
@@ -71,43 +74,49 @@ class Spool:
 
     def append(self, channel: int, arrivals: list[int], datagrams: list[bytes]) -> None:
         """Writes a batch; a disk that refuses costs the batch, and a gap is noted as soon as it takes one again."""
-        try:
-            if self._capture is not None:
-                self._capture.append(channel, arrivals, datagrams)
-        except OSError as error:
-            self._refused(error)
+        if not self._try(lambda capture: capture.append(channel, arrivals, datagrams)):
             self.failed += len(datagrams)
             self.gap(channel, arrivals[0], arrivals[-1], len(datagrams))
-        finally:
-            self.written += len(datagrams)
-            self._backlog.written += len(datagrams)
+        self.written += len(datagrams)
+        self._backlog.written += len(datagrams)
 
     def gap(self, channel: int, since: int, until: int, count: int) -> None:
-        """Notes packets that could not be kept."""
-        self._try(lambda capture: capture.dropped(channel, since, until, count))
+        """Notes packets that could not be kept, joined to those already owed."""
+        begun, _, owed = self._gaps.get(channel, (since, until, 0))
+        self._gaps[channel] = (begun, until, owed + count)
 
     def keep(self, at: int) -> None:
         """Audio counts from here on."""
-        self._try(lambda capture: capture.keep(at))
+        self._keep = at
+        self._try(lambda capture: None)
 
     def end(self, at: int) -> None:
         """The recording's last instant."""
-        self._try(lambda capture: capture.end(at))
-        self._try(lambda capture: capture.close(at))
+        if self._try(lambda capture: capture.end(at)):
+            self._try(lambda capture: capture.close(at))
         if self._capture is not None:
             self._capture.abandon()
             self._capture = None
 
-    def _try(self, write: Callable[[Capture], None]) -> None:
+    def _try(self, write: Callable[[Capture], None]) -> bool:
+        """Writes what is owed, then this; False when the disk refuses."""
+        capture = self._capture
+        if capture is None:
+            return True
         try:
-            if self._capture is not None:
-                write(self._capture)
+            if self._keep is not None:
+                capture.keep(self._keep)
+                self._keep = None
+            for channel in list(self._gaps):
+                capture.dropped(channel, *self._gaps[channel])
+                del self._gaps[channel]
+            write(capture)
         except OSError as error:
-            self._refused(error)
-
-    def _refused(self, error: OSError) -> None:
-        if not self.failed:
-            self._failed(_reason(error))
+            if not self._told:
+                self._told = True
+                self._failed(_reason(error))
+            return False
+        return True
 
 
 class Tap:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,11 +26,11 @@ T = TypeVar("T")
 class Relay:
     """The process; `asking()` opens an edge's connection."""
 
-    def __init__(self, folder: Path, ports: str | None = None) -> None:
+    def __init__(self, folder: Path, ports: str | None = None, bind: str = "127.0.0.1") -> None:
         self.path = str(folder / "relay.sock")
         base = random.randrange(10_000, 19_000, 2)
         self.ports = ports or f"{base}-{base + 199}"
-        command = [sys.executable, "-m", "sipedge.relay", "--socket", self.path, "--ports", self.ports]
+        command = [sys.executable, "-m", "sipedge.relay", "--socket", self.path, "--ports", self.ports, "--bind", bind]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -226,16 +226,24 @@ def strength(pcm: bytes, frequency: int) -> float:
     return power / (energy * len(samples) / 2) if energy else 0.0
 
 
-def talk(*phones: Phone, frames: int = 50, frequencies: tuple[int, ...] = (440, 880), pace: float = 0.02) -> None:
-    """Phones send tones at the pace of speech."""
+def talk(
+    *phones: Phone,
+    frames: int = 50,
+    frequencies: tuple[int, ...] = (440, 880),
+    hearing: tuple[Phone, ...] = (),
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Phones send tones at the pace of speech and listen, as do those in `hearing`."""
     sources = [phone.frames(frequency) for phone, frequency in zip(phones, frequencies, strict=False)]
     due = time.monotonic()
     for _ in range(frames):
         for phone, source in zip(phones, sources, strict=True):
             phone.say(next(source))
-        due += pace
-        for phone in phones:
-            phone.listen()
-        time.sleep(max(0.0, due - time.monotonic()))
-    for phone in phones:
+        meanwhile()
+        due += 0.02
+        while (left := due - time.monotonic()) > 0:
+            sockets = {phone.socket: phone for phone in (*phones, *hearing)}
+            for ready in select.select(list(sockets), [], [], left)[0]:
+                sockets[ready].listen()
+    for phone in (*phones, *hearing):
         phone.listen(0.1)
