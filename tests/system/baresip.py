@@ -1,8 +1,7 @@
 """baresip as a phone: it plays a tone, keeps what it hears, and prints what it sees.
 
 baresip takes its signalling address from `sip_listen`, but its media address from the machine's own interface. A
-service that talks to it therefore advertises `host_address()` for media, and its trunk names that address among its
-`media`.
+service that talks to it therefore stands on `host_address()`, and its trunk names that address among its `media`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,11 @@ ONE_SECOND = slice(-2 * RATE, -RATE)  # the last but one second of a call, well 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """One whose media runs on the machine's own address, where baresip's does."""
-    with running(tmp_path / "service", settings={"media": {"advertise": host_address()}}) as service:
+    """One that stands on the machine's own address, where baresip's media comes from."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((host_address(), 0))
+        listen = f"{host_address()}:{probe.getsockname()[1]}"
+    with running(tmp_path / "service", settings={"sip": {"listen": [f"udp:{listen}"]}}) as service:
         yield service
         assert service.leaks() == []
         assert "Traceback" not in service.log()
@@ -33,7 +37,7 @@ def phone(
 ) -> Iterator[Baresip]:
     """A person's phone: one that dials X, or one that waits to be called."""
     port = 5070 if dials else 5080
-    target = f"sip:{dials}@{service.place.edge}" if dials else ""
+    target = f"sip:{dials}@{service.ready['sip'][0].removeprefix('udp:')}" if dials else ""
     with Baresip(folder, person.number, address, port, hertz=hertz, dial=target) as baresip:
         service.legs[person.name] |= {address, *baresip.media}
         yield baresip if dials else baresip.is_ready()
