@@ -1,7 +1,8 @@
 """Tenants and their API keys.
 
 A key is `<id>.<secret>`; the secret has 256 random bits and is kept only as a keyed hash, so a copy of Redis opens
-nothing. A tenant exists by its first key. The bootstrap key of the configuration belongs to tenant `default` with every scope.
+nothing. A tenant exists by its first key. The bootstrap key of the configuration belongs to tenant `default` with every
+scope.
 """
 
 from __future__ import annotations

@@ -226,22 +226,13 @@ STATUS_OF_REASON: Final[dict[str, Status]] = {
     "declined": "declined",
     "no_answer": "no_answer",
 }
-# RFC 3261 21.4: what a callee's network says, where the reason does not.
-STATUS_OF_CODE: Final[dict[int, Status]] = {
-    486: "busy",
-    600: "busy",
-    603: "declined",
-    408: "no_answer",
-    480: "no_answer",
-    487: "canceled",
-}
 
 
 def status_of(ending: Ending, answered: bool) -> Status:
     """The word an interaction ends with. Answered by the callee is completed, unless the platform failed it."""
     if answered:
         return "failed" if ending.reason in ("fault", "owner_lost") else "completed"
-    return STATUS_OF_REASON.get(ending.reason) or STATUS_OF_CODE.get(ending.sip_code, "failed")
+    return STATUS_OF_REASON.get(ending.reason, "failed")
 
 
 def fold(events: Iterable[Event]) -> list[Interaction]:

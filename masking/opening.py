@@ -140,7 +140,7 @@ def _opened(record: Record, bound: Bound, plan: Plan, ends_ms: int) -> Session:
 
 
 def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
-    """What a bind stores: the record, what the pools' route reads, and the first events; the script fills in numbers."""
+    """What a bind stores: the record, what the pools' route reads, and the first events, still without numbers."""
 
     def write(holder: str, plan: Plan) -> tuple[dict[str, str | bytes | int], list[Fact]]:
         drawn = msgspec.structs.replace(record, lines=plan.lines)
