@@ -29,7 +29,12 @@ class Pings:
 
     def __init__(self, driver: Driver, trunks: TrunkTable) -> None:
         self._driver = driver
-        self._next: dict[Trunk, float] = {trunk: 0.0 for trunk in trunks.trunks if trunk.config.options_ping}
+        # A start is no reason to ask: a trunk is believed in until a call meets silence, or its time has come.
+        self._next: dict[Trunk, float] = {
+            trunk: driver.loop.time() + trunk.config.options_ping
+            for trunk in trunks.trunks
+            if trunk.config.options_ping
+        }
         self._asked: dict[Trunk, float] = {}
 
     async def run(self) -> None:
