@@ -12,7 +12,6 @@ things, so a retry after a crash carries the same token.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -30,7 +29,12 @@ KEEP_MS = 24 * 3600 * 1000
 LONGEST_KEY = 255
 HASH = 16  # bytes of a token and of a fingerprint
 
-SETTLE = Script("settle", files("masking.api").joinpath("scripts", "settle.lua").read_text(encoding="utf-8"))
+
+def _script(name: str) -> Script:
+    return Script(name, files("masking.api").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8"))
+
+
+CLAIM, SETTLE = _script("claim"), _script("settle")
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -70,15 +74,12 @@ class Idempotency:
         fingerprint = self._hash(b"request", request)
         token = self._hash(b"token", place.encode(), fingerprint)
         ours = token + fingerprint
-        # Both leave in one write. When SET finds the place taken, GET says by what.
-        taken, found = await asyncio.gather(
-            self._redis.command("SET", place, CLAIMED + ours, "NX", "PX", CLAIM_MS), self._redis.command("GET", place)
-        )
-        if taken is not None:
+        found: bytes | None = await self._redis.script(CLAIM, [place], [CLAIMED + ours, CLAIM_MS])
+        if found is None:
             return Held(place, CLAIMED + ours, token.hex())
-        if found is not None and found[1 + HASH : 1 + 2 * HASH] != fingerprint:
+        if found[1 + HASH : 1 + 2 * HASH] != fingerprint:
             raise Declined("idempotency_conflict", "This Idempotency-Key was used for another request; use a new one.")
-        if found is None or found[:1] == CLAIMED:
+        if found[:1] == CLAIMED:
             raise Declined(
                 "idempotency_in_flight", "The same request is under way; ask again.", extra={"retry_after": 1}
             )
