@@ -8,7 +8,7 @@ import socket
 from typing import TypeVar
 
 from sipedge.sip.endpoint import Endpoint
-from sipedge.sip.events import Event, Invited, Requested
+from sipedge.sip.events import Event, Invited, Refused, Requested
 from sipedge.sip.flows import Flow
 
 E = TypeVar("E")
@@ -119,8 +119,8 @@ class Phone:
         async with asyncio.timeout(seconds):
             while True:
                 event = await self._events.get()
-                if getattr(event, "status", None) == 100:
-                    continue
+                if getattr(event, "status", None) == 100 or isinstance(event, Refused):
+                    continue  # Refused: a neighbour on this machine sent something here
                 assert isinstance(event, kind), f"{type(event).__name__} {getattr(event, 'status', '')}"
                 return event
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
 from tests.edge.phones import Phone
 
 
-async def three(open_edge: Opener, phones: Make, **second: object) -> tuple[Place, Phone, Phone, Phone, str]:
+async def three(open_edge: Opener, phones: Make, **second: Any) -> tuple[Place, Phone, Phone, Phone, str]:
     """A caller, and two trunks of one carrier to the callee; the number belongs to the first."""
     caller, first, other = phones(CUSTOMER), phones(DRIVER), phones(DRIVER)
-    more = {"carrier": "one", **second}
+    more: dict[str, Any] = {"carrier": "one", **second}
     place = await open_edge(
         trunk("callers", caller, carrier="callers"),
         trunk("first", first, carrier="one"),
@@ -86,7 +87,7 @@ async def test_after_ringing_no_other_trunk_is_tried(open_edge: Opener, phones: 
 
 @pytest.mark.parametrize("second", [{"carrier": "two"}, {"country": "RU"}])
 async def test_a_trunk_that_may_not_show_the_number_is_never_tried(
-    open_edge: Opener, phones: Make, second: dict[str, object]
+    open_edge: Opener, phones: Make, second: dict[str, Any]
 ) -> None:
     place, caller, first, other, session = await three(open_edge, phones, **second)
     caller.call(place.address, X[0])

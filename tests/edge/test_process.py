@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,12 @@ from masking.config import load
 from masking.house import House, open_house
 from masking.interactions import Interaction
 from masking.sessions import NewParticipant, NewSession
+from pools.grants import LiveCall
 from pools.inventory import Item
 from sipedge.__main__ import host_name, is_gone
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited
 from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, Make, RelayProcess, X, free_range
-from tests.edge.phones import Address
+from tests.edge.phones import Address, Phone
 
 CONFIG = """
 [service]
@@ -72,10 +73,11 @@ class Process:
             return await self.process.wait()
 
 
+Running = tuple[Process, House, tuple[Phone, Phone], Address]
+
+
 @pytest.fixture
-async def running(
-    tmp_path: Path, redis_url: str, relay: RelayProcess, phones: Make
-) -> AsyncIterator[tuple[Process, House, Callable[[], object], Address]]:
+async def running(tmp_path: Path, redis_url: str, relay: RelayProcess, phones: Make) -> AsyncIterator[Running]:
     caller, callee = phones(CUSTOMER), phones(DRIVER)
     port = int(free_range(2).split("-")[0])
     text = CONFIG.format(
@@ -92,14 +94,11 @@ async def running(
     async with open_house(config, now=time.time, random=os.urandom, archive=False, budget=1.0) as house:
         service = (await services.get(house, "default", "default")).id
         await house.inventory.add("default", service, [Item(X[0], "VN", "callees")])
-        yield process, house, lambda: (caller, callee), ("127.0.0.1", port)
+        yield process, house, (caller, callee), ("127.0.0.1", port)
     if process.process is not None and process.process.returncode is None:
         await process.end(signal.SIGKILL)
     if process.process is not None:
         process.process._transport.close()  # type: ignore[attr-defined]
-
-
-Running = tuple[Process, House, Callable[[], object], Address]
 
 
 async def open_one(house: House) -> str:
@@ -121,7 +120,7 @@ async def test_calls_of_a_killed_edge_are_ended_by_the_next(running: Running) ->
     ready = await process.start()
     assert ready["sip"] == [f"{kind}:{address[0]}:{address[1]}" for kind in ("udp", "tcp")]
     session = await open_one(house)
-    caller, callee = people()  # type: ignore[misc]
+    caller, callee = people
     caller.call(address, X[0])
     invited = await callee.expect(Invited)
     callee.answer(invited)
@@ -144,7 +143,7 @@ async def test_calls_of_a_killed_edge_are_ended_by_the_next(running: Running) ->
     await callee.expect(Invited)
 
 
-async def live(house: House) -> list[object]:
+async def live(house: House) -> list[LiveCall]:
     return [call for shard in await house.inventory.shard_names() for call in await house.leases.live_calls(shard)]
 
 
@@ -152,7 +151,7 @@ async def test_sigterm_refuses_new_calls_and_ends_when_the_last_call_does(runnin
     process, house, people, address = running
     await process.start("--drain", "5")
     session = await open_one(house)
-    caller, callee = people()  # type: ignore[misc]
+    caller, callee = people
     leg = caller.call(address, X[0])
     callee.answer(await callee.expect(Invited))
     await caller.expect(Answered)
@@ -172,7 +171,7 @@ async def test_sigterm_refuses_new_calls_and_ends_when_the_last_call_does(runnin
 async def test_the_counters_can_be_read_beside_it(running: Running) -> None:
     process, house, people, address = running
     await process.start()
-    caller, _ = people()  # type: ignore[misc]
+    caller, _ = people
     caller.call(address, "+84247199999", body=b"")
     assert (await caller.expect(Failed)).status == 404
     assert process.process is not None
