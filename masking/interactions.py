@@ -109,14 +109,17 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """A live call as its owner keeps it in memory: what its facts are told with. `owner`: the edge's heartbeat name."""
+    """A live call as its owner keeps it in memory: what its facts are told with. `owner`: the edge's heartbeat name.
+
+    `begun`: the session knows already that a call was routed; a call that was refused is made with it, and never says so.
+    """
 
     interaction: str
     session: str
     tenant: str
     owner: str = ""
     recording: str | None = None
-    begun: bool = False
+    begun: bool = True
     answered_at: float | None = None
     bridged_at: float | None = None
     ended: bool = False
@@ -130,6 +133,7 @@ class Call(msgspec.Struct, kw_only=True):
             tenant=route.tenant,
             owner=route.owner,
             recording=route.recording,
+            begun=False,
         )
 
 

@@ -66,6 +66,7 @@ COUNTRIES = ["VN", "RU", "US", "GB", "IN", "TH", "ID", "SG", "MX", "AR", "KZ", "
 
 def mobile(country: str) -> Number:
     example = example_number_for_type(country, PhoneNumberType.MOBILE)
+    assert example is not None
     return Number.parse(format_number(example, PhoneNumberFormat.E164))
 
 
