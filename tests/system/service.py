@@ -225,15 +225,13 @@ class Service:
 
     def stop(self, within: float = 15.0) -> None:
         """SIGTERM; SIGKILL to its process group when that takes too long."""
-        if self._api is not None:
-            self._api.close()
         if self._process is not None:
             self._process.terminate()
             try:
                 self._process.wait(within)
             except subprocess.TimeoutExpired:
                 self.kill_all()
-            self._close_pipe()
+            self._close()
         self.stop_capture()
 
     def kill_all(self) -> None:
@@ -243,11 +241,13 @@ class Service:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(10)
-        self._close_pipe()
+        self._close()
 
-    def _close_pipe(self) -> None:
+    def _close(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         self._process.stdout.close()
+        if self._api is not None:
+            self._api.close()
 
     @property
     def main_pid(self) -> int:
