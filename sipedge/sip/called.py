@@ -80,7 +80,7 @@ class Called(Calling):
             else:
                 leg.dialog.refresh(request.contact)  # only once accepted (RFC 6141 3.3)
         elif leg.stage is Stage.UNANSWERED and transaction.method == "INVITE":
-            self._drop(leg)
+            self._drop(leg.dialog)
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Called(Calling):
         if isinstance(waiting, ServerTransaction):
             self.respond(waiting, 487, now)
         if leg.stage is not Stage.ENDING:
-            self._drop(leg)
+            self._drop(leg.dialog)
 
     def _take_cancel(self, request: Request, key: str, flow: Flow, now: float) -> None:
         """CANCEL is answered on the spot: repeated, it finds the INVITE again and gets the same answer (RFC 3261

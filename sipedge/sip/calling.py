@@ -198,11 +198,11 @@ class Calling(Core):
                 self._progress(transaction, response)
 
     def _progress(self, transaction: ClientTransaction, response: Response) -> None:
-        leg = self._legs.get(transaction.leg or "")
-        if leg is not None:
-            if response.to.tag:
-                leg.dialog.learn(response)  # an early dialog (RFC 3261 12.1); the last fork heard is the one we know
-            self._events.append(Progressed(leg.dialog.leg, response.status, response))
+        dialog = transaction.dialog
+        assert dialog is not None
+        if response.to.tag:
+            dialog.learn(response)  # an early dialog (RFC 3261 12.1); the last fork heard is the one we know
+        self._events.append(Progressed(dialog.leg, response.status, response))
 
     def _success(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A 2xx to an INVITE: the first confirms, its repetitions are ACKed again, other forks are ended (RFC 3261
@@ -260,16 +260,17 @@ class Calling(Core):
 
     def _ended(self, transaction: ClientTransaction, status: int, cause: Cause, response: Response | None) -> None:
         """A request of ours is over without a dialog to show for it, or is no INVITE at all."""
-        leg = self._legs.get(transaction.leg or "")
         if transaction.method == "INVITE" and not transaction.again:
-            if leg is not None:
-                self._drop(leg)
-                self._events.append(Failed(leg.dialog.leg, status, cause, response))
+            dialog = transaction.dialog
+            assert dialog is not None
+            self._drop(dialog)
+            self._events.append(Failed(dialog.leg, status, cause, response))
             return
+        leg = self._legs.get(transaction.leg or "")
         if leg is not None and leg.invite is transaction:
             leg.invite = None
         if leg is not None and leg.stage is Stage.ENDING and transaction.method == "BYE":
-            self._drop(leg)
+            self._drop(leg.dialog)
         if not transaction.quiet:
             self._events.append(
                 Responded(transaction.leg, transaction.key, transaction.method, status, cause, response)

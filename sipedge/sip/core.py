@@ -124,8 +124,7 @@ class Core:
         self._legs[dialog.leg] = leg
         self._dialogs[dialog.call_id, dialog.local_tag] = leg
 
-    def _drop(self, leg: Leg) -> None:
-        dialog = leg.dialog
+    def _drop(self, dialog: Dialog) -> None:
         self._legs.pop(dialog.leg, None)
         self._dialogs.pop((dialog.call_id, dialog.local_tag), None)
 

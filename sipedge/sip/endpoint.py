@@ -108,7 +108,8 @@ class Endpoint(Called):
         for transaction, timer in self._timers.expired(now):
             if isinstance(transaction, ClientTransaction):
                 self._feed_client(transaction, timer, now, None)
-            elif isinstance(transaction, ServerTransaction):
+            else:
+                assert isinstance(transaction, ServerTransaction)
                 self._feed_server(transaction, timer, now)
         while self._halves:
             deadline, flow = next(iter(self._halves.values()))

@@ -328,7 +328,7 @@ def test_a_field_is_read_once() -> None:
     assert isinstance(Message.from_, type(Message.via))
 
 
-# -- writing ------------------------------------------------------------------------------------------------------------
+# -- writing -----
 
 
 def test_an_answer_repeats_the_via_with_its_true_source() -> None:
@@ -379,7 +379,7 @@ def test_what_is_written_is_read_back(body: bytes, values: list[str]) -> None:
     assert read.headers.get("x-value", []) == [value.strip(" \t") for value in values if value.isprintable()]
 
 
-# -- grammar ------------------------------------------------------------------------------------------------------------
+# -- grammar -----
 
 
 @pytest.mark.parametrize(

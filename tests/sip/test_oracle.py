@@ -57,7 +57,7 @@ def test_uris_are_read_alike(text: str) -> None:
 @given(addresses())
 def test_addresses_are_read_alike(text: str) -> None:
     ours, theirs = NameAddr.parse(text), sipmessage.Address.parse(text)
-    assert ours.display == theirs.name
+    assert ours.display.split() == theirs.name.split()  # the other one joins runs of spaces, even quoted ones
     assert ours.text == str(theirs.uri) or Uri.parse(ours.text).user == (theirs.uri.user or "")
     assert ours.tag == theirs.parameters.get("tag", "")
 

@@ -42,11 +42,20 @@ SERVED = {
     "semicolon_in_the_user": invite(start="INVITE sip:user;par=u%40example.net@192.0.2.9 SIP/2.0"),
     "utf8_in_a_display_name": invite(from_='From: "Nguyễn Văn Ản \\" \\\\" <sip:+84901@192.0.2.1>;tag=f'),
     "display_name_with_angle_brackets": invite(from_='From: "<sip:evil@x>" <sip:+84901@192.0.2.1>;tag=f'),
-    "every_header_folded": invite(via="Via:\r\n SIP/2.0/UDP\r\n\t192.0.2.1\r\n ;branch=z9hG4bKtorture", cseq="CSeq:\r\n 7\r\n  INVITE"),
-    "compact_and_strange_case": invite(via="v: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKtorture", call="i:\ttorture", to="T:sip:+842471@192.0.2.9"),
-    "unknown_headers_and_parameters": invite(more="X-\u007eX: ;;,,\r\nNewFangled: a;b=\"c\";;d", from_="From: <sip:+84901@192.0.2.1;new=1>;tag=f;newer=\"x;y\""),
+    "headers_folded": invite(
+        via="Via:\r\n SIP/2.0/UDP\r\n\t192.0.2.1\r\n ;branch=z9hG4bKtorture", cseq="CSeq:\r\n 7\r\n  INVITE"
+    ),
+    "compact_and_strange_case": invite(
+        via="v: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKtorture", call="i:\ttorture", to="T:sip:+842471@192.0.2.9"
+    ),
+    "unknown_headers_and_parameters": invite(
+        more='X-~X: ;;,,\r\nNewFangled: a;b="c";;d', from_='From: <sip:+84901@192.0.2.1;new=1>;tag=f;newer="x;y"'
+    ),
     "long_values": invite(more="X-Long: " + "l" * 5_000, call="Call-ID: " + "c" * 500),
-    "many_vias": invite(via="Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKtorture" + ", SIP/2.0/SCTP [2001:db8::9]:6050;branch=z9hG4bKx" * 30),
+    "many_vias": invite(
+        via="Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKtorture"
+        + ", SIP/2.0/SCTP [2001:db8::9]:6050;branch=z9hG4bKx" * 30
+    ),
     "transport_we_do_not_speak_in_via": invite(via="Via: SIP/2.0/TP-x 192.0.2.1;branch=z9hG4bKtorture"),
     "branch_without_the_cookie": invite(via="Via: SIP/2.0/UDP 192.0.2.1;branch=old"),
     "no_branch": invite(via="Via: SIP/2.0/UDP 192.0.2.1"),
@@ -62,7 +71,7 @@ SERVED = {
     "date_in_another_zone": invite(more="Date: Fri, 01 Jan 2010 16:00:00 EST"),
     "warning_that_cannot_be_read": invite(more='Warning: 1812 overture, "unclosed'),
     "contact_with_quoted_comma": invite(contact='Contact: "a, <b>" <sip:+84901@192.0.2.1>, <sip:c@d>'),
-}  # fmt: skip
+}
 ANSWERED = {
     "unknown_scheme_in_the_request_uri": (416, invite(start="INVITE soap.beep://192.0.2.9 SIP/2.0")),
     "escaped_null_in_the_user": (400, invite(start="INVITE sip:null-%00-null@192.0.2.9 SIP/2.0")),
@@ -86,7 +95,10 @@ ANSWERED = {
     "unknown_extension_required": (420, invite(more="Require: nothingSupportsThis, norThis\r\nProxy-Require: x")),
     "unknown_body": (415, invite(more="Content-Type: application/unknown", length="Content-Length: 5", body="<x/>\n")),
     "body_without_a_type": (415, invite(length="Content-Length: 5", body="<x/>\n")),
-    "encoded_body": (415, invite(more="Content-Type: application/sdp\r\nContent-Encoding: gzip", length="Content-Length: 1", body="x")),
+    "encoded_body": (
+        415,
+        invite(more="Content-Type: application/sdp\r\nContent-Encoding: gzip", length="Content-Length: 1", body="x"),
+    ),
     "length_beyond_the_datagram": (400, invite(length="Content-Length: 9999")),
     "negative_length": (400, invite(length="Content-Length: -999")),
     "two_lengths": (400, invite(more="l: 0")),
@@ -94,8 +106,11 @@ ANSWERED = {
     "tiny_session": (422, invite(more="Session-Expires: 89;refresher=uac")),
     "to_tag_of_no_dialog": (481, invite(to="To: <sip:+842471@192.0.2.9>;tag=nobody")),
     "empty_element_in_a_list": (400, invite(more="Require: ,")),
-    "multipart_body": (415, invite(more="Content-Type: multipart/mixed;boundary=b", length="Content-Length: 5", body="--b--")),
-}  # fmt: skip
+    "multipart_body": (
+        415,
+        invite(more="Content-Type: multipart/mixed;boundary=b", length="Content-Length: 5", body="--b--"),
+    ),
+}
 DROPPED = {
     "two_spaces_in_the_start_line": invite(start="INVITE  sip:+842471@192.0.2.9 SIP/2.0"),
     "space_within_the_request_uri": invite(start="INVITE sip:+842471@192.0.2.9; lr SIP/2.0"),
@@ -110,7 +125,9 @@ DROPPED = {
     "no_call_id": invite(call=""),
     "no_cseq": invite(cseq=""),
     "too_many_headers": invite(more="\r\n".join(f"X-{n}: x" for n in range(70))),
-    "answer_that_would_outgrow_the_request": invite(pad="", more="Z Z: z", contact="", forwards="", length="").replace(b"torture@192.0.2.1", b"t").replace(b"z9hG4bKtorture", b"z"),
+    "answer_that_would_outgrow_the_request": invite(
+        start="INVITE sip:a SIP/2.0", pad="", more="Z Z: z", contact="", forwards="", length=""
+    ),
     "ack_of_nothing": invite(start="ACK sip:+842471@192.0.2.9 SIP/2.0", cseq="CSeq: 7 ACK"),
     "malformed_ack": invite(start="ACK sip:+842471@192.0.2.9 SIP/2.0", cseq="CSeq: 7 ACK", more="Z Z: z"),
     "response_out_of_the_blue": invite(start="SIP/2.0 200 OK"),
@@ -119,7 +136,7 @@ DROPPED = {
     "only_line_ends": b"\r\n\r\n\r\n",
     "nothing": b"",
     "stun": bytes.fromhex("000100002112a442") + bytes(12),
-}  # fmt: skip
+}
 
 
 def fed(data: bytes) -> tuple[list[bytes], list[object]]:

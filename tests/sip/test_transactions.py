@@ -63,9 +63,7 @@ def test_over_a_stream_no_request_or_refusal_is_resent_and_nothing_lingers() -> 
     for kind in KINDS:
         machine = MACHINES[kind, True]
         timers = {timer for clocks in machine.clocks.values() for timer, _ in clocks}
-        assert timers <= {
-            Input.TIMER_B, Input.TIMER_F, Input.TIMER_H, Input.TIMER_L, Input.TIMER_M, Input.RESEND_2XX, Input.UNANSWERED
-        }  # fmt: skip
+        assert timers <= {Input[f"TIMER_{letter}"] for letter in "BFHLM"} | {Input.RESEND_2XX, Input.UNANSWERED}
 
 
 def test_the_timer_values_are_those_of_the_rfc() -> None:

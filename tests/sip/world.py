@@ -15,6 +15,7 @@ from sipedge.sip.flows import Flow
 ALICE, BOB = ("192.0.2.1", 5060), ("192.0.2.2", 5070)
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 E = TypeVar("E")
+Fate = Callable[[bytes], tuple[float, ...]]
 
 
 def entropy(seed: str) -> Callable[[int], bytes]:
@@ -50,9 +51,7 @@ class Side:
 class World:
     """`fate(data)` says when copies of a datagram arrive, in seconds from now: `()` loses it, two entries double it."""
 
-    def __init__(
-        self, *, transport: str = "udp", fate: Callable[[bytes], tuple[float, ...]] = lambda data: (0.01,)
-    ) -> None:
+    def __init__(self, *, transport: str = "udp", fate: Fate = lambda data: (0.01,)) -> None:
         self.now = 0.0
         self.transport = transport
         self.fate = fate
@@ -71,10 +70,10 @@ class World:
 
     def dial(self, body: bytes = SDP) -> str:
         """Alice calls Bob."""
+        flow, uri = self.flow(self.alice), "sip:bob@192.0.2.2:5070"
         leg = self.alice.endpoint.invite(
-            self.flow(self.alice), "sip:bob@192.0.2.2:5070", self.now, from_="<sip:alice@192.0.2.1>", to="<sip:bob@192.0.2.2>",
-            body=body,
-        )  # fmt: skip
+            flow, uri, self.now, from_="<sip:alice@192.0.2.1>", to="<sip:bob@192.0.2.2>", body=body
+        )
         self.settle()
         return leg
 

@@ -1,0 +1,156 @@
+"""Broken, mixed and doubled messages at an endpoint with calls on: never an exception, never nonsense, never a leak.
+
+Small here; `MASKING_MUTATIONS` makes it as long as wanted, `MASKING_SEED` repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+from sipedge.sip.endpoint import Endpoint
+from sipedge.sip.events import Disconnect, Invited, Requested
+from sipedge.sip.flows import Flow
+from sipedge.sip.messages import Malformed, parse
+from tests.sip.test_torture import ANSWERED, DROPPED, SERVED
+from tests.sip.world import SDP, entropy
+
+COUNT = int(os.environ.get("MASKING_MUTATIONS", "4000"))
+SEED = int(os.environ.get("MASKING_SEED", "20261122"))
+UDP = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.9", 5060))
+TCP = Flow("tcp", ("192.0.2.1", 40_000), ("192.0.2.9", 5060), 1)
+SPLINTERS = [
+    *(b"\r\n", b"\r\n ", b"\r\n\r\n", b"\0", b"\xff", b"\xc2\x85", b" ", b"\t", b"\\", b"%", b"%00", b'"', b"<", b">"),
+    *(b";", b",", b":", b"@", b"*", b"sip:", b"tel:", b";tag=x", b";branch=z9hG4bK", b";lr", b";maddr=203.0.113.1"),
+    *(b"Via: SIP/2.0/UDP x", b"Content-Length: 99999", b"l:-1", b"2147483648", b"-1", b"9" * 40, b"SIP/2.0"),
+    *(b"ACK", b"CANCEL", b"BYE", b"PRACK", b"A" * 600),
+]
+
+
+def mutate(luck: random.Random, seeds: list[bytes]) -> bytes:
+    data = bytearray(luck.choice(seeds))
+    for _ in range(luck.choice([1, 1, 2, 3, 8])):
+        at = luck.randrange(len(data) + 1)
+        match luck.randrange(6):
+            case 0:
+                data[at:at] = luck.choice(SPLINTERS)
+            case 1:
+                del data[at : at + luck.choice([1, 2, 10, 80])]
+            case 2:
+                data[at : at + 1] = bytes([luck.randrange(256)])
+            case 3:
+                other = luck.choice(seeds)
+                cut = luck.randrange(len(other) + 1)
+                data[at:] = other[cut:]
+            case 4:
+                lines = bytes(data).split(b"\r\n")
+                luck.shuffle(lines)
+                data = bytearray(b"\r\n".join(lines)) if luck.random() < 0.2 else data + luck.choice(lines) + b"\r\n"
+            case _:
+                chunk = bytes(data[at : at + luck.choice([1, 5, 40])])
+                data[at:at] = chunk * luck.choice([1, 2, 20])
+    return bytes(data)
+
+
+def conversation() -> list[bytes]:
+    """Every kind of message of a real call, as seeds."""
+    alice, bob = Endpoint(entropy=entropy("m1")), Endpoint(entropy=entropy("m2"))
+    heard: list[bytes] = []
+
+    def pump() -> None:
+        while sends := [(bob, data) for _, data in alice.take_sends()] + [
+            (alice, data) for _, data in bob.take_sends()
+        ]:
+            for side, data in sends:
+                heard.append(data)
+                side.receive(data, UDP, 0.0)
+
+    leg = alice.invite(UDP, "sip:bob@192.0.2.1", 0.0, from_="<sip:a@h>", to="<sip:b@h>", body=SDP)
+    pump()
+    (invited,) = bob.take_events()
+    assert isinstance(invited, Invited)
+    for status in (180, 200):
+        bob.respond(invited.transaction, status, 0.0, body=SDP)
+        pump()
+    alice.request(leg, "INFO", 0.0, body=b"Signal=1\r\n", content_type="application/dtmf-relay")
+    pump()
+    alice.bye(leg, 0.0)
+    pump()
+    return heard
+
+
+def test_mutated_messages_never_surprise_an_endpoint_with_calls_on() -> None:
+    luck = random.Random(SEED)
+    seeds = [
+        *SERVED.values(),
+        *(data for _, data in ANSWERED.values()),
+        *(d for d in DROPPED.values() if d),
+        *conversation(),
+    ]
+    one = Endpoint(entropy=entropy("mutations"), max_transactions=500)
+    now = 0.0
+    live: list[bytes] = []
+    connection = 1
+    for _ in range(COUNT):
+        now += luck.choice([0.0, 0.01, 0.5, 3.0])
+        data = mutate(luck, seeds + live[-20:])
+        flow = UDP if luck.random() < 0.7 else TCP._replace(connection=connection)
+        if flow.reliable:
+            for at in range(0, len(data), 97):
+                one.receive(data[at : at + 97], flow, now)
+        else:
+            one.receive(data, flow, now)
+        for event in one.take_events():
+            if isinstance(event, Disconnect):
+                connection += 1
+                one.disconnected(event.flow, now)
+            elif isinstance(event, Invited | Requested):
+                leg = event.leg
+                status = luck.choice([180, 200, 200, 404, 487, 600])
+                one.respond(event.transaction, status, now, body=SDP if status == 200 else b"")
+                if leg is not None and luck.random() < 0.3:
+                    one.bye(leg, now)
+        for _, sent in one.take_sends():
+            live.append(sent)
+            if not sent.startswith((b"SIP/2.0 400", b"SIP/2.0 505", b"\r\n")):  # they repeat what was not read
+                parse(sent)  # whatever came in, what goes out is well-formed
+        if one.due() is not None and luck.random() < 0.5:
+            one.timeout(now)
+        if luck.random() < 0.01:
+            leg = one.invite(UDP, "sip:bob@192.0.2.1", now, from_="<sip:a@h>", to="<sip:b@h>", body=SDP)
+            if luck.random() < 0.5:
+                one.cancel(leg, now)
+    one.timeout(now + 1)
+    for later in range(2, 400, 2):
+        one.timeout(now + later)
+    statistics = one.statistics()
+    # What may still stand: calls the mutated peer never ended, and those we rang for and did not answer.
+    assert statistics["server_transactions"] <= statistics["legs"]
+    assert statistics["client_transactions"] <= statistics["legs"]
+
+
+def test_mutated_messages_are_parsed_or_malformed() -> None:
+    luck = random.Random(SEED + 1)
+    seeds = [*SERVED.values(), *conversation()]
+    read = 0
+    for _ in range(COUNT):
+        try:
+            message = parse(mutate(luck, seeds))
+            read += 1
+            for name in (
+                "contact",
+                "record_routes",
+                "require",
+                "identities",
+                "privacy",
+                "session_expires",
+                "cause",
+                "content_type",
+            ):
+                try:
+                    getattr(message, name)
+                except Malformed:
+                    continue
+        except Malformed:
+            continue
+    assert COUNT // 20 < read < COUNT, "the mutations are neither all harmless nor all hopeless"
