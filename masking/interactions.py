@@ -111,7 +111,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 class Call(msgspec.Struct, kw_only=True):
     """A live call as its owner keeps it in memory: what its facts are told with. `owner`: the edge's heartbeat name.
 
-    `begun`: the session knows already that a call was routed; a call that was refused is made with it, and never says so.
+    `begun`: the session knows already that a call was routed; a refused call is made with it, and never says so.
     """
 
     interaction: str

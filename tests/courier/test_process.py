@@ -20,6 +20,7 @@ from masking.access import SCOPES, Access
 from masking.config import load
 from masking.house import House, open_house
 from masking.interactions import Call, Ending
+from masking.refusals import NotFound
 from masking.routes import Route, claim
 from masking.sessions import NewSession, Session
 from pools.inventory import Item
@@ -123,7 +124,7 @@ def archived(house: House, interaction: str, status: str) -> Callable[[], Any]:
     async def there() -> bool:
         try:
             return (await interactions.get(house, "default", interaction)).status == status
-        except interactions.NotFound:
+        except NotFound:
             return False
 
     return there

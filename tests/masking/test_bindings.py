@@ -9,6 +9,7 @@ import pytest
 
 from masking import bindings
 from masking.bindings import SHARDS_TRIED
+from masking.records import Line
 from masking.refusals import NumberPoolExhausted
 from pools.grants import shard_of
 from pools.inventory import SHARD_SIZE
@@ -39,7 +40,7 @@ async def test_a_full_shard_sends_the_session_to_another(world: World) -> None:
 
 
 def test_at_most_three_shards_are_tried() -> None:
-    line = bindings.Line((("a", "b"), ("b", "a")))
+    line = Line((("a", "b"), ("b", "a")))
     plan = bindings.Plan((line,), ("VN",))
     ground = bindings.Ground((plan,), {"VN": [f"shard{n}" for n in range(9)]})
     assert len(ground.attempts()) == SHARDS_TRIED
