@@ -151,9 +151,16 @@ class Capture:
 
         The two sequences are of one length, at most 65,535; datagrams are whole RTP packets, header included.
         """
-        count = len(datagrams)
-        columns = struct.pack(f"<BH{count}q{count}H", channel, count, *arrivals, *map(len, datagrams))
-        self._write(PACKETS, columns + b"".join(datagrams))
+        self.append_all([(channel, arrivals, datagrams)])
+
+    def append_all(self, batches: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
+        """As `append` for each (channel, arrivals, datagrams), in one write: the kernel's part is the dearest."""
+        records = []
+        for channel, arrivals, datagrams in batches:
+            count = len(datagrams)
+            columns = struct.pack(f"<BH{count}q{count}H", channel, count, *arrivals, *map(len, datagrams))
+            records.append(_record(PACKETS, columns + b"".join(datagrams)))
+        self._put(b"".join(records))
 
     def keep(self, at: int) -> None:
         """From `at` (ns since begin) on audio is kept: the notice has ended on both legs. Without it all is silence."""
@@ -181,17 +188,23 @@ class Capture:
             self._fd = -1
 
     def _write(self, kind: int, body: bytes) -> None:
-        record = HEAD.pack(len(body), kind, zlib.crc32(body, kind)) + body
+        self._put(_record(kind, body))
+
+    def _put(self, records: bytes) -> None:
         written = 0
         try:
-            written = os.write(self._fd, record)
+            written = os.write(self._fd, records)
         finally:
-            if written != len(record):
+            if written != len(records):
                 # A torn record in the middle would hide every later one from the reader.
                 os.ftruncate(self._fd, self.size)
-        if written != len(record):
+        if written != len(records):
             raise OSError(errno.ENOSPC, "no space left for the capture")
         self.size += written
+
+
+def _record(kind: int, body: bytes) -> bytes:
+    return HEAD.pack(len(body), kind, zlib.crc32(body, kind)) + body
 
 
 def writer_lives(path: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from recordings.capture import Capture
 from sipedge.media.plane import Recorded
@@ -19,6 +19,9 @@ from sipedge.relay.loop import SECOND
 
 CALL_BOUND: Final = 2_000  # packets of one call that may wait for the disk: 20 s of both channels
 BOUND: Final = 100_000  # packets of all calls: about 25 MB
+
+
+Batch: TypeAlias = tuple[int, list[int], list[bytes]]  # channel, arrivals, datagrams
 
 
 class Track:
@@ -72,13 +75,14 @@ class Spool:
         else:
             done(None)
 
-    def append(self, channel: int, arrivals: list[int], datagrams: list[bytes]) -> None:
-        """Writes a batch; a disk that refuses costs the batch, and a gap is noted as soon as it takes one again."""
-        if not self._try(lambda capture: capture.append(channel, arrivals, datagrams)):
-            self.failed += len(datagrams)
-            self.gap(channel, arrivals[0], arrivals[-1], len(datagrams))
-        self.written += len(datagrams)
-        self._backlog.written += len(datagrams)
+    def append(self, batches: Sequence[Batch], count: int) -> None:
+        """Writes batches of `count` packets; a disk that refuses costs them, and gaps are noted when it takes again."""
+        if not self._try(lambda capture: capture.append_all(batches)):
+            self.failed += count
+            for channel, arrivals, datagrams in batches:
+                self.gap(channel, arrivals[0], arrivals[-1], len(datagrams))
+        self.written += count
+        self._backlog.written += count
 
     def gap(self, channel: int, since: int, until: int, count: int) -> None:
         """Notes packets that could not be kept, joined to those already owed."""
@@ -142,32 +146,37 @@ class Tap:
 
     def flush(self) -> list[Job]:
         """What the writer is to do with what was collected since the last flush."""
+        began, spool = self.began, self._spool
         jobs: list[Job] = []
+        batches: list[Batch] = []
+        taken = 0
         for channel, track in enumerate(self.tracks):
-            if track.datagrams:
-                self._flush(channel, track, jobs)
+            if not track.datagrams:
+                continue
+            arrivals, datagrams = [at - began for at in track.arrivals], track.datagrams
+            track.arrivals, track.datagrams = [], []
+            if not self._room(taken + len(datagrams)):
+                if not track.lost:
+                    track.lost_since = arrivals[0]
+                track.lost += len(datagrams)
+                self.dropped += len(datagrams)
+                continue
+            if track.lost:
+                jobs.append(partial(spool.gap, channel, track.lost_since, arrivals[0], track.lost))
+                track.lost = 0
+            taken += len(datagrams)
+            batches.append((channel, arrivals, datagrams))
+        if batches:
+            self._given += taken
+            self._backlog.given += taken
+            self.packets += taken
+            jobs.append(partial(spool.append, batches, taken))
         return jobs
 
-    def _flush(self, channel: int, track: Track, jobs: list[Job]) -> None:
-        began = self.began
-        arrivals, datagrams = [at - began for at in track.arrivals], track.datagrams
-        track.arrivals, track.datagrams = [], []
-        count = len(datagrams)
-        spool = self._spool
-        backlog = self._backlog
-        if self._given - spool.written + count > CALL_BOUND or backlog.given - backlog.written + count > BOUND:
-            if not track.lost:
-                track.lost_since = arrivals[0]
-            track.lost += count
-            self.dropped += count
-            return
-        if track.lost:
-            jobs.append(partial(spool.gap, channel, track.lost_since, arrivals[0], track.lost))
-            track.lost = 0
-        self._given += count
-        backlog.given += count
-        self.packets += count
-        jobs.append(partial(spool.append, channel, arrivals, datagrams))
+    def _room(self, count: int) -> bool:
+        """May so many more packets wait for the disk?"""
+        waiting, all_waiting = self._given - self._spool.written, self._backlog.given - self._backlog.written
+        return waiting + count <= CALL_BOUND and all_waiting + count <= BOUND
 
     def end(self, now: int) -> Recorded:
         """Ends the recording: all that was collected, then the end."""

@@ -167,8 +167,9 @@ class Disk:
             raise OSError(28, "No space left on device", "/spool/rec_t.capture")
         self.said.append(what)
 
-    def append(self, channel: int, arrivals: Sequence[int], datagrams: Sequence[bytes]) -> None:
-        self._do("append", channel, list(arrivals), len(datagrams))
+    def append_all(self, batches: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
+        for channel, arrivals, datagrams in batches:
+            self._do("append", channel, list(arrivals), len(datagrams))
 
     def dropped(self, *what: int) -> None:
         self._do("dropped", *what)
