@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from masking import archive, interactions, opening, sessions
+from masking import archive, interactions, opening, services, sessions
 from masking.access import SCOPES, Access
 from masking.config import load
 from masking.house import House, open_house
@@ -75,7 +75,7 @@ def configuration(tmp_path: Path, redis_url: str, archive_url: str) -> Path:
 async def house(configuration: Path) -> AsyncIterator[House]:
     config = await asyncio.to_thread(load, configuration, {})
     async with open_house(config, now=time.time, random=os.urandom, budget=5.0) as opened:
-        service = (await opening.services.get(opened, "default", "default")).id
+        service = (await services.get(opened, "default", "default")).id
         items = [Item(f"+8424710001{place:02}", "VN", "") for place in range(40)]
         await opened.inventory.add("default", service, items)
         yield opened
