@@ -178,14 +178,14 @@ class Redis:
         self._queue: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._unsent: list[bytes] = []
         self._link: _Link | None = None
-        self._ready = False
+        self._live: _Link | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._overdue: asyncio.Future[Any] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Redis {'up' if self._ready else 'down'}, {len(self._queue)} waiting>"
+        return f"<Redis {'up' if self._live else 'down'}, {len(self._queue)} waiting>"
 
     def command(self, *words: Word) -> Awaitable[Any]:
         """The command's reply: bytes, int, None or a list of these."""
@@ -235,10 +235,10 @@ class Redis:
 
     def _flush(self) -> None:
         """Writes what this turn of the loop asked; without a connection, makes one (one attempt at a time)."""
-        if self._ready and self._link is not None and self._unsent:
+        if self._live is not None:
             data = b"".join(self._unsent)
             self._unsent.clear()
-            self._link.write(data)
+            self._live.write(data)
         elif self._link is None and self._unsent:
             self._link = _Link(self, self._target.greeting)
             self._attempt = asyncio.get_running_loop().create_task(self._connect(self._link))
@@ -259,7 +259,7 @@ class Redis:
             self._attempt = None
 
     def _up(self, link: _Link) -> None:
-        self._ready = True
+        self._live = link
         self._flush()
 
     def _answer(self, reply: Any) -> None:
@@ -288,7 +288,7 @@ class Redis:
 
     def _fail(self, why: str) -> None:
         """Gives the connection up. Everybody who waits learns it now; the next command connects anew."""
-        link, self._link, self._ready = self._link, None, False
+        link, self._link, self._live = self._link, None, None
         if link is not None:
             link.drop()
         if self._attempt is not None:

@@ -86,6 +86,20 @@ async def test_extend_and_release_reach_every_shard(world: World) -> None:
         assert (await world.call(number, caller)).decision == "no_binding"
 
 
+async def test_an_extension_that_reached_one_shard_alone_is_finished_by_the_next(world: World) -> None:
+    home, other = await two_pools(world)
+    holder = holder_id(home, os.urandom(17))
+    bound = await across(world, holder, (home, one("an", "sam")), (other, one("sam", "an")))
+    record = "{" + other + "}s:" + holder
+    life = await world.redis.command("PTTL", record)
+    await world.redis.command("HSET", "{" + home + "}s:" + holder, "expires", START + 3 * TTL)
+    await world.at(START + TTL)
+    assert (await world.call(bound.numbers[1], "sam")).decision == "ended"
+    assert (await world.leases.extend(holder, expires=START + 4 * TTL)).outcome == "extended"
+    assert (await world.call(bound.numbers[1], "sam")).decision == "routed"
+    assert await world.redis.command("PTTL", record) > life
+
+
 async def test_a_holder_that_is_closed_at_home_is_closed_everywhere(world: World) -> None:
     home, other = await two_pools(world)
     holder = holder_id(home, os.urandom(17))

@@ -80,6 +80,11 @@ def test_an_index_is_the_same_for_the_same_number_and_key_alone(keyring: Keyring
     assert len(keyring.index(AN)) == 16
 
 
+def test_a_keyring_shows_its_fingerprint_alone(keyring: Keyring) -> None:
+    assert repr(keyring) == f"<Keyring {keyring.fingerprint}>"
+    assert len(keyring.fingerprint) == 16
+
+
 def test_a_derived_key_is_nobodys_index(keyring: Keyring) -> None:
     assert len(keyring.derived("a")) == 32
     assert keyring.derived("a") == keyring.derived("a") != keyring.derived("b")

@@ -120,8 +120,11 @@ async def test_an_unknown_script_is_sent_with_its_text_once(redis: Redis) -> Non
 
 
 async def test_an_error_inside_a_script_is_ours(redis: Redis) -> None:
-    with pytest.raises(Refused):
-        await redis.script(Script("bad", "return redis.call('NOSUCH')"), [], [])
+    script = Script("bad", "return redis.call('HGET', KEYS[1], 'a')")
+    await redis.command("SET", "k", 1)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await redis.script(script, ["k"], [])
 
 
 async def test_the_text_of_a_script_counts_on_the_same_budget(tmp_path: Path) -> None:
@@ -354,7 +357,7 @@ async def test_a_blocking_client_asks_one_thing_at_a_time(redis: Redis) -> None:
         return await waiting.command("XREAD", "BLOCK", 300, "STREAMS", "s", "0")
 
     started = time.monotonic()
-    assert await asyncio.gather(wait(), wait(), wait()) == (None, None, None)
+    assert list(await asyncio.gather(wait(), wait(), wait())) == [None] * 3
     assert time.monotonic() - started >= 0.89, "each had a budget of its own"
     await waiting.close()
 
@@ -369,6 +372,19 @@ async def test_a_closed_client_says_so(redis_url: str) -> None:
     with pytest.raises(Unavailable, match="closed"):
         await client.command("PING")
     await client.close()
+
+
+async def test_what_a_closed_client_had_not_sent_is_never_sent(redis: Redis) -> None:
+    client = Redis(f"unix://{redis._target.path}")
+    for connected in (False, True):
+        if connected:
+            client = Redis(f"unix://{redis._target.path}")
+            await client.command("PING")
+        asked = client.command("SET", "a", 1)
+        await client.close()
+        with pytest.raises(Unavailable):
+            await asked
+    assert await redis.command("GET", "a") is None
 
 
 async def test_a_connection_that_comes_up_after_the_client_was_closed_is_dropped(redis_url: str) -> None:
