@@ -39,8 +39,8 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
 
 def place(error: BaseException) -> str:
     """Where an exception came from, innermost frame first: files and lines, nothing of its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-3:]))
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return " < ".join(f"{PurePath(name).name}:{line}" for name, line in reversed(frames[-3:]))
 
 
 def shorten_numbers(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

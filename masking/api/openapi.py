@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
+from msgspec import inspect
 
 from masking.api import problems
 from masking.api.operations import NoQuery, Operation, Said
 from masking.api.paging import Paged
 from masking.api.problems import CODES, Problem
+from masking.api.validation import item_of, options_of
 
 REF = "#/components/schemas/{name}"
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -99,16 +101,32 @@ class _Schemas:
     """The types of the table as JSON Schema."""
 
     def __init__(self, table: Iterable[Operation]) -> None:
-        types: list[Any] = [Problem]
+        answered: list[Any] = [Problem]
+        asked: list[Any] = []
         for operation in table:
-            types += [said.type for said in operation.answers.values() if said.type not in (None, bytes, str)]
-            types += [operation.query] if operation.body is None else [operation.query, operation.body]
+            answered += [said.type for said in operation.answers.values() if said.type not in (None, bytes, str)]
+            asked += [operation.query] if operation.body is None else [operation.query, operation.body]
+        types = answered + asked
         types = list(dict.fromkeys(types))
         schemas, self.components = msgspec.json.schema_components(types, ref_template=REF)
         self._by_type = dict(zip(types, schemas, strict=True))
         self._queries = {operation.query for operation in table}
         for query in self._queries:
-            self.components.pop(self._name(query))
+            self.components.pop(_component(query))
+        for kind in types:
+            self._say_more(kind, answered=kind in answered)
+
+    def _say_more(self, kind: Any, *, answered: bool) -> None:
+        """What msgspec leaves unsaid: times are date-times, and an answer always has the fields that have a default."""
+        for struct in _structs(inspect.type_info(kind), {}):
+            schema = self.components.get(_component(struct.cls))
+            if schema is None:
+                continue
+            for field in struct.fields:
+                if any(isinstance(option, inspect.DateTimeType) for option in options_of(field.type)):
+                    _as_time(schema["properties"][field.encode_name])
+            if answered and not (get_origin(struct.cls) or struct.cls).__struct_config__.omit_defaults:
+                schema["required"] = [field.encode_name for field in struct.fields]
 
     def of(self, kind: Any) -> dict[str, Any]:
         if kind is bytes:
@@ -119,14 +137,36 @@ class _Schemas:
         """A query's fields as parameters; what may be left out may not be null in a URL."""
         if query is NoQuery:
             return []
-        schema = msgspec.json.schema_components([query], ref_template=REF)[1][self._name(query)]
+        schema = msgspec.json.schema_components([query], ref_template=REF)[1][_component(query)]
         return [
             {"name": name, "in": "query", "required": name in schema.get("required", ()), **_in_url(field)}
             for name, field in schema["properties"].items()
         ]
 
-    def _name(self, query: type[msgspec.Struct]) -> str:
-        return str(self._by_type[query]["$ref"]).rpartition("/")[2]
+
+def _component(struct: type[msgspec.Struct]) -> str:
+    """The name msgspec gives a Struct among the components."""
+    (schema,), _ = msgspec.json.schema_components([struct], ref_template="{name}")
+    return str(schema["$ref"])
+
+
+def _structs(here: inspect.Type, seen: dict[type[msgspec.Struct], inspect.StructType]) -> Iterable[inspect.StructType]:
+    """Every Struct a type is made of."""
+    for option in options_of(here):
+        if isinstance(option, inspect.StructType) and option.cls not in seen:
+            seen[option.cls] = option
+            for field in option.fields:
+                _structs(field.type, seen)
+        inner = item_of(option)
+        if inner is not None:
+            _structs(inner, seen)
+    return seen.values()
+
+
+def _as_time(schema: dict[str, Any]) -> None:
+    for option in schema.get("anyOf", [schema]):
+        if option.get("type") == "string":
+            option["format"] = "date-time"
 
 
 def _in_url(field: Mapping[str, Any]) -> dict[str, Any]:

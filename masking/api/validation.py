@@ -106,29 +106,30 @@ def _walk(path: str, here: inspect.Type) -> tuple[str, inspect.Type]:
             here = _fields(here).get(name, inspect.AnyType())
         else:
             place += f"[{index}]"
-            here = next((item for option in _options(here) if (item := _item(option))), inspect.AnyType())
+            here = next((item for option in options_of(here) if (item := item_of(option))), inspect.AnyType())
     return place, here
 
 
-def _item(here: inspect.Type) -> inspect.Type | None:
+def item_of(here: inspect.Type) -> inspect.Type | None:
+    """What a list or an object holds; None for what holds nothing."""
     if isinstance(here, inspect.DictType):
         return here.value_type
     return getattr(here, "item_type", None)
 
 
-def _options(here: inspect.Type) -> list[inspect.Type]:
+def options_of(here: inspect.Type) -> list[inspect.Type]:
     """What may stand here: the members of a union, without their descriptions."""
     if isinstance(here, inspect.Metadata):
-        return _options(here.type)
+        return options_of(here.type)
     if isinstance(here, inspect.UnionType):
-        return [inner for option in here.types for inner in _options(option)]
+        return [inner for option in here.types for inner in options_of(option)]
     return [here]
 
 
 def _fields(here: inspect.Type) -> dict[str, inspect.Type]:
     return {
         field.encode_name: field.type
-        for option in _options(here)
+        for option in options_of(here)
         if isinstance(option, inspect.StructType)
         for field in option.fields
     }

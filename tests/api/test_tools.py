@@ -9,6 +9,7 @@ import pytest
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
+from masking import archive, services
 from masking.api.app import App
 from masking.api.desk import Desk
 from masking.api.openapi import codes_of
@@ -16,7 +17,7 @@ from masking.api.problems import CODES
 from masking.api.routes import TABLE
 from masking.house import House
 from pools.redis import Unavailable
-from tests.api.client import DOCUMENT, Client, problem
+from tests.api.client import DOCUMENT, Client, problem, untruths
 from tests.api.conftest import CUSTOMER, key_of
 
 
@@ -70,6 +71,48 @@ async def test_the_log_has_routes_never_values(api: Client, capsys: pytest.Captu
     out = capsys.readouterr().out
     assert "/v1/sessions/{session}" in out
     assert "901234567" not in out
+
+
+async def test_an_error_of_ours_tells_its_place_never_its_text(
+    api: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError(f"could not read {CUSTOMER}")
+
+    monkeypatch.setattr(services, "create", broken)
+    for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
+        problem(await api.post("/v1/services", {}, headers=headers), 500, "internal_error")
+    out = capsys.readouterr().out
+    assert "RuntimeError" in out and "test_tools.py" in out
+    assert "901234567" not in out and "Traceback" not in out
+
+
+async def test_a_gone_archive_is_a_503(api: Client, house: House) -> None:
+    assert house.archive is not None
+    async with house.archive.begin() as connection:
+        await connection.run_sync(archive.metadata.drop_all)
+    answer = await api.get("/v1/events")
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        ("GET", "/healthz", 418, {"status": "alive"}),
+        ("GET", "/healthz", 200, {"status": 7}),
+        ("GET", "/healthz", 200, {}),
+        ("GET", "/v1/nowhere", 200, {}),
+        ("GET", "/v1/sessions", 401, {"code": "unauthenticated"}),
+        ("GET", "/v1/services/x", 200, {"id": "svc_x", "created_at": "yesterday", "unique_name": None}),
+    ],
+)
+def test_an_answer_that_is_not_the_documents_is_found_out(
+    method: str, path: str, status: int, body: dict[str, object]
+) -> None:
+    """The judge of all the other tests, judged."""
+    request = httpx2.Request(method, "http://masking.test" + path)
+    assert list(untruths(httpx2.Response(status, json=body, request=request)))
 
 
 async def test_the_document_is_valid_openapi_and_served(nobody: Client) -> None:
