@@ -199,7 +199,7 @@ class Called(Calling):
             return 415, (("Accept-Encoding", "identity"),)
         if method in ("INVITE", "UPDATE"):
             if request.contact is not None:
-                _ = request.contact.uri
+                _ = request.contact.uri.params
             if request.session_expires is not None and request.session_expires < MIN_SE:
                 return 422, (("Min-SE", str(MIN_SE)),)  # RFC 4028 9
         return None

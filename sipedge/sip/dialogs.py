@@ -108,6 +108,6 @@ class Dialog(Struct, gc=False):
 def _check_path(contact: NameAddr | None, routes: list[str]) -> None:
     """Reads once what `path` will read later, so that no request of ours can fail on a peer's words."""
     if contact is not None:
-        _ = contact.uri
+        _ = contact.uri.params
     for route in routes:
         _ = NameAddr.parse(route).uri.params

@@ -11,7 +11,7 @@ import re
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _DIGITS = re.compile(r"[0-9]{1,10}")
-_IDENTIFIER = re.compile(rf"[^\s,;<>\"]{{0,{MAX_TOKEN}}}")  # wider than a token: "=" and "@" are seen in the wild
+_IDENTIFIER = re.compile(rf"[^\s,;<>\"]{{1,{MAX_TOKEN}}}")  # wider than a token: "=" and "@" are seen in the wild
 _MARKS = re.compile(r'\\.|[",;<>]')
 
 
@@ -101,7 +101,9 @@ def write_params(params: dict[str, str]) -> str:
 
 def read_tag(params: dict[str, str], name: str) -> str:
     """An identifier parameter (tag, branch) held to its bound; "" when absent."""
-    value = params.get(name, "")
+    value = params.get(name)
+    if value is None:
+        return ""
     if _IDENTIFIER.fullmatch(value) is None:
         raise Malformed(400, "unreadable identifier")
     return value
