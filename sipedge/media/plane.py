@@ -382,7 +382,8 @@ class RecordingFailed(msgspec.Struct, frozen=True, tag="recording_failed"):
 
 class CallLost(msgspec.Struct, frozen=True, tag="call_lost"):
     """The plane no longer holds this call for you: `claimed` by another edge, or `gone` (told by the client itself, for
-    each of its calls, when the connection breaks and the calls could not be claimed again)."""
+    each of its calls, when the connection breaks and the calls could not be claimed again; by the relay, when a call
+    had no peer on any leg for ten minutes)."""
 
     call: str
     reason: Literal["claimed", "gone"]

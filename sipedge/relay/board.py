@@ -22,6 +22,7 @@ SLOTS: Final = 10  # calls are seen to in turns of 20 ms, each call every 200 ms
 _TURN: Final = 20 * MILLISECOND
 _REFRESH: Final = 5  # visits: every second
 _REPORT: Final = 25  # visits: every five seconds
+_UNCONNECTED: Final = 5 * 600  # visits: ten minutes without a peer on any leg
 _TRIES: Final = 64  # ports found taken by somebody else before the range counts as full
 
 log = logging.getLogger("sipedge.relay")
@@ -202,8 +203,9 @@ class Board:
             place.visits += 1
             if place.visits % _REFRESH == 0:
                 place.call.refresh(now)
-                if place.owner is None and now - place.orphaned >= ORPHAN_SECONDS * SECOND:
-                    log.warning("closed a call that no edge claimed: %s", id)
+                if self._forgotten(place, now):
+                    log.warning("closed a call that nobody takes care of: %s", id)
+                    place.tell(CallLost(id, "gone"))
                     self.close(id)
                     continue
             if place.visits % _REPORT == 0:
@@ -213,6 +215,13 @@ class Board:
         self._turns += 1
         self._turn_due = max(self._turn_due + _TURN, now - SLOTS * _TURN)
         self.loop.call_at(self._turn_due, self._visit)
+
+    @staticmethod
+    def _forgotten(place: Place, now: int) -> bool:
+        """No edge claimed it, or its edge opened it and never gave it a peer: a port must not be lost for good."""
+        if place.owner is None:
+            return now - place.orphaned >= ORPHAN_SECONDS * SECOND
+        return place.visits >= _UNCONNECTED and all(leg.terms is None for leg in place.call.legs)
 
     def measures(self) -> Measures:
         """How the relay fares."""

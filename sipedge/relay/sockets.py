@@ -7,9 +7,11 @@ stranger's packet never reaches the packet path, and can still be counted.
 from __future__ import annotations
 
 import socket
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Address: TypeAlias = tuple[str, int]
+
+EXPEDITED: Final = 0xB8  # DSCP EF for voice (RFC 4594 4.1)
 
 
 def family_of(host: str) -> socket.AddressFamily:
@@ -27,10 +29,19 @@ def bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         raise
 
 
+def _new(family: int) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    one.setblocking(False)
+    if family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, EXPEDITED)
+    else:
+        one.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED)
+    return one
+
+
 def _bound(host: str, port: int) -> socket.socket:
-    one = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    one = _new(family_of(host))
     try:
-        one.setblocking(False)
         one.bind((host, port))
     except OSError:
         one.close()
@@ -46,9 +57,8 @@ def connect_beside(listener: socket.socket, peer: Address) -> socket.socket:
     """
     host, port = listener.getsockname()[:2]
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one = socket.socket(listener.family, socket.SOCK_DGRAM)
+    one = _new(listener.family)
     try:
-        one.setblocking(False)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((host, port))
         one.connect(peer)

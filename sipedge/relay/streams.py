@@ -41,6 +41,7 @@ MAX_DROPOUT: Final = 3000  # RFC 3550 A.1
 MAX_MISORDER: Final = 100
 UNIT: Final = SECOND // g711.RATE  # ns of one timestamp unit
 FRAME_NS: Final = g711.FRAME * UNIT
+_QUEUED: Final = 2000  # more small datagrams than a socket's queue holds
 _STRANGERS_A_SECOND: Final = 2000  # then their listener is not read until the next second
 
 BUFFER: Final = bytearray(2048)
@@ -140,8 +141,10 @@ class Leg:
     def _latch(self) -> None:
         """From here on only the peer is heard; what strangers left in the queue before is thrown away."""
         connected = sockets.connect_beside(self._listener, self._peer)
-        for one in (self._listener, connected):
-            while (source := _source_of(one)) is not None:
+        for one in (connected, self._listener):
+            for _ in range(_QUEUED):
+                if (source := _source_of(one)) is None:
+                    break
                 if source != self._peer:
                     self._count_stranger(source)
         self._connected = connected
@@ -490,11 +493,8 @@ class Leg:
 
 def _source_of(one: socket.socket) -> Address | None:
     """The source of the next queued datagram, which is thrown away; None when there is none."""
-    while True:
-        try:
-            source: Address = one.recvfrom_into(BUFFER)[1][:2]
-            return source
-        except BlockingIOError:
-            return None
-        except OSError:  # an ICMP error of what we sent
-            continue
+    try:
+        source: Address = one.recvfrom_into(BUFFER)[1][:2]
+    except OSError:
+        return None
+    return source
