@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from pools.keyring import Keyring
 from pools.redis import Redis
 from tests import postgres
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer
+
+# A busy test machine is no fault of the code under test.
+settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")
 
 ROOMS = ["masking", "sipedge", "pools", "recordings"]
 

@@ -130,26 +130,26 @@ async def test_an_error_inside_a_script_is_ours(redis: Redis) -> None:
 async def test_the_text_of_a_script_counts_on_the_same_budget(tmp_path: Path) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.5)
         writer.write(b"-NOSCRIPT none\r\n")
         await reader.read(65536)
         await asyncio.sleep(60)
 
     async with server_that(tmp_path / "s", talk) as url:
-        client = Redis(url, budget=0.2)
+        client = Redis(url, budget=0.6)
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await client.script(Script("x", "return 1"), [], [])
-        assert time.monotonic() - started < 0.34
+        assert time.monotonic() - started < 0.95
         await client.close()
 
 
 async def test_a_port_nobody_listens_on_fails_at_once(tmp_path: Path) -> None:
     for url in (f"unix://{tmp_path}/none", "redis://127.0.0.1:1/0"):
-        client = Redis(url)
+        client = Redis(url, budget=3)
         started = time.monotonic()
         await fails_in_time(client)
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 1
         await client.close()
 
 
@@ -226,7 +226,7 @@ async def test_what_follows_a_quick_answer_is_watched_too(tmp_path: Path) -> Non
 
 
 async def test_a_paused_server_is_unavailable_and_found_again(harmed: RedisServer) -> None:
-    client = Redis(harmed.url)
+    client = Redis(harmed.url, budget=0.4)
     await client.command("SET", "a", "before")
     harmed.pause()
     await fails_in_time(client)
@@ -351,14 +351,14 @@ async def test_over_tcp(tmp_path: Path) -> None:
 
 
 async def test_a_blocking_client_asks_one_thing_at_a_time(redis: Redis) -> None:
-    waiting = Redis(f"unix://{redis._target.path}", budget=0.5, blocking=True)
+    waiting = Redis(f"unix://{redis._target.path}", budget=0.7, blocking=True)
 
     async def wait() -> object:
-        return await waiting.command("XREAD", "BLOCK", 300, "STREAMS", "s", "0")
+        return await waiting.command("XREAD", "BLOCK", 400, "STREAMS", "s", "0")
 
     started = time.monotonic()
-    assert list(await asyncio.gather(wait(), wait(), wait())) == [None] * 3
-    assert time.monotonic() - started >= 0.89, "each had a budget of its own"
+    assert list(await asyncio.gather(wait(), wait())) == [None] * 2
+    assert time.monotonic() - started >= 0.79, "each had a budget of its own"
     await waiting.close()
 
 
