@@ -4,9 +4,9 @@
     spoken.asset("en", "no_binding")                  # the same words for every kind of no, <= 10 s
     spoken.asset("vi", spoken.emergency("VN"))        # "hang up and dial 112, 113 ...", <= 10 s
 
-Names: recording_notice, no_binding, trip_ended, not_allowed, emergency and emergency_<CC>. A language nobody recorded speaks
-English, and a country without a text of its own says "your local emergency number". `asset` reads nothing from the disk after
-the manifest, which is read once, at import. `scripts/voices` renders them anew.
+Names: recording_notice, no_binding, trip_ended, not_allowed, emergency and emergency_<CC>. A language nobody recorded
+speaks English, and a country without a text of its own says "your local emergency number". The manifest is read once,
+at import; nothing else is read here. `scripts/voices` renders them anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FALLBACK: Final = "en"
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """One spoken sentence. `id` ("vi/recording_notice") and `sha256` (of the WAV file) stand in a recording's notices."""
+    """One spoken sentence; `id` ("vi/recording_notice") and `sha256` (of the WAV file) go into the notices."""
 
     id: str
     path: Path

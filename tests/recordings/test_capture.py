@@ -67,6 +67,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert capture.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_batches_written_together_are_read_as_if_written_one_by_one(tmp_path: Path) -> None:
+    together, apart = begin(tmp_path, "rec_1"), begin(tmp_path, "rec_2")
+    batches = [(0, [1, 2], [b"one", b"two"]), (1, [3], [b"three"]), (0, [], [])]
+    together.append_all(batches)
+    for batch in batches:
+        apart.append(*batch)
+    assert facts(together.path) == facts(apart.path)
+    before = together.size
+    with files_no_longer_than(before + 50), pytest.raises(OSError):
+        together.append_all(batches)
+    assert together.path.stat().st_size == together.size == before
+    for capture in (together, apart):
+        capture.abandon()
+
+
 def test_a_tail_torn_at_any_byte_leaves_every_record_before_it(tmp_path: Path) -> None:
     capture = begin(tmp_path)
     head, ends = capture.size, []
