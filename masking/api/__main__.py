@@ -37,7 +37,7 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-REDIS_BUDGET = 0.3  # seconds until Redis counts as gone: a 503 leaves within 1 s
+REDIS_BUDGET = 0.6  # seconds until Redis counts as gone: a 503 leaves within 1 s, and a busy machine is not a dead one
 DRAIN = 8  # seconds that requests under way get at SIGTERM; the supervisor waits 10
 
 
