@@ -37,9 +37,11 @@ class Block(msgspec.Struct, frozen=True):
     delay: int
 
     def bytes(self) -> bytes:
+        """As it stands in a packet; what is beyond a field's size stops at its end or wraps, as the field does."""
         lost = min(max(self.lost, -0x800000), 0x7FFFFF) & 0xFFFFFF
         word = min(int(self.fraction * 256), 255) << 24 | lost
-        return _BLOCK.pack(self.ssrc, word, self.highest, self.jitter, self.last_report, self.delay)
+        delay = min(self.delay, 0xFFFFFFFF)  # a report of 18 hours ago
+        return _BLOCK.pack(self.ssrc, word, self.highest & 0xFFFFFFFF, self.jitter, self.last_report, delay)
 
 
 class Sent(msgspec.Struct, frozen=True):

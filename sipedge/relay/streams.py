@@ -128,7 +128,7 @@ class Leg:
         self.events_out = terms.dtmf
         self._events = tuple({one for one in (terms.dtmf, terms.dtmf_in) if one is not None})
         self._peer = (terms.host, terms.port)
-        self._control_peer = (terms.host, terms.rtcp_port or terms.port + 1)
+        self._control_peer = (terms.host, terms.rtcp_port or _above(terms.port))
         self._source = self._known = -1
         self._candidate = None
         if terms.symmetric:
@@ -393,7 +393,7 @@ class Leg:
         self._candidate = (source, packet.ssrc, packet.sequence, seen)
         if seen == PROBATION:
             self._peer = source
-            self._control_peer = (source[0], source[1] + 1)
+            self._control_peer = (source[0], _above(source[1]))
             self._latch()
         return True
 
@@ -489,6 +489,11 @@ class Leg:
             reported_loss=self.reported_loss,
             round_trip=self.round_trip,
         )
+
+
+def _above(port: int) -> int:
+    """Where RTCP goes; the highest port has none above it, and sending to 0 fails."""
+    return port + 1 if port < 65_535 else 0
 
 
 def _source_of(one: socket.socket) -> Address | None:

@@ -34,6 +34,14 @@ def test_the_whole_of_a_name_fits_every_length() -> None:
         rtcp.parse(rtcp.build(1, "x" * length, None))
 
 
+def test_counts_beyond_their_field_are_written_as_the_field_can() -> None:
+    written = rtcp.build(
+        5, "abc", Sent(1.0, 1 << 40, 1 << 40, 1 << 40), [Block(9, 1.5, 1 << 30, 1 << 33, 1, 2, 1 << 40)]
+    )
+    (block,) = rtcp.parse(written).blocks
+    assert (block.fraction, block.lost, block.highest, block.delay) == (255 / 256, 0x7FFFFF, 0, 0xFFFFFFFF)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -168,6 +168,22 @@ def test_a_call_that_never_gets_a_peer_does_not_hold_its_ports_for_good(board: B
     assert board.measures().ports_resting == 2
 
 
+def test_a_call_that_cannot_be_seen_to_is_closed_and_the_others_go_on(
+    board: Board, loop: Loop, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = Hearing("edge-1")
+    broken = board.open("c1", 2, 20.0, owner)
+    board.open("c2", 2, 20.0, owner)
+
+    def fails(now: int) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(broken, "refresh", fails)
+    pass_time(loop, clock, 2)
+    assert board.held() == ("c2",) and owner.heard == [CallLost("c1", "gone")]
+    assert "a call failed and is closed: c1" in caplog.text
+
+
 def test_without_descriptors_the_answer_is_no_ports(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(host: str, port: int) -> None:
         raise OSError(24, "Too many open files")

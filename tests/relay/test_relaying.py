@@ -179,6 +179,13 @@ def test_rtcp_is_ours_and_theirs_ends_here(edge: Edge, call: str, alice: Phone, 
     assert second.dropped == {"rtcp": 1}
 
 
+def test_a_peer_on_the_highest_port_has_no_rtcp_and_a_call(edge: Edge, call: str, alice: Phone, bob: Phone) -> None:
+    edge.bridged(call, alice, bob)
+    edge.connect(call, 2, bob, port=65_535)
+    talk(alice, frames=260)  # over the first report
+    assert edge.close(call).legs[1].sent == 260
+
+
 def test_a_silent_phone_is_told_once(edge: Edge, call: str, alice: Phone, bob: Phone) -> None:
     alice.to, bob.to = (("127.0.0.1", port) for port in edge.open(call, silent_after=1.0))
     edge.connect(call, 1, alice)
