@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from typing import cast
 
-from sipedge.media import g711, rtp
+from sipedge.media import g711, rtp, sdp
 from sipedge.media.plane import CodecName
 from sipedge.media.telephone_events import Receiver, packets
 
@@ -15,6 +16,8 @@ MAX_HEARD = 2 * g711.RATE * 600  # bytes of PCM kept: ten minutes
 _FRAME_BYTES = 2 * g711.FRAME
 _LATE = 5  # ticks; a phone that was held up longer leaves a gap instead of a burst
 _TRIES = 64
+_BETWEEN_KEYS = 3
+_BEFORE_ANSWER: dict[int, CodecName] = {sdp.STATIC["PCMU"]: "PCMU", sdp.STATIC["PCMA"]: "PCMA"}
 
 
 def _bind(host: str) -> tuple[socket.socket, socket.socket]:
@@ -43,13 +46,14 @@ class Mouth:
         self._clip = b""
         self._at = 0
         self._loop = False
-        self._keys: list[bytes] = []
+        self._presses: deque[list[bytes]] = deque()
+        self._pause = 0  # frames of sound between two key presses
 
     def say(self, pcm: bytes, loop: bool) -> None:
         self._clip, self._at, self._loop = pcm, 0, loop
 
     def press(self, digit: str) -> None:
-        self._keys += packets(digit)
+        self._presses.append(packets(digit))
 
     def frame(self) -> bytes:
         """PCM of the next 20 ms; b"" for silence."""
@@ -60,8 +64,18 @@ class Mouth:
         return frame.ljust(_FRAME_BYTES, b"\0") if frame else b""
 
     def key(self) -> bytes | None:
-        """The next packet of a key press; None when none is being pressed."""
-        return self._keys.pop(0) if self._keys else None
+        """The next packet of a key press; None when none is being pressed, and between two."""
+        if self._pause:
+            self._pause -= 1
+            return None
+        if not self._presses:
+            return None
+        press = self._presses[0]
+        payload = press.pop(0)
+        if not press:
+            self._presses.popleft()
+            self._pause = _BETWEEN_KEYS
+        return payload
 
 
 class Ear:
@@ -194,10 +208,14 @@ class Audio(asyncio.DatagramProtocol):
             self.foreign += 1
             return
         now = self._loop.time()
-        if packet.payload_type == self._payload:
+        if self._remote is None:  # sound may come before the answer that says what it is (RFC 3264 5.1)
+            codec = _BEFORE_ANSWER.get(packet.payload_type)
+        else:
+            codec = self._codec if packet.payload_type == self._payload else None
+        if codec is not None:
             self.received += 1
             self.sources.add((addr[0], addr[1]))
-            self.ear.hear(packet, g711.decode(self._codec, packet.payload), now)
+            self.ear.hear(packet, g711.decode(codec, packet.payload), now)
         elif packet.payload_type == self._events[1]:
             for pressed in self._pressed.receive(packet.timestamp, packet.payload, now):
                 self.digits += pressed.digit
