@@ -145,6 +145,13 @@ def read(country: str, spelled: str) -> Number | None:
 def _by_plan(own: Plan | None, digits: str) -> str | None:
     if own is None:
         return _international(digits)
+    if (found := _in_full(own, digits) or _international(digits)) is not None:
+        return found
+    return own.code + digits if own.shape.fullmatch(digits) else None
+
+
+def _in_full(own: Plan, digits: str) -> str | None:
+    """A number with its prefix, country code or international prefix, as a country writes it."""
     for prefix in (own.international.match(digits), GENERIC_INTERNATIONAL.match(digits)):
         if prefix and len(digits) > prefix.end() and (found := _international(digits[prefix.end() :])):
             return found
@@ -153,9 +160,7 @@ def _by_plan(own: Plan | None, digits: str) -> str | None:
         national = digits
     if national is not None:
         return own.code + national
-    if (found := _international(digits)) is not None:
-        return found
-    return own.code + digits if own.shape.fullmatch(digits) else None
+    return _international(digits) if digits.startswith(own.code) else None
 
 
 def write(number: Number, form: NumberFormat, country: str) -> str:
@@ -240,10 +245,15 @@ IN_A_TEXT = re.compile(r"\+\d(?:[\s().-]{0,2}\d){6,16}")
 
 
 def spells_a_number(text: str, countries: frozenset[str] = frozenset()) -> bool:
-    """True when a text contains a number in international form, or is as a whole one of `countries` in its own form."""
-    if any((found := person(match[0])) is not None for match in IN_A_TEXT.finditer(text)):
+    """True when a text contains a number in international form, or is as a whole one of `countries` in its own form.
+
+    Bare digits that would only be a number of another country, or one without its prefix, are left alone: orders are
+    numbered too.
+    """
+    if any(person(match[0]) is not None for match in IN_A_TEXT.finditer(text)):
         return True
     digits = text.strip().translate(VISUAL)
     if not (digits.isascii() and digits.isdigit() and len(digits) in range(8, 18)):
         return False
-    return any((found := read(country, digits)) and _valid(found.reveal()) for country in countries)
+    plans = [own for country in countries if (own := plan(country)) is not None]
+    return any(_valid("+" + found) for own in plans if (found := _in_full(own, digits)) is not None)

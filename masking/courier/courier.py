@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from masking.courier.outbox import Displaced
 from masking.logs import place
-from pools.redis import RedisError
 
 if TYPE_CHECKING:
     from masking.courier.finisher import Finisher
@@ -65,7 +62,9 @@ class Courier:
         while True:
             try:
                 done = await work()
-            except (RedisError, SQLAlchemyError, Displaced, OSError) as trouble:
+            except (
+                Exception
+            ) as trouble:  # Redis or the archive is away, or another courier was faster: nothing is half done
                 if not troubled:
                     log.warning("courier_waits", task=name, error=place(trouble))
                 troubled = True

@@ -94,6 +94,21 @@ async def test_events_are_read_alike_from_redis_and_from_the_archive(world: Worl
         await sessions.timeline(world.house, stranger, session.id)
 
 
+async def test_no_persons_number_stands_in_the_archive(world: World, courier: Round) -> None:
+    await world.pool(3)
+    session = await world.open(unique_name="order-1")
+    await talk(world, session)
+    await world.call(proxy(session, 0, 1), STRANGER)
+    await world.call(MERCHANT, CUSTOMER)
+    await sessions.close(world.house, world.access, session.id)
+    await courier.carry()
+    tables = [*archive.metadata.sorted_tables, *catalogue.metadata.sorted_tables]
+    rows = "".join([repr(await courier.rows(table)) for table in tables])
+    for person in (CUSTOMER, DRIVER, MERCHANT, STRANGER):
+        assert person[-8:] not in rows
+    assert proxy(session, 0, 1) in rows, "the scan sees what is there"
+
+
 class Killed(BaseException):
     """The courier's process died here."""
 

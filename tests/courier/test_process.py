@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -25,7 +26,9 @@ from masking.routes import Route, claim
 from masking.sessions import NewSession, Session
 from pools.inventory import Item
 from pools.numbers import Number
+from pools.redis import Unavailable
 from tests.masking.world import CUSTOMER, DRIVER, participants, proxy
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.service
 ACCESS = Access("default", "key_test", frozenset(SCOPES))
@@ -203,6 +206,32 @@ async def test_a_second_courier_waits_and_takes_over(house: House, configuration
     finally:
         code, log = await second.end(signal.SIGTERM)
     assert code == 0 and "Traceback" not in log
+
+
+async def test_redis_gone_and_back_again_is_waited_for(tmp_path: Path, configuration: Path, courier: Courier) -> None:
+    server = RedisServer(tmp_path, durable=True)
+    await asyncio.to_thread(server.start)
+    text = await asyncio.to_thread(configuration.read_text)
+    own = re.sub(r'(?<=\[redis\]\nurl = ")[^"]*', server.url, text)
+    await asyncio.to_thread(configuration.write_text, own)
+    try:
+        await courier.start()
+        config = await asyncio.to_thread(load, configuration, {})
+        async with open_house(config, now=time.time, random=os.urandom, budget=5.0) as house:
+            service = (await services.get(house, "default", "default")).id
+            await house.inventory.add("default", service, [Item("+842471000001", "VN", "")])
+            session = await open_one(house, "order-1")
+            await asyncio.to_thread(server.stop)
+            with pytest.raises(Unavailable):
+                await call(house, session, "int_0")
+            await asyncio.to_thread(server.start)
+            made = await call(house, session, "int_1")
+            await interactions.ended(house, made, house.now(), Ending(blame="caller", reason="hangup", sip_code=200))
+            await until(archived(house, "int_1", "completed"), 15)
+        code, log = await courier.end(signal.SIGTERM)
+        assert code == 0 and "Traceback" not in log and "courier_waits" in log
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 @pytest.mark.parametrize(
