@@ -44,6 +44,8 @@ async def serve(config: Config, drain: float) -> None:
         owner = f"{PREFIX}{host_name()}.{os.getpid()}.{os.urandom(4).hex()}"
         edge = Edge(house, random=random.SystemRandom(), owner=owner, is_gone=is_gone)
         async with edge.running(config.sip.listeners, drain) as bound:
+            for left in config.run_dir.glob("edge-*.metrics.sock"):  # of edges that were killed
+                left.unlink(missing_ok=True)
             page = config.run_dir / f"edge-{os.getpid()}.metrics.sock"
             server = await metrics.serve(edge, str(page))
             tame_collector()

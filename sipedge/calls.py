@@ -70,8 +70,10 @@ class Call:
             self.exchange.counts["faults"] += 1
             log.error("call_failed", interaction=self.id, state=self.state, error=type(error).__name__, at=place(error))
         finally:
-            await self.finish(over)
-            del self.exchange.calls[self.id]
+            try:
+                await self.finish(over)
+            finally:
+                del self.exchange.calls[self.id]
 
     def leave(self) -> None:
         """The edge is leaving: the call ends now."""
@@ -162,23 +164,27 @@ class Call:
     async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
         """One attempt by one trunk: how it ended, None when the trunk stayed silent."""
         self.state = "dialling"
-        leg = self.circuit.dial(trunk, route)
+        if trunk.address is None:
+            return None
+        leg = self.circuit.dial(trunk, trunk.address, route)
         silent_at = min(deadline, self.circuit.loop.time() + SILENCE)
         while True:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):
                 case Answered() | Failed() as outcome:
                     return outcome
+                case Progressed(status=183, response=early) if early.body and trunk.config.early_media == "pass":
+                    self.relay_ringing()
+                    await self.circuit.pass_early_media(leg, early)
                 case Progressed():
                     self.relay_ringing()
                 case None if not leg.heard_of:
-                    leg.give_up()
                     return None
                 case None if self.circuit.loop.time() >= deadline:
                     raise Over("callee", "no_answer", 480, 19)
 
     def relay_ringing(self) -> None:
         """The callee's 180 and 183 both reach the caller as 180 without a description: a network may speak the real
-        number in its early media."""
+        number in its early media, so that passes only on trunks that say so."""
         if self.circuit.callee is not None and self.circuit.callee.rung and self.state != "ringing":
             self.state = "ringing"
             self.circuit.caller.ring()

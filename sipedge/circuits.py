@@ -115,7 +115,7 @@ class Circuit:
                 case Leave():
                     raise Over("platform", "shutdown", 503, 41)
                 case Progressed() | Answered() | Failed() if self.callee is None or event.leg != self.callee.token:
-                    continue  # of a trunk that was passed over
+                    continue  # of a trunk that was passed over, said before it was forgotten
                 case _:
                     return event
 
@@ -188,12 +188,16 @@ class Circuit:
 
     # ---- the callee's leg --------------------------------------------------------------------------------------------
 
-    def dial(self, trunk: Trunk, route: Route) -> CalleeLeg:
-        """Sends the second leg's INVITE by this trunk."""
+    def dial(self, trunk: Trunk, address: tuple[str, int], route: Route) -> CalleeLeg:
+        """Sends the second leg's INVITE by this trunk; the leg of a trunk tried before is given up."""
+        if self.callee is not None:
+            self.callee.give_up()
+            self.callee.forget()
         origin = self._origin()
         self.callee = CalleeLeg.dial(
             self.exchange.driver,
             trunk,
+            address,
             callee=route.callee,
             shows=route.shows,
             offer=self.our_offer(2, origin),
@@ -202,6 +206,20 @@ class Circuit:
             tell=self.inbox.put,
         )
         return self.callee
+
+    async def pass_early_media(self, leg: CalleeLeg, message: Message) -> None:
+        """On a trunk that asks for it, what the callee's network says before the answer is heard by the caller."""
+        try:
+            theirs = self.read(message, leg.trunk, sdp.EVENTS_PAYLOAD)
+        except sdp.BadSdp:
+            return
+        if theirs is None or self.offer is None or not self.caller.progress(self.our_answer()):
+            return
+        try:
+            await self.plane.connect(self.id, 2, theirs.terms)
+            await self.plane.bridge(self.id)
+        except PlaneError as problem:
+            raise media_failed(problem) from None
 
     # ---- the caller's answer -----------------------------------------------------------------------------------------
 
@@ -237,8 +255,10 @@ class Circuit:
             self.caller.refuse(over.code, over.q850)
         cause = over.q850 or CAUSES.get(over.code, NORMAL)
         self.caller.hang_up(cause)
+        self.caller.forget()
         if self.callee is not None:
             self.callee.give_up(cause)
+            self.callee.forget()
 
 
 def media_failed(problem: PlaneError) -> Over:

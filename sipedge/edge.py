@@ -20,6 +20,7 @@ from masking.config import Listener
 from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
+from sipedge import names
 from sipedge.calls import Call
 from sipedge.circuits import Exchange
 from sipedge.driver import Driver
@@ -94,9 +95,11 @@ class Edge:
             with contextlib.suppress(TimeoutError):  # without the relay calls are 503, which says more than no answer
                 async with asyncio.timeout(5.0):
                     await relay_up.wait()
+            await names.look_up(self.trunks)
             bound = [await self.driver.wire.listen(listener) for listener in listeners]
             background += [
                 self._start(Pings(self.driver, self.trunks).run()),
+                self._start(names.keep(self.trunks)),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),
             ]
@@ -147,13 +150,23 @@ class Edge:
         self._start(self._answer(event), STORY)
 
     async def _answer(self, event: Invited) -> None:
-        trunk = await self.trunks.of(event.request, *event.flow.remote, self._owner_of)
-        if trunk is None:  # a proxy of ours that does not say by which trunk
-            self.exchange.counts["unnamed_trunk"] += 1
-            self.endpoint.respond(event.transaction, 403, self.loop.time())
-            self.driver.say()
+        try:
+            trunk = await self.trunks.of(event.request, *event.flow.remote, self._owner_of)
+            call = Call(self.exchange, event, trunk) if trunk is not None else None
+        except Exception as error:  # a caller is never left without a final answer
+            log.error("call_not_begun", error=type(error).__name__, at=place(error))
+            self.exchange.counts["faults"] += 1
+            self._refuse(event, 500)
             return
-        await Call(self.exchange, event, trunk).run()
+        if call is None:  # a proxy of ours that does not say by which trunk
+            self.exchange.counts["unnamed_trunk"] += 1
+            self._refuse(event, 403)
+            return
+        await call.run()
+
+    def _refuse(self, event: Invited, code: int) -> None:
+        self.endpoint.respond(event.transaction, code, self.loop.time())
+        self.driver.say()
 
     async def _owner_of(self, number: Number) -> str | None:
         try:

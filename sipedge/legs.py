@@ -120,6 +120,10 @@ class Leg:
             self.driver.endpoint.bye(self.token, self.now, headers=reason(q850))
             self.driver.say()
 
+    def forget(self) -> None:
+        """What still comes concerns the endpoint alone; a leg and its call know each other no longer."""
+        self.driver.detach(self.token)
+
     def facts(self) -> LegFacts:
         return LegFacts(trunk=self.trunk.name, sip_code=self.code, q850=self.q850, codec=self.codec)
 
@@ -179,6 +183,7 @@ class CalleeLeg(Leg):
         cls,
         driver: Driver,
         trunk: Trunk,
+        address: tuple[str, int],
         *,
         callee: Number,
         shows: str,
@@ -188,7 +193,7 @@ class CalleeLeg(Leg):
         tell: Callable[[LegEvent], None],
     ) -> CalleeLeg:
         """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
-        flow = driver.wire.flow_to(trunk.target.transport, trunk.target.host, trunk.target.port)
+        flow = driver.wire.flow_to(trunk.target.transport, *address)
         uri = trunk.request_uri(callee)
         shown = trunk.identity(shows, driver.advertise(flow))
         token = driver.endpoint.invite(
@@ -211,7 +216,7 @@ class CalleeLeg(Leg):
         super().heard(event)
 
     def give_up(self, q850: int = NORMAL) -> None:
-        """CANCEL, or BYE when it was answered; what still comes of it concerns the endpoint alone."""
+        """CANCEL, or BYE when it was answered."""
         if self.answered:
             self.hang_up(q850)
         elif not self.over:

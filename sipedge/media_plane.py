@@ -37,6 +37,7 @@ from sipedge.media.plane import (
     Measure,
     Measures,
     Open,
+    PlaneError,
     PlaneGone,
     Play,
     Playing,
@@ -53,7 +54,7 @@ from sipedge.media.plane import (
 
 log = structlog.get_logger("sipedge.media_plane")
 
-ANSWER_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.1
 CLAIM_SECONDS: Final = 3.0  # under the relay's ORPHAN_SECONDS: a call still standing there can be claimed
 
@@ -94,8 +95,8 @@ class RelayClient:
                 await self._greet(writer)
                 connected()
                 await listening
-            except PlaneGone:
-                log.warning("relay_does_not_answer")
+            except PlaneError as problem:
+                log.warning("relay_not_usable", problem=problem.code)
             finally:
                 self._writer = None
                 self._broken_at = loop.time()

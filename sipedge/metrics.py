@@ -17,6 +17,8 @@ HEAD = b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r
 HEAD_LIMIT = 8_192
 READ_SECONDS = 5.0
 
+Family = CounterMetricFamily | GaugeMetricFamily
+
 
 class EdgeCollector(Collector):
     """Reads the edge's own counters when it is asked; nothing is counted twice."""
@@ -25,7 +27,7 @@ class EdgeCollector(Collector):
         self._edge = edge
         self.relay: Measures | None = None
 
-    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterable[Family]:
         edge, exchange = self._edge, self._edge.exchange
         states = Counter(call.state for call in exchange.calls.values())
         yield _gauge("masking_sip_calls", "Calls by state.", "state", states)
@@ -50,7 +52,7 @@ class EdgeCollector(Collector):
             yield from relay_families(self.relay)
 
 
-def relay_families(relay: Measures) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+def relay_families(relay: Measures) -> Iterable[Family]:
     """What the media plane says of itself."""
     packets = {"received": relay.received, "sent": relay.sent}
     yield _counter("masking_rtp_packets", "RTP packets by way.", "way", packets)
@@ -80,6 +82,35 @@ def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Gauge
     return family
 
 
+async def _media_page(edge: Edge) -> bytes:
+    """The relay's own figures; nothing while it cannot be asked."""
+    try:
+        media = await edge.plane.measure()
+    except PlaneError:
+        return b""
+    registry = CollectorRegistry()
+    figures = {
+        name: getattr(media, name) for name in ("calls", "ports_used", "ports_resting", "ports_free", "recording")
+    }
+    packets = {"received": media.received, "sent": media.sent, "recorder_dropped": media.recorder_dropped}
+    families: list[Family] = [
+        _gauge("masking_media_now", "What the relay holds.", "what", figures),
+        _counter("masking_media_packets", "RTP packets.", "what", packets),
+        _counter("masking_media_dropped", "Packets that were not let through.", "reason", media.dropped),
+        GaugeMetricFamily("masking_media_late_seconds", "Lateness of the relay's timed work, p99.", media.lateness_p99),
+    ]
+    registry.register(_Families(families))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+
 async def serve(edge: Edge, path: str) -> asyncio.Server:
     """Answers every request on a unix socket with the counters: `GET /metrics` of `masking.api` reads it there."""
     registry = CollectorRegistry()
@@ -94,7 +125,7 @@ async def serve(edge: Edge, path: str) -> asyncio.Server:
                     collector.relay = await edge.plane.measure()
                 except PlaneError:
                     collector.relay = None  # `masking_sip_relay_up` says so
-            page = generate_latest(registry)
+            page = generate_latest(registry) + await _media_page(edge)
             writer.write(HEAD % (b"200 OK", len(page)) + b"Connection: close\r\n\r\n" + page)
             await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

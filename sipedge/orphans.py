@@ -55,6 +55,7 @@ class Orphans:
     def __init__(self, exchange: Exchange, is_gone: Callable[[str], bool]) -> None:
         self._exchange = exchange
         self._is_gone = is_gone
+        self._missed: dict[str, float] = {}  # owners without a heartbeat, and since when
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -80,13 +81,22 @@ class Orphans:
                 fresh = house.now() - call.since / 1000 < CLAIMING
                 orphaned = call.call not in exchange.calls and call.call not in untold and not fresh
             else:
-                dead = call.owner not in beating or self._is_gone(call.owner)
-                orphaned = call.owner.startswith(PREFIX) and dead
+                orphaned = call.owner.startswith(PREFIX) and self._is_dead(call.owner, call.owner in beating)
             if orphaned:
                 await self._end(call.call, call.holder, call.owner, call.facts)
                 ended += 1
         exchange.unsure.difference_update(doubtful - {call.call for call in live})
         return ended
+
+    def _is_dead(self, owner: str, beats: bool) -> bool:
+        """Redis may have been away and every heartbeat lapsed: an owner gets the time of a beat to show itself."""
+        if self._is_gone(owner):
+            return True
+        if beats:
+            self._missed.pop(owner, None)
+            return False
+        now = self._exchange.driver.loop.time()
+        return now - self._missed.setdefault(owner, now) > BEAT_SECONDS
 
     async def _end(self, interaction: str, session: str, owner: str, state: bytes) -> None:
         house = self._exchange.house

@@ -52,10 +52,12 @@ class Pings:
 
     def _ask(self, trunk: Trunk, now: float) -> None:
         trunk.doubted = False
+        if trunk.address is None:
+            self._judge(trunk, False)
+            return
         self._asked[trunk] = now
-        target = trunk.target
-        flow = self._driver.wire.flow_to(*target)
-        uri = f"sip:{target.hostport}"
+        flow = self._driver.wire.flow_to(trunk.target.transport, *trunk.address)
+        uri = f"sip:{trunk.target.hostport}"
         ours = f"<sip:{self._driver.advertise(flow)}>"
         transaction = self._driver.endpoint.send_request(flow, "OPTIONS", uri, now, from_=ours, to=f"<{uri}>")
         self._driver.await_answer(transaction, self._heard(trunk, now))

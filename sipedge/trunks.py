@@ -54,8 +54,8 @@ class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "calls", "carrier", "config", "countries", "country", "doubted", "last_refill", "media", "name", "target",
-        "tokens", "up",
+        "address", "calls", "carrier", "config", "countries", "country", "doubted", "last_refill", "media", "name",
+        "target", "tokens", "up",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -66,6 +66,9 @@ class Trunk:
         self.countries = frozenset(config.served_countries)
         self.media = tuple(str(network) for network in config.media_networks)
         self.target = Target.parse(config.uri)
+        self.address: tuple[str, int] | None = None  # where the target is; None: its name is not known (yet)
+        if not self.named_host:
+            self.address = (self.target.host, self.target.port)
         self.up = True  # as its last OPTIONS said; one that was never asked is believed in
         self.doubted = False  # a call met silence here: ask now
         self.calls = 0
@@ -74,6 +77,11 @@ class Trunk:
 
     def __repr__(self) -> str:
         return f"<Trunk {self.name} {'up' if self.up else 'down'} {self.calls} calls>"
+
+    @property
+    def named_host(self) -> bool:
+        """Does `uri` name its host instead of giving an address?"""
+        return _address(self.target.host) is None
 
     def full(self, now: float) -> int | None:
         """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion."""
@@ -113,7 +121,6 @@ class TrunkTable:
         self.named = {trunk.name: trunk for trunk in self.trunks}
         self._entries = [(entry, trunk) for trunk in self.trunks for entry in trunk.config.source_entries]
         self._proxies = tuple(proxies)
-        self._targets = {(trunk.target.host, trunk.target.port) for trunk in self.trunks}
         self._remembered: dict[tuple[str, int], tuple[Trunk, ...]] = {}
 
     # ---- whose request -------------------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ class TrunkTable:
 
     def may_answer(self, host: str, port: int) -> bool:
         """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
-        return (host, port) in self._targets or self.may_ask(host, port)
+        return any(trunk.address == (host, port) for trunk in self.trunks) or self.may_ask(host, port)
 
     async def of(self, request: Request, host: str, port: int, owner_of: OwnerOf) -> Trunk | None:
         """The trunk a new request belongs to; None: nobody's, and nobody is answered."""

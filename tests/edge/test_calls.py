@@ -340,3 +340,48 @@ async def test_a_call_whose_every_phone_is_gone_from_the_air_ends(
     await scene.caller.expect(Ended)
     await scene.callee.expect(Ended)
     assert (await scene.interaction()).reason == "media_silent"
+
+
+async def test_early_media_passes_only_on_trunks_that_say_so(open_edge: Opener, phones: Make) -> None:
+    caller, callee = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(trunk("callers", caller), trunk("callees", callee, early_media="pass"))
+    await place.numbers(X[0], trunk="callees")
+    session = await place.session(CUSTOMER, DRIVER, record="always")
+    scene = Scene(place, caller, callee, session)
+    leg = scene.call()
+    invited = await callee.expect(Invited)
+    callee.respond(invited, 183, body=callee.sdp())
+    assert (await caller.expect(Progressed)).status == 180
+    early = await caller.expect(Progressed)
+    assert early.status == 183
+    callee.speak(media_of(invited.request.body), 29)
+    async with asyncio.timeout(2.0):
+        while not caller.heard_marker(29):
+            await asyncio.sleep(0.01)
+    callee.answer(invited)
+    answered = await caller.expect(Answered)
+    assert media_of(answered.response.body) == media_of(early.response.body)
+    before = len(callee.audio)
+    async with asyncio.timeout(2.0):
+        while len(callee.audio) == before:  # the notice has begun
+            await asyncio.sleep(0.005)
+    callee.speak(media_of(invited.request.body), 31, start=100)
+    await asyncio.sleep(0.1)
+    assert not caller.heard_marker(31)
+    await scene.bridged()
+    caller.hang_up(leg)
+    await callee.expect(Acked)
+    await callee.expect(Ended)
+
+
+async def test_nothing_of_an_ended_call_is_kept(stage: Stage) -> None:
+    scene = await stage()
+    for _ in range(3):
+        leg, _, _ = await up(scene)
+        scene.caller.hang_up(leg)
+        await scene.callee.expect(Ended)
+        await scene.caller.expect(Responded)
+        await scene.place.idle()
+    driver = scene.place.edge.driver
+    assert driver._legs == {} and driver._asked == {} and scene.place.edge.plane._hear == {}
+    assert await scene.place.edge.plane.calls() == ()

@@ -111,7 +111,9 @@ async def test_a_trunk_over_tcp_is_called_by_one_connection(open_edge: Opener, p
     place = await open_edge(
         trunk("all", caller, uri=caller), trunk("tcp", caller, sources=["127.0.0.9"], uri=None), listen=("udp", "tcp")
     )
-    place.edge.trunks.named["tcp"].target = place.edge.trunks.named["tcp"].target._replace(transport="tcp", port=port)
+    carriers = place.edge.trunks.named["tcp"]
+    carriers.target = carriers.target._replace(transport="tcp", port=port)
+    carriers.address = ("127.0.0.1", port)
     await place.numbers(X[0], trunk="tcp")
     await place.session(CUSTOMER, DRIVER)
     leg = caller.call(place.address, X[0])
@@ -137,6 +139,7 @@ async def test_a_trunk_that_refuses_connections_is_passed_over(open_edge: Opener
     )
     down = place.edge.trunks.named["down"]
     down.target = down.target._replace(transport="tcp", port=port)
+    down.address = ("127.0.0.1", port)
     await place.numbers(X[0], trunk="down")
     await place.session(CUSTOMER, DRIVER)
     caller.call(place.address, X[0])
