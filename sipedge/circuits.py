@@ -213,13 +213,14 @@ class Circuit:
             theirs = self.read(message, leg.trunk, sdp.EVENTS_PAYLOAD)
         except sdp.BadSdp:
             return
-        if theirs is None or self.offer is None or not self.caller.progress(self.our_answer()):
+        if theirs is None or self.offer is None:
             return
         try:
             await self.plane.connect(self.id, 2, theirs.terms)
             await self.plane.bridge(self.id)
         except PlaneError as problem:
             raise media_failed(problem) from None
+        self.caller.progress(self.our_answer())
 
     # ---- the caller's answer -----------------------------------------------------------------------------------------
 

@@ -357,7 +357,7 @@ async def test_early_media_passes_only_on_trunks_that_say_so(open_edge: Opener, 
     callee.speak(media_of(invited.request.body), 29)
     async with asyncio.timeout(2.0):
         while not caller.heard_marker(29):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
     callee.answer(invited)
     answered = await caller.expect(Answered)
     assert media_of(answered.response.body) == media_of(early.response.body)
