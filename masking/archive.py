@@ -148,16 +148,6 @@ def _older(at: sql.Column[float], key: sql.Column[str], before: tuple[float, str
     return sql.or_(at < before[0], sql.and_(at == before[0], key < before[1]))
 
 
-async def interactions_of(connection: AsyncConnection, tenant: str, session: str) -> list[str]:
-    """Bodies of a session's interactions, oldest first."""
-    query = (
-        sql.select(interactions.c.body)
-        .where(interactions.c.tenant == tenant, interactions.c.session == session)
-        .order_by(interactions.c.started_at, interactions.c.id)
-    )
-    return list((await connection.execute(query)).scalars())
-
-
 async def interaction_body(connection: AsyncConnection, tenant: str, interaction: str) -> str | None:
     query = sql.select(interactions.c.body).where(interactions.c.id == interaction, interactions.c.tenant == tenant)
     return (await connection.execute(query)).scalar_one_or_none()

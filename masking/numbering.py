@@ -201,8 +201,11 @@ def country_of(number: Number) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _home(e164: str) -> str | None:
-    region = region_code_for_number(_parsed(e164))
-    return region if region and region != "001" else None
+    parsed = _parsed(e164)
+    region = region_code_for_number(parsed)
+    if region is None:  # no range anybody has been given yet: then the country that gave the code its name (RU, US, GB)
+        region = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ())), None)
+    return region if region != "001" else None
 
 
 def person(spelled: str) -> Number | None:

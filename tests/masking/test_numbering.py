@@ -87,6 +87,20 @@ def test_bare_digits_of_the_own_country_are_understood(country: str) -> None:
     assert numbering.person(number.reveal()) == number
 
 
+@pytest.mark.parametrize(
+    ("number", "home"),
+    [
+        ("+15005550006", "US"),
+        ("+77012345678", "KZ"),
+        ("+70000000000", "RU"),
+        ("+99912345678", None),
+        ("+80012345678", None),
+    ],
+)
+def test_a_number_has_a_home_even_before_its_range_is_given_out(number: str, home: str | None) -> None:
+    assert numbering.country_of(Number.parse(number)) == home
+
+
 def test_00_is_written_whatever_the_country_dials() -> None:
     assert numbering.write(Number.parse("+84901234567"), "00", "US") == "0084901234567"
 
