@@ -223,7 +223,8 @@ class Leases(Journal):
         """
         if _OWNER.fullmatch(owner) is None:
             raise ValueError("an owner is letters, digits and _ . : -")
-        rest: list[Word] = [call, owner, facts, channel, *_fact(event), *_fact(refusal_event), *want]
+        rest: list[Word] = [call, owner, facts, channel]
+        rest += [*_counted_events([event]), *_counted_events([refusal_event]), *want]
         words: list[Word] = [number.position, caller, "", "", "", *rest]
         reply = await self._redis.script(self._scripts.route, [key(number.shard, "h")], words)
         if reply[0] == b"elsewhere":

@@ -24,7 +24,7 @@ local row = {record}
 local at = read_fields(8, row)
 if #row > 1 then rev = rev + 1 end
 local now = clock(redis.call('HGET', KEYS[1], 'clock'))
-seq = append(holder, seq, read_events(at), now)
+seq = append(holder, seq, at, now)
 if ARGV[3] ~= '' then
   redis.call('HDEL', tag .. 'live', call)
   calls = calls - 1

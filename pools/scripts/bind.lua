@@ -7,38 +7,39 @@
 --   gives {'bound' or 'again', numbers, expires, status, seq, rev}, or {'exhausted', numbers needed, ms until one is free or -1}
 -- Selection: a cursor rotates over the positions open to new leases; a position is free when no party of the ask has an entry there
 -- whose `until` is still to come. Each party's whole hash is read once, so the cost follows what the parties hold, never the pool.
-local holder, ttl, quarantine, policy, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local holder, quarantine, policy, cap = ARGV[1], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local home = ARGV[6] == '1'
 local record = tag .. 's:' .. holder
 
 local known = redis.call('HMGET', record, 'numbers', 'expires', 'status', 'seq', 'rev')
-if known[2] then return {'again', known[1], known[2], known[3], known[4], known[5]} end
+if known[2] then return {'again', unpack(known)} end
 
 local head = redis.call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
 local now = clock(head[1])
-local epoch = head[2] or '1'
-local cursor = tonumber(head[3] or '0')
-local open = head[4] or ''
+local cursor, open = tonumber(head[3] or '0'), head[4] or ''
 local size = #open
-local expires = now + ttl
-local lapses = expires + quarantine
+local lapses = now + tonumber(ARGV[2]) + quarantine
+local expires, ends = now + tonumber(ARGV[2]) .. '', lapses .. ''
+-- An entry is before .. generation .. after .. ordinal.
+local before, after = expires .. ':' .. ends .. ':' .. (head[2] or '1') .. ':', ':' .. string.sub(holder, 5) .. ':'
 
--- What a party holds or has in quarantine here, by position; `fields` counts lapsed entries too.
+-- What a party holds or has in quarantine here: entries by position; `fields` counts lapsed ones too; `row` will be its HSET.
 local parties = {}
 local function party_of(name)
   local party = parties[name]
   if party then return party end
-  party = {entries = {}, fields = 0, row = {tag .. 'p:' .. name}}
-  local flat = redis.call('HGETALL', party.row[1])
-  for i = 1, #flat, 2 do party.entries[flat[i]] = flat[i + 1] end
-  party.fields = #flat / 2
+  local key = tag .. 'p:' .. name
+  local flat = redis.call('HGETALL', key)
+  local entries = {}
+  for i = 1, #flat, 2 do entries[flat[i]] = flat[i + 1] end
+  party = {entries = entries, fields = #flat / 2, row = {'HSET', key}}
   parties[name] = party
   return party
 end
 
--- The positions whose entries have lapsed, how many have not, and when the first of those does.
+-- The positions whose entries have lapsed, how many have not, and when the first and the last of those do.
 local function standing(party)
-  local lapsed, count, first = {}, 0, nil
+  local lapsed, count, first, last = {}, 0, nil, 0
   for position, entry in pairs(party.entries) do
     local till = until_of(entry)
     if till <= now then
@@ -46,16 +47,17 @@ local function standing(party)
     else
       count = count + 1
       if not first or till < first then first = till end
+      if till > last then last = till end
     end
   end
-  return lapsed, count, first
+  return lapsed, count, first, last
 end
 
 -- When the position is free for all of the ask's parties: now, or later.
 local function free_at(position, group)
   local at = now
-  for _, party in ipairs(group) do
-    local entry = party.entries[position]
+  for i = 1, #group do
+    local entry = group[i].entries[position]
     if entry then
       local till = until_of(entry)
       if till > at then at = till end
@@ -64,7 +66,7 @@ local function free_at(position, group)
   return at
 end
 
--- The X these parties had together before, where it is free and open again.
+-- The X these parties had together last, where it is free and open.
 local function last_shared(group)
   local best, latest
   for position, entry in pairs(group[1].entries) do
@@ -76,20 +78,19 @@ local function last_shared(group)
   return best
 end
 
+-- A position free for the group, or nothing and when there will be one.
 local function choose(group)
-  for _, party in ipairs(group) do
-    if party.fields >= cap then
-      local _, count, first = standing(party)
+  for i = 1, #group do
+    if group[i].fields >= cap then
+      local _, count, first = standing(group[i])
       if count >= cap then return nil, first end
     end
   end
-  if policy == 'prefer_sticky' then
-    local position = last_shared(group)
-    if position then return position end
-  end
+  local position = policy == 'prefer_sticky' and last_shared(group)
+  if position then return position end
   local soonest
   for step = 0, size - 1 do
-    local position = tostring(string.byte(open, (cursor + step) % size + 1))
+    position = string.byte(open, (cursor + step) % size + 1) .. ''
     local at = free_at(position, group)
     if at == now then
       cursor = (cursor + step + 1) % size
@@ -105,36 +106,34 @@ local numbers, places, wanted, grants = {}, {}, {}, {}
 local needed, retry = 0, -1
 local at = 10
 for ask = 1, tonumber(ARGV[9]) do
-  local given, ordinal, count = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  at = at + 3
+  local given, ordinal, last = ARGV[at], tonumber(ARGV[at + 1]), at + 2 + tonumber(ARGV[at + 2])
   if given ~= '' then
     numbers[ask] = given
   else
-    local group, names = {}, {}
-    for i = 1, count do
-      names[i] = ARGV[at + i - 1]
-      group[i] = party_of(names[i])
-    end
+    local group = {}
+    for i = at + 3, last do group[#group + 1] = party_of(ARGV[i]) end
     local position, soonest = choose(group)
     if position then
       places[#places + 1] = ask
       wanted[#wanted + 1] = position
-      for i, party in ipairs(group) do
-        local before = party.entries[position]
-        local generation = before and tonumber(string.match(before, '^%d+:%d+:%d+:(%d+):')) + 1 or 1
-        local entry = entry_of(expires, lapses, epoch, generation, holder, ordinal + i - 1)
-        party.entries[position] = entry
-        party.fields = before and party.fields or party.fields + 1
-        party.row[#party.row + 1] = position
-        party.row[#party.row + 1] = entry
-        grants[#grants + 1] = position .. ':' .. (ordinal + i - 1) .. ':' .. names[i]
+      for i = 1, #group do
+        local entries, row = group[i].entries, group[i].row
+        local older = entries[position]
+        local generation = older and string.match(older, '^%d+:%d+:%d+:(%d+):') + 1 or '1'
+        local which = ordinal + i - 1
+        local entry = before .. generation .. after .. which
+        if not older then group[i].fields = group[i].fields + 1 end
+        entries[position] = entry
+        row[#row + 1] = position
+        row[#row + 1] = entry
+        grants[#grants + 1] = position .. ':' .. which .. ':' .. ARGV[at + 2 + i]
       end
     else
       needed = needed + 1
       if soonest and soonest - now > retry then retry = soonest - now end
     end
   end
-  at = at + count
+  at = last + 1
 end
 if needed > 0 then return {'exhausted', needed, retry} end
 
@@ -144,24 +143,23 @@ if #wanted > 0 then
   for i, ask in ipairs(places) do numbers[ask] = found[i] end
 end
 for _, party in pairs(parties) do
-  redis.call('HSET', unpack(party.row))
-  keep(party.row[1], lapses - now + PARTY_MARGIN)
-  if party.fields > 16 then
-    local lapsed = standing(party)
-    if #lapsed > 0 then redis.call('HDEL', party.row[1], unpack(lapsed)) end
-  end
+  local key = party.row[2]
+  local lapsed, _, _, last = standing(party)
+  redis.call(unpack(party.row))
+  redis.call('PEXPIRE', key, last - now + PARTY_MARGIN)
+  if #lapsed > 8 then redis.call('HDEL', key, unpack(lapsed)) end
 end
 redis.call('HSET', KEYS[1], 'clock', now, 'cursor', cursor)
 
 local listed = table.concat(numbers, ' ')
-local row = {record, 'status', 'open', 'expires', expires, 'until', lapses, 'quarantine', quarantine, 'rev', 1, 'calls', 0,
+local seq = 0
+local row = {'HSET', record, 'status', 'open', 'expires', expires, 'until', ends, 'quarantine', ARGV[3], 'rev', '1', 'calls', '0',
   'numbers', listed, 'targets', ARGV[7], 'shards', ARGV[8], 'grants', table.concat(grants, ' ')}
 at = read_fields(at, row)
-local seq = 0
 if home then
   local fill = {}
   for ask, number in ipairs(numbers) do fill['x' .. (ask - 1)] = number end
-  seq = append(holder, 0, read_events(at), now, fill)
+  seq = append(holder, 0, at, now, fill)
   redis.call('ZADD', tag .. 'due', expires, holder)
 else
   -- A lease for a holder of another shard. Should that holder never come to be, the sweeper meets this mark in a minute.
@@ -169,6 +167,6 @@ else
 end
 row[#row + 1] = 'seq'
 row[#row + 1] = seq
-redis.call('HSET', unpack(row))
+redis.call(unpack(row))
 if not home then redis.call('PEXPIRE', record, lapses - now + HOLDER_MARGIN) end
 return {'bound', listed, expires, 'open', seq, 1}

@@ -11,12 +11,12 @@ local known = redis.call('HMGET', record, 'status', 'expires', 'until', 'quarant
 if not known[2] then return {'gone'} end
 local now = clock(redis.call('HGET', KEYS[1], 'clock'))
 local stands = tonumber(home and known[2] or known[3]) > now
-if ENDED[known[1]] or not stands then return {'ended', known[2], known[6], known[8]} end
+if ended(known[1]) or not stands then return {'ended', known[2], known[6], known[8]} end
 
 local expires = tonumber(ARGV[2]) or now + tonumber(ARGV[3])
 if expires < now then expires = now end
 local lapses = expires + tonumber(known[4])
-move(holder, known[5], expires, lapses, now)
+move(holder, known[5], expires, lapses, now, true)
 
 local row = {record, 'expires', expires, 'until', lapses}
 local at = read_fields(5, row)
@@ -24,7 +24,7 @@ if at > 6 then
   row[#row + 1] = 'rev'
   row[#row + 1] = tonumber(known[7]) + 1
 end
-local seq = append(holder, tonumber(known[6]), read_events(at), now)
+local seq = append(holder, tonumber(known[6]), at, now)
 row[#row + 1] = 'seq'
 row[#row + 1] = seq
 redis.call('HSET', unpack(row))
@@ -33,6 +33,6 @@ if home then
   redis.call('ZADD', tag .. 'due', expires, holder)
 else
   redis.call('ZADD', tag .. 'due', expires, '~' .. holder)
-  keep(record, lapses - now + HOLDER_MARGIN)
+  redis.call('PEXPIRE', record, lapses - now + HOLDER_MARGIN)
 end
 return {'extended', expires, seq, known[8]}

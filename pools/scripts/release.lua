@@ -6,7 +6,7 @@
 local holder = ARGV[1]
 local record = tag .. 's:' .. holder
 local known = redis.call('HMGET', record, 'status', 'expires', 'quarantine', 'grants', 'seq', 'shards')
-if not known[2] or ENDED[known[1]] then
+if not known[2] or ended(known[1]) then
   redis.call('ZREM', tag .. 'due', holder, '~' .. holder)
   if not known[2] then return {'gone'} end
   return {'already', known[5], known[6]}
@@ -20,7 +20,7 @@ end
 local lapses = expires + tonumber(known[3])
 move(holder, known[4], expires, lapses, now)
 
-local seq = append(holder, tonumber(known[5]), read_events(5), now)
+local seq = append(holder, tonumber(known[5]), 5, now)
 redis.call('HSET', record, 'status', ARGV[2], 'reason', ARGV[3], 'expires', expires, 'until', lapses, 'seq', seq)
 redis.call('HSET', KEYS[1], 'clock', now)
 redis.call('ZREM', tag .. 'due', holder, '~' .. holder)
