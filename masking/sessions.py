@@ -5,6 +5,7 @@ This file holds the shapes and what is done with a session that is open; `openin
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -346,8 +347,10 @@ def closing(holder: Holder, reason: ClosedReason) -> list[Fact]:
 async def touch(house: House, tenant: str, session: str) -> None:
     """Notes a change that lists must show before the archive has it."""
     now, key = house.now_ms, f"recent:{tenant}"
-    await house.redis.command("ZADD", key, now, session)
-    await house.redis.command("ZREMRANGEBYSCORE", key, "-inf", now - RECENT_MS)
+    await asyncio.gather(
+        house.redis.command("ZADD", key, now, session),
+        house.redis.command("ZREMRANGEBYSCORE", key, "-inf", now - RECENT_MS),
+    )
 
 
 async def timeline(house: House, access: Access, session: str) -> list[Event]:

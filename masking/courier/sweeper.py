@@ -6,6 +6,7 @@ the events. Both ends are idempotent, so an edge that comes back, or a second sw
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -38,14 +39,12 @@ class Sweeper:
         ended = 0
         calls: list[LiveCall] = []
         for shard in sorted(await self._house.inventory.shard_names()):
-            for holder in await self._house.leases.due(shard, self._house.now_ms, AT_ONCE):
-                ended += await self._expire(holder)
+            due = await self._house.leases.due(shard, self._house.now_ms, AT_ONCE)
+            ended += sum(await asyncio.gather(*map(self._expire, due)))
             calls += await self._house.leases.live_calls(shard)
         dead = await self._dead({call.owner for call in calls})
-        for call in calls:
-            if call.owner in dead:
-                ended += await self._end(call)
-        return ended
+        orphans = [call for call in calls if call.owner in dead]
+        return ended + sum(await asyncio.gather(*map(self._end, orphans)))
 
     async def _expire(self, name: str) -> bool:
         holder = await self._house.leases.read(name)

@@ -188,3 +188,17 @@ async def test_the_third_person_keeps_out_of_a_pairs_number(world: World) -> Non
     session = await world.open(CUSTOMER, DRIVER, MERCHANT)
     refusal = await world.call(proxy(session, 0, 1), MERCHANT)
     assert isinstance(refusal, Refusal) and refusal.decision == "no_binding"
+
+
+async def test_eight_people_all_reach_each_other_and_nobody_else(world: World) -> None:
+    await world.pool(12)
+    people = [f"+8490123400{place}" for place in range(8)]
+    session = await world.open(*people)
+    for source, caller in enumerate(people):
+        numbers = [proxy(session, source, target) for target in range(8) if target != source]
+        assert len(set(numbers)) == 7, "each of the others has a number of their own"
+        for target in set(range(8)) - {source}:
+            route = await world.call(proxy(session, source, target), caller)
+            assert isinstance(route, Route)
+            assert (route.callee.reveal(), route.shows) == (people[target], proxy(session, target, source))
+            await interactions.ended(world.house, Call.of(route), world.house.now(), HANGUP)

@@ -32,7 +32,7 @@ TRUNKS = [
 
 
 def participants(*numbers: str) -> list[NewParticipant]:
-    roles = ["customer", "driver", "merchant", "dispatcher"]
+    roles = ["customer", "driver", "merchant", "dispatcher", *["helper"] * 4]
     return [NewParticipant(identifier=number, role=role) for number, role in zip(numbers, roles, strict=False)]
 
 
