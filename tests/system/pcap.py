@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.system.leaks import Hit, Scanner
+from tests.system.leaks import BETWEEN, Hit, Scanner
 
 ETHERNET, LINUX_SLL, RAW_IP, LINUX_SLL2 = 1, 113, 101, 276
 IPV4, UDP, TCP = 0x0800, 17, 6
@@ -113,12 +113,18 @@ def scan_packets(scanner: Scanner, wire: list[Packet], legs: Mapping[str, set[st
         pieces += [(source, target, message) for message in messages(stream)]
     hits: list[Hit] = []
     dialogs: dict[bytes, dict[str, Hit]] = {}
+    media: dict[tuple[Address, Address], list[bytes]] = {}
     for source, target, payload in pieces:
+        if not SIP_METHOD.match(payload):
+            media.setdefault((source, target), []).append(payload)
+            continue
         found = scanner.scan(payload, f"{where} {name(source)} > {name(target)}")
-        signalling = SIP_METHOD.match(payload)
-        hits += [hit for hit in found if not allowed(legs.get(hit.person, set()), source, target, bool(signalling))]
-        if signalling and found and (call := CALL_ID.search(payload)):
+        hits += [hit for hit in found if not allowed(legs.get(hit.person, set()), source, target, signalling=True)]
+        if found and (call := CALL_ID.search(payload)):
             dialogs.setdefault(call[1], {}).update((hit.person, hit) for hit in found)
+    for (source, target), payloads in media.items():  # one look at a whole stream is far cheaper than one a packet
+        found = scanner.scan(BETWEEN.join(payloads), f"{where} {name(source)} > {name(target)}")
+        hits += [hit for hit in found if not allowed(legs.get(hit.person, set()), source, target, signalling=False)]
     for known in dialogs.values():
         if len(known) > 1:
             hits += known.values()
@@ -129,7 +135,7 @@ def name(address: Address) -> str:
     return f"{address[0]}:{address[1]}"
 
 
-def allowed(addresses: set[str], source: Address, target: Address, signalling: bool) -> bool:
+def allowed(addresses: set[str], source: Address, target: Address, *, signalling: bool) -> bool:
     """Signalling on the person's own leg either way; RTP and RTCP only what the person's phone itself says there."""
     ends = {source[0], name(source)} | ({target[0], name(target)} if signalling else set())
     return bool(addresses & ends)

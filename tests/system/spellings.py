@@ -142,11 +142,6 @@ def in_raw_bytes(canaries: list[Canary]) -> list[Needles]:
             found.extend(together(f"{order}-endian integer", {as_int(c.e164[1:], order, 5): c.person for c in some}))
             wide = {as_int(c.nsn, order, 8): c.person for c in some}
             found.extend(together(f"{order}-endian integer", wide, least=5))
-        for name in ("md5", "sha1", "sha256"):
-            for c in some:
-                for text in c.hashed_as():
-                    digest = hashlib.new(name, text).digest()
-                    found.append(Needles(name, digest[:8], 0, {digest[:8]: c.person}))
     return found
 
 
@@ -154,21 +149,20 @@ def as_int(digits: str, order: str, width: int) -> bytes:
     return int(digits).to_bytes(width, "little" if order == "little" else "big")
 
 
-def digests_in_hex(canaries: Iterable[Canary]) -> dict[bytes, tuple[str, str]]:
-    """First 16 hexadecimal characters of each unsalted hash → its name and its person (hashes get cut short)."""
-    return {
-        hashlib.new(name, text).hexdigest()[:16].encode(): (f"{name} in hex", c.person)
-        for c in canaries
-        for name in ("md5", "sha1", "sha256")
-        for text in c.hashed_as()
-    }
+Found = dict[bytes, tuple[str, str]]
+"""What is looked up instead of searched: the first bytes of an unsalted hash → its name and its person."""
 
 
-def digests_in_base64(canaries: Iterable[Canary]) -> list[Needles]:
-    found = []
+def digests(canaries: Iterable[Canary]) -> tuple[Found, Found, Found]:
+    """Unsalted hashes as 8 bytes, as 16 hexadecimal characters and as 10 of base64: hashes get cut short."""
+    raw: Found = {}
+    in_hex: Found = {}
+    in_base64: Found = {}
     for c in canaries:
         for name in ("md5", "sha1", "sha256"):
             for text in c.hashed_as():
-                coded = base64.b64encode(hashlib.new(name, text).digest())[:12]
-                found.append(Needles(f"{name} in base64", coded, 0, {coded: c.person}))
-    return found
+                digest = hashlib.new(name, text).digest()
+                raw[digest[:8]] = name, c.person
+                in_hex[digest.hex()[:16].encode()] = f"{name} in hex", c.person
+                in_base64[base64.b64encode(digest)[:10]] = f"{name} in base64", c.person
+    return raw, in_hex, in_base64
