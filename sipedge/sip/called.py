@@ -132,6 +132,9 @@ class Called(Calling):
         if leg is None or leg.dialog.remote_tag != request.from_.tag:
             self._refuse(request, flow, 481)
             return
+        if self._full(2):  # calls that stand are served long after new ones are not
+            self._refuse(request, flow, 503)
+            return
         method = request.method
         refusal = self._screen(request) or self._screen_inside(request, leg)
         if refusal is not None:
@@ -248,8 +251,8 @@ class Called(Calling):
 
     # -- machinery --------------------------------------------------------------------------------------------------
 
-    def _full(self) -> bool:
-        return len(self._servers) + len(self._clients) >= self.max_transactions
+    def _full(self, times: int = 1) -> bool:
+        return len(self._servers) + len(self._clients) >= times * self.max_transactions
 
     def _serve(
         self, request: Request, key: str, flow: Flow, leg: str | None, tag: str, now: float

@@ -27,7 +27,7 @@ class Endpoint(Called):
     show to that peer (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the
     next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags for Require)
     and `accept` (body types) are what the called side takes; the rest gets 405, 420 and 415. Beyond
-    `max_transactions` new requests get 503.
+    `max_transactions` requests outside a dialog get 503, beyond twice as many those inside one.
     """
 
     # Set while draining or overloaded: new calls get 503 with Retry-After 1..5, before anything is read deeply.

@@ -407,6 +407,19 @@ def test_a_full_endpoint_takes_nothing_new_and_recovers() -> None:
     assert statuses(one) == [100]
 
 
+def test_requests_within_a_call_are_served_up_to_twice_that_number() -> None:
+    one = endpoint(max_transactions=2)
+    one.receive(request(), UDP, 0.0)
+    (event,) = one.take_events()
+    assert isinstance(event, Invited)
+    one.respond(event.transaction, 200, 0.0)
+    to = answers(one)[-1].headers["to"][0]
+    for cseq in range(2, 7):
+        one.receive(request("OPTIONS", to=to, cseq=cseq, branch=f"options{cseq}"), UDP, 0.0)
+    assert [type(each) for each in one.take_events()] == [Requested] * 3 + [Refused] * 2
+    assert statuses(one) == [503, 503]
+
+
 def test_a_finished_transaction_keeps_no_request() -> None:
     one = endpoint()
     one.receive(request(body=SDP[:0]), UDP, 0.0)
