@@ -19,8 +19,9 @@ from sipedge.media import g711, rtcp, rtp, sdp
 from sipedge.media.plane import Leg as LegNumber
 from sipedge.media.plane import LegStatistics, Terms
 from sipedge.media.telephone_events import Pressed, Receiver
-from sipedge.relay import sockets
+from sipedge.relay.listener import Listener
 from sipedge.relay.loop import SECOND, Loop
+from sipedge.relay.reports import Heard, Reports
 from sipedge.relay.sockets import Address
 from sipedge.relay.tap import Track
 
@@ -36,13 +37,10 @@ from sipedge.relay.tap import Track
 DROP_REASONS: Final = ("spray", "outside", "wrong_port", "bad_version", "payload", "flood", "late", "rtcp")
 
 FLOOD: Final = 400  # packets a second; ptime 10 ms and a burst after a stall are well under it
-PROBATION: Final = 3  # packets in sequence from one source before a symmetric leg's port is learned
 MAX_DROPOUT: Final = 3000  # RFC 3550 A.1
 MAX_MISORDER: Final = 100
 UNIT: Final = SECOND // g711.RATE  # ns of one timestamp unit
 FRAME_NS: Final = g711.FRAME * UNIT
-_QUEUED: Final = 2000  # more small datagrams than a socket's queue holds
-_STRANGERS_A_SECOND: Final = 2000  # then their listener is not read until the next second
 
 BUFFER: Final = bytearray(2048)
 _VIEW: Final = memoryview(BUFFER)
@@ -64,9 +62,7 @@ class Leg:
         cname: str,
     ) -> None:
         self.number = number
-        self.port: int = rtp_socket.getsockname()[1]
         self.ssrc = ssrc
-        self.cname = cname
         self.terms: Terms | None = None
         self.track: Track | None = None
         self.on_digit: Callable[[Pressed], None] = lambda pressed: None
@@ -77,14 +73,11 @@ class Leg:
         self.jitter = 0.0
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
         self.heard_at = loop.now
-        self.reported_loss: float | None = None
-        self.round_trip: float | None = None
         self._loop = loop
-        self._listener = rtp_socket
-        self._control = rtcp_socket
+        self._listener = Listener(loop, rtp_socket, self.dropped)
+        self._reports = Reports(loop, rtcp_socket, ssrc, cname, self.dropped)
         self._connected: socket.socket | None = None
-        self._peer: Address = ("", 0)
-        self._control_peer: Address = ("", 0)
+        self.port = self._listener.port
         self._hears: Leg | None = None
         self._send: Callable[[memoryview | bytes], int] = len
         # what the peer says
@@ -103,19 +96,12 @@ class Leg:
         self._transit = 0
         self._translate: bytes | None = None
         self._ceiling = FLOOD
-        self._strangers = 0
-        self._candidate: tuple[Address, int, int, int] | None = None
-        self._peer_report = (0, 0)  # middle NTP bits of the peer's last SR, when it came
-        self._reported = (0, 0)  # received and lost at our last report
-        self._reported_at: tuple[int, int] | None = None  # our last SR: its middle NTP bits, when it left
         # what we say
         self.audio_out = 0
         self.events_out: int | None = None
         self.out_sequence = ssrc >> 3 & 0x7FFF
         self.out_timestamp = ssrc & 0x7FFFFFFF
         self.out_at = loop.now
-        loop.watch(rtp_socket.fileno(), self._stranger)
-        loop.watch(rtcp_socket.fileno(), self._report)
 
     # ---- terms ----
 
@@ -127,26 +113,25 @@ class Leg:
         self._audio, self._other_audio = self.audio_out, static
         self.events_out = terms.dtmf
         self._events = tuple({one for one in (terms.dtmf, terms.dtmf_in) if one is not None})
-        self._peer = (terms.host, terms.port)
-        self._control_peer = (terms.host, terms.rtcp_port or _above(terms.port))
         self._source = self._known = -1
-        self._candidate = None
+        peer: Address = (terms.host, terms.port)
+        if not terms.symmetric:
+            self._latch(peer)
+        self._listener.expect(terms)
+        self._reports.towards(terms.host, terms.rtcp_port or terms.port + 1)
         if terms.symmetric:
-            self._send = lambda packet: self._listener.sendto(packet, self._peer)
-        else:
-            self._latch()
+            self._send = lambda packet: self._listener.sendto(packet, peer)
+            self._listener.learn((self._audio, self._other_audio, *self._events), self._learned)
         self.terms = terms
         self.heard_at = self._loop.now
 
-    def _latch(self) -> None:
-        """From here on only the peer is heard; what strangers left in the queue before is thrown away."""
-        connected = sockets.connect_beside(self._listener, self._peer)
-        for one in (connected, self._listener):
-            for _ in range(_QUEUED):
-                if (source := _source_of(one)) is None:
-                    break
-                if source != self._peer:
-                    self._count_stranger(source)
+    def _learned(self, peer: Address) -> None:
+        self._latch(peer)
+        self._reports.towards(peer[0], peer[1] + 1)
+
+    def _latch(self, peer: Address) -> None:
+        """From here on only the peer is heard."""
+        connected = self._listener.connect(peer)
         self._connected = connected
         self._send = connected.send
         self._receive = connected.recv_into
@@ -155,6 +140,8 @@ class Leg:
     def _disconnect(self) -> None:
         self.terms = None
         self._send = len
+        self._listener.expect(None)
+        self._reports.peer = None
         if self._connected is not None:
             self._loop.unwatch(self._connected.fileno())
             self._connected.close()
@@ -164,9 +151,8 @@ class Leg:
         """Closes the sockets. The port is the caller's to give back."""
         self._disconnect()
         self.hears = None
-        for one in (self._listener, self._control):
-            self._loop.unwatch(one.fileno())
-            one.close()
+        self._listener.close()
+        self._reports.close()
 
     @property
     def hears(self) -> Leg | None:
@@ -345,58 +331,6 @@ class Leg:
         except OSError:
             pass
 
-    # ---- strangers, and the learning of a port ----
-
-    def _stranger(self, now: int) -> None:
-        """A datagram that is not the connected peer's: counted, or (symmetric) the peer's first words."""
-        try:
-            size, source = self._listener.recvfrom_into(BUFFER)
-        except OSError:
-            return
-        address: Address = source[:2]
-        if self.terms is not None and self._connected is None and self._learned(size, address):
-            return
-        self._count_stranger(address)
-        self._strangers += 1
-        if self._strangers == _STRANGERS_A_SECOND:
-            self._loop.pause(self._listener.fileno(), True)
-
-    def _count_stranger(self, source: Address) -> None:
-        if self.terms is None:
-            self.dropped["spray"] += 1
-        elif sdp.inside(source[0], self.terms.cidrs):
-            self.dropped["wrong_port"] += 1
-        else:
-            self.dropped["outside"] += 1
-
-    def _learned(self, size: int, source: Address) -> bool:
-        """One of the first packets of a symmetric leg: after `PROBATION` in sequence from one source, it is the peer.
-
-        True when the packet is (or may be) the peer's. Once learned, never again: a later source is a stranger.
-        """
-        assert self.terms is not None
-        if not sdp.inside(source[0], self.terms.cidrs):
-            return False
-        try:
-            packet = rtp.parse(bytes(BUFFER[:size]))
-        except rtp.BadRtp:
-            self.dropped["bad_version"] += 1
-            return True
-        if packet.payload_type not in (self._audio, self._other_audio, *self._events):
-            self.dropped["payload"] += 1
-            return True
-        seen = 1
-        if self._candidate is not None:
-            address, ssrc, sequence, count = self._candidate
-            if address == source and ssrc == packet.ssrc and packet.sequence == sequence + 1 & 0xFFFF:
-                seen = count + 1
-        self._candidate = (source, packet.ssrc, packet.sequence, seen)
-        if seen == PROBATION:
-            self._peer = source
-            self._control_peer = (source[0], _above(source[1]))
-            self._latch()
-        return True
-
     # ---- once a while ----
 
     def refresh(self, now: int) -> None:
@@ -408,73 +342,23 @@ class Leg:
         if self._expected < self._wrapped:
             self._cycles += 0x10000
         self._wrapped = self._expected
-        if self._strangers >= _STRANGERS_A_SECOND:
-            self._loop.pause(self._listener.fileno(), False)
-        self._strangers = 0
+        self._listener.refresh()
 
     def lapse(self, now: int) -> None:
         """A key press whose end was lost."""
         for pressed in self._receiver.lapse(now):
             self.on_digit(pressed)
 
-    # ---- RTCP ----
-
     def report(self, now: int, wall: float) -> None:
-        """Sends our report with our own CNAME (RFC 3550 6.4); silent without a peer."""
-        if self.terms is None:
-            return
-        sent = None
+        """Sends our RTCP; silent without a peer."""
+        sent = heard = None
         if self.sent:
             timestamp = self.out_timestamp + (now - self.out_at) // UNIT
             sent = rtcp.Sent(wall, timestamp, self.sent, self.octets)
-            self._reported_at = (rtcp.middle(wall), now)
-        blocks = [self._block(now)] if self._known >= 0 else []
-        try:
-            self._control.sendto(rtcp.build(self.ssrc, self.cname, sent, blocks), self._control_peer)
-        except OSError:
-            pass
-
-    def _block(self, now: int) -> rtcp.Block:
-        received, lost = self.received - self._reported[0], self.lost - self._reported[1]
-        self._reported = (self.received, self.lost)
-        middle, came = self._peer_report
-        return rtcp.Block(
-            ssrc=self._known,
-            fraction=max(0, lost) / (received + lost) if received + lost > 0 else 0.0,
-            lost=self.lost,
-            highest=self._cycles + (self._expected - 1 & 0xFFFF),
-            jitter=int(self.jitter),
-            last_report=middle,
-            delay=(now - came) * 65_536 // SECOND if middle else 0,
-        )
-
-    def _report(self, now: int) -> None:
-        """RTCP of the peer ends here; from anyone else it is counted."""
-        try:
-            size, source = self._control.recvfrom_into(BUFFER)
-        except OSError:
-            return
-        if self.terms is None or source[:2] != self._control_peer or size > rtp.MAX_BYTES:
-            self.dropped["rtcp"] += 1
-            return
-        try:
-            report = rtcp.parse(bytes(BUFFER[:size]))
-        except rtcp.BadRtcp:
-            self.dropped["rtcp"] += 1
-            return
-        if report.middle:
-            self._peer_report = (report.middle, now)
-        for block in report.blocks:
-            if block.ssrc == self.ssrc:
-                self.reported_loss = block.fraction
-                self._returned(block)
-
-    def _returned(self, block: rtcp.Block) -> None:
-        """Round trip (RFC 3550 6.4.1) from the report of ours that the peer answers."""
-        if block.last_report and self._reported_at is not None:
-            middle, at = self._reported_at
-            if block.last_report == middle:
-                self.round_trip = max(0.0, (self._loop.now - at) / SECOND - block.delay / 65_536)
+        if self._known >= 0:
+            highest = self._cycles + (self._expected - 1 & 0xFFFF)
+            heard = Heard(self._known, self.received, self.lost, highest, self.jitter)
+        self._reports.send(now, wall, sent, heard)
 
     def statistics(self) -> LegStatistics:
         """What became of this leg's packets."""
@@ -486,20 +370,6 @@ class Leg:
             lost=self.lost,
             jitter=self.jitter / g711.RATE,
             dropped={reason: count for reason, count in self.dropped.items() if count},
-            reported_loss=self.reported_loss,
-            round_trip=self.round_trip,
+            reported_loss=self._reports.loss,
+            round_trip=self._reports.round_trip,
         )
-
-
-def _above(port: int) -> int:
-    """Where RTCP goes; the highest port has none above it, and sending to 0 fails."""
-    return port + 1 if port < 65_535 else 0
-
-
-def _source_of(one: socket.socket) -> Address | None:
-    """The source of the next queued datagram, which is thrown away; None when there is none."""
-    try:
-        source: Address = one.recvfrom_into(BUFFER)[1][:2]
-    except OSError:
-        return None
-    return source

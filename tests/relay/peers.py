@@ -29,7 +29,7 @@ class Relay:
     def __init__(self, folder: Path, ports: str | None = None, bind: str = "127.0.0.1") -> None:
         self.path = str(folder / "relay.sock")
         base = random.randrange(10_000, 19_000, 2)
-        self.ports = ports or f"{base}-{base + 199}"
+        self.ports = ports or f"{base}-{base + 799}"
         command = [sys.executable, "-m", "sipedge.relay", "--socket", self.path, "--ports", self.ports, "--bind", bind]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None

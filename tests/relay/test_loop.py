@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sipedge.media.plane import CallLost, Message
+from sipedge.media.plane import CallLost, MediaSilent, Message, Terms
 from sipedge.relay.background import Background
 from sipedge.relay.board import Board
 from sipedge.relay.loop import MILLISECOND, SECOND, Lateness, Loop
 from sipedge.relay.ports import NoPortFree, PortRange
+from tests.relay.peers import Phone
 
 
 class Clock:
@@ -166,6 +167,31 @@ def test_a_call_that_never_gets_a_peer_does_not_hold_its_ports_for_good(board: B
     pass_time(loop, clock, 10)
     assert "c1" not in board and owner.heard == [CallLost("c1", "gone")]
     assert board.measures().ports_resting == 2
+
+
+def test_a_peer_on_the_highest_port_has_no_rtcp_and_a_call(board: Board, loop: Loop, clock: Clock) -> None:
+    call = board.open("c1", 1, 20.0, Hearing("edge-1"))
+    leg = call.legs[0]
+    call.connect(leg, Terms("127.0.0.1", 65_535, "PCMA", ("127.0.0.0/8",)))
+    leg.emit(b"\xd5" * 160, clock.now, first=True)
+    pass_time(loop, clock, 6)
+    assert board.held() == ("c1",) and leg.sent == 1
+
+
+def test_silence_is_told_once_until_somebody_speaks(board: Board, loop: Loop, clock: Clock) -> None:
+    owner = Hearing("edge-1")
+    call = board.open("c1", 1, 10.0, owner)
+    with Phone() as phone:
+        call.connect(call.legs[0], phone.terms())
+        phone.to = ("127.0.0.1", call.legs[0].port)
+        pass_time(loop, clock, 25)
+        (event,) = owner.heard
+        assert isinstance(event, MediaSilent) and event.leg == 1 and 10.0 <= event.seconds <= 11.0
+        phone.say(b"\xd5" * 160)
+        pass_time(loop, clock, 9)
+        assert len(owner.heard) == 1
+        pass_time(loop, clock, 4)
+        assert len(owner.heard) == 2
 
 
 def test_a_call_that_cannot_be_seen_to_is_closed_and_the_others_go_on(

@@ -179,24 +179,6 @@ def test_rtcp_is_ours_and_theirs_ends_here(edge: Edge, call: str, alice: Phone, 
     assert second.dropped == {"rtcp": 1}
 
 
-def test_a_peer_on_the_highest_port_has_no_rtcp_and_a_call(edge: Edge, call: str, alice: Phone, bob: Phone) -> None:
-    edge.bridged(call, alice, bob)
-    edge.connect(call, 2, bob, port=65_535)
-    talk(alice, frames=260)  # over the first report
-    assert edge.close(call).legs[1].sent == 260
-
-
-def test_a_silent_phone_is_told_once(edge: Edge, call: str, alice: Phone, bob: Phone) -> None:
-    alice.to, bob.to = (("127.0.0.1", port) for port in edge.open(call, silent_after=1.0))
-    edge.connect(call, 1, alice)
-    edge.connect(call, 2, bob)
-    silent = {edge.event(plane.MediaSilent).leg for _ in range(2)}
-    assert silent == {1, 2}
-    talk(alice, frames=60)
-    assert not any(isinstance(event, plane.MediaSilent) for event in edge.events)
-    assert edge.event(plane.MediaSilent, 5.0).leg == 1
-
-
 def test_a_call_through_ipv6_is_a_call(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The address family follows the address the relay is bound to."""
     with Relay(tmp_path_factory.mktemp("six"), bind="::1") as relay, relay.edge() as edge:
