@@ -104,9 +104,8 @@ class Message:
     @field
     def via(self) -> Via:
         """The topmost Via."""
-        if not self.vias:
-            raise Malformed(400, "no via")
-        return Via.parse(self.vias[0])
+        line = self._needed("via")
+        return Via.parse(grammar.split_list(line)[0] if "," in line else line)
 
     @field
     def from_(self) -> NameAddr:

@@ -11,9 +11,11 @@ from urllib.parse import quote, unquote_to_bytes
 from sipedge.sip import grammar
 from sipedge.sip.grammar import Malformed
 
+# Both cases are spelled out: IGNORECASE makes every character dearer, and these run for every message.
 _SIP_URI = re.compile(
-    r"(sips?):(?:([^@<>\"\s]*)@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?((?:;[^?<>\"\s]*)?)(?:\?[^<>\"\s]*)?",
-    re.IGNORECASE | re.ASCII,
+    r"([Ss][Ii][Pp][Ss]?):(?:([^@<>\"\s]*)@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
+    r"((?:;[^?<>\"\s]*)?)(?:\?[^<>\"\s]*)?",
+    re.ASCII,
 )
 _TEL_URI = re.compile(r"tel:([0-9a-f+*#().-]+)((?:;[^?<>\"\s]*)?)", re.IGNORECASE | re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
@@ -22,9 +24,9 @@ _NUMBER = re.compile(r"\+?[0-9]+")
 _SEPARATORS = str.maketrans("", "", "-.()")
 _USER_SAFE = "+-_.!~*'()&=$,/"
 _VIA = re.compile(
-    r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Z0-9-]+)[ \t]+(\[[0-9A-F:.]+\]|[A-Z0-9._-]+)"
+    r"[Ss][Ii][Pp][ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9-]+)[ \t]+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     r"(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*((?:;.*)?)",
-    re.IGNORECASE | re.ASCII,
+    re.ASCII,
 )
 
 
@@ -84,7 +86,7 @@ class Uri:
     @property
     def params(self) -> dict[str, str]:
         """The URI's parameters, names lower case; read anew each time (few need them)."""
-        return grammar.read_params(self._params)
+        return grammar.read_params(self._params) if self._params else {}
 
     @property
     def digits(self) -> str:
