@@ -33,6 +33,7 @@ from pools.leases import Leases
 from pools.redis import Redis, Unavailable
 from recordings.store import open_store
 
+NICE = 10  # the archive waits for calls, never calls for the archive
 PATIENCE = 2.0  # seconds until Redis counts as gone: nobody waits for the courier
 
 
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="masking.toml")
     given = parser.parse_args(arguments)
     configure()
+    os.nice(NICE)
     try:
         config = load(given.config, os.environ)
     except BadConfig as bad:
