@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sipedge.sip import names
 from sipedge.sip.calling import Calling
 from sipedge.sip.core import COOKIE, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
@@ -232,7 +233,9 @@ class Called(Calling):
         """Answers without keeping anything: repeated, the request gets the same answer (RFC 3261 8.2.7)."""
         tag = self._stateless_tag(request.via.branch, request.call_id)
         self._send(flow, write_refusal(request, flow.remote, status, tag, headers))
-        self._events.append(Refused(status, request.method, flow))
+        # Only words of ours: a method is whatever its sender likes, and reasons are counted and shown.
+        method = request.method if request.method in names.METHODS else "unknown method"
+        self._events.append(Refused(status, method, flow))
 
     def _refuse_malformed(self, fault: Malformed, request: Request, size: int, flow: Flow) -> None:
         """An answer to what cannot be read is never larger than what came (`size`), and never goes to an ACK."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sipedge.media.plane import CodecName
+from sipedge.sip.messages import Malformed
 from sipedge.softphone import sounds
 from sipedge.softphone.calls import Call, CallFailed
 from sipedge.softphone.phone import Phone
@@ -153,7 +154,7 @@ def main(given: Sequence[str]) -> int:
     options = arguments(given)
     try:
         return asyncio.run(run(options))
-    except (OSError, ValueError, EOFError) as problem:
+    except (OSError, ValueError, EOFError, Malformed) as problem:
         sys.stderr.write(f"softphone: {problem}\n")
         return 2
 

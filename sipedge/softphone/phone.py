@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
 from typing import Self
 
@@ -80,9 +81,8 @@ class Phone:
     ) -> Call:
         """Sends the INVITE and returns at once; `caller` is the user part of From, `asserted` that of
         P-Asserted-Identity."""
-        target = Uri.parse(uri)
         here = hostport(self.address)
-        flow = self._line.flow_to((target.host, target.port or 5060))
+        flow = await self._flow_to(uri)
         extra = [*headers, ("P-Asserted-Identity", f"<{sip_uri(asserted, here)}>")] if asserted else list(headers)
         audio = await self._audio()
         call = Call(self, audio, caller=True)
@@ -105,9 +105,8 @@ class Phone:
 
     async def ask(self, method: str, uri: str, *, headers: Sequence[tuple[str, str]] = ()) -> int:
         """Sends a request outside any call (OPTIONS, MESSAGE, …) and returns the status of its answer."""
-        target = Uri.parse(uri)
         here = f"<sip:{hostport(self.address)}>"
-        flow = self._line.flow_to((target.host, target.port or 5060))
+        flow = await self._flow_to(uri)
         key = self.endpoint.send_request(
             flow, method, uri, self.loop.time(), from_=here, to=f"<{uri}>", headers=headers
         )
@@ -143,6 +142,15 @@ class Phone:
         self._alarm = None if due is None else self.loop.call_at(due, self._rang)
 
     # -- machinery --------------------------------------------------------------------------------------------------
+
+    async def _flow_to(self, uri: str) -> Flow:
+        """The road to a URI's host, looked up where it is a name. Raises `Malformed` and OSError."""
+        target = Uri.parse(uri)
+        kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        found = await self.loop.getaddrinfo(target.host.strip("[]"), target.port or 5060, family=family, type=kind)
+        host, port = found[0][4][:2]
+        return self._line.flow_to((str(host), int(port)))
 
     async def _audio(self) -> Audio:
         return await Audio.open(self.media_host, int.from_bytes(os.urandom(4), "big"))

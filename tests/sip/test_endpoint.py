@@ -253,6 +253,14 @@ def test_a_request_we_do_not_serve(
     assert not any(one.statistics().values())
 
 
+def test_a_method_nobody_knows_is_counted_without_its_name() -> None:
+    one = endpoint()
+    one.receive(request("84901234567"), UDP, 0.0)
+    assert statuses(one) == [405]
+    (refused,) = one.take_events()
+    assert isinstance(refused, Refused) and refused.reason == "unknown method"
+
+
 def test_an_extension_we_take_may_be_required() -> None:
     one = endpoint(extensions=["timer"])
     one.receive(request("INVITE", "Require: Timer"), UDP, 0.0)

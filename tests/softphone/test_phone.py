@@ -165,6 +165,11 @@ async def test_a_phone_answers_what_is_asked_outside_a_call() -> None:
         assert [event.status for event in b.refused] == [405]
 
 
+async def test_a_host_may_be_a_name() -> None:
+    async with Phone() as a, Phone() as b:
+        assert await a.ask("OPTIONS", f"sip:localhost:{b.address[1]}") == 200
+
+
 async def test_nobody_at_the_other_end_of_a_connection_fails_the_call_at_once() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -251,7 +256,8 @@ async def test_the_program_says_how_a_call_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["call"], ["answer", "--listen", "nowhere"], ["call", "sip:a@b", "--play", "missing.wav"]]
+    "arguments",
+    [["call"], ["answer", "--listen", "nowhere"], ["call", "sip:a@b", "--play", "missing.wav"], ["call", "bob"]],
 )
 async def test_arguments_that_cannot_be_are_an_error_and_no_traceback(arguments: list[str]) -> None:
     process = await program(*arguments)
