@@ -14,11 +14,9 @@ from phonenumbers import (
     COUNTRY_CODE_TO_REGION_CODE,
     PhoneMetadata,
     PhoneNumber,
+    PhoneNumberDesc,
     PhoneNumberFormat,
-    PhoneNumberType,
     format_number,
-    is_valid_number,
-    number_type,
     region_code_for_number,
 )
 from phonenumbers.shortnumberinfo import is_emergency_number
@@ -54,10 +52,31 @@ CARRIER_PREFIX = {"TH": "001", "ID": "008", "SG": "001", "MX": "00"}
 GENERIC_INTERNATIONAL = re.compile("00")  # many carriers write it so, whatever their country dials
 VISUAL = str.maketrans("", "", "-.() ")  # RFC 3966 5.1.1
 E164_DIGITS = range(7, 16)
-# A person is never reached at these: toll fraud, and nobody's own phone.
-NOT_A_PERSON = frozenset(
-    {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL}
+# What a number may be, in the order libphonenumber looks: the first that fits decides. A person is never reached at
+# those marked False: toll fraud, and nobody's own phone.
+KINDS = (
+    ("premium_rate", False),
+    ("toll_free", True),
+    ("shared_cost", False),
+    ("voip", True),
+    ("personal_number", True),
+    ("pager", False),
+    ("uan", True),
+    ("voicemail", False),
+    ("fixed_line", True),
+    ("mobile", True),
 )
+
+
+class Kind(NamedTuple):
+    """The shape of one sort of number, and whether a person may be reached there."""
+
+    shape: re.Pattern[str]
+    lengths: tuple[int, ...]  # () where the general shape says it all
+    reaches: bool
+
+    def fits(self, national: str) -> bool:
+        return (not self.lengths or len(national) in self.lengths) and self.shape.fullmatch(national) is not None
 
 
 class Plan(NamedTuple):
@@ -180,11 +199,16 @@ def write(number: Number, form: NumberFormat, country: str) -> str:
     return (prefix if prefix.isdigit() else CARRIER_PREFIX.get(country, "00")) + e164[1:]
 
 
-def _parsed(e164: str) -> PhoneNumber:
-    """E.164 as libphonenumber's own type; a country code nobody has gives an invalid one, never an error."""
+def _parts(e164: str) -> tuple[str, str]:
+    """Country code and national number; no code where nobody has it."""
     digits = e164.removeprefix("+")
     code = next((digits[:n] for n in (1, 2, 3) if digits[:1] != "0" and _plans_of_code(digits[:n])), "")
-    rest = digits[len(code) :]
+    return code, digits[len(code) :]
+
+
+def _parsed(e164: str) -> PhoneNumber:
+    """E.164 as libphonenumber's own type; a country code nobody has gives an invalid one, never an error."""
+    code, rest = _parts(e164)
     zeros = len(rest) - len(rest.lstrip("0"))
     return PhoneNumber(
         country_code=int(code or 0),
@@ -194,6 +218,28 @@ def _parsed(e164: str) -> PhoneNumber:
     )
 
 
+def _region(e164: str, code: str) -> str | None:
+    """Where the number is given out. A code of one country alone says it; of several, the number's own digits do."""
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())
+    return regions[0] if len(regions) == 1 else region_code_for_number(_parsed(e164))
+
+
+@cache
+def _kinds(country: str) -> tuple[Kind, tuple[Kind, ...]]:
+    """The general shape of a country's numbers, and what they may be."""
+    data = PhoneMetadata.metadata_for_region(country)
+
+    def kind(desc: PhoneNumberDesc | None, reaches: bool) -> Kind | None:
+        if desc is None or not desc.national_number_pattern:
+            return None
+        return Kind(re.compile(desc.national_number_pattern), tuple(desc.possible_length), reaches)
+
+    found = [kind(getattr(data, name), reaches) for name, reaches in KINDS]
+    general = kind(data.general_desc, True) if data is not None else None
+    nothing = Kind(re.compile(r"(?!)"), (), False)
+    return general or nothing, tuple(one for one in found if one is not None)
+
+
 def country_of(number: Number) -> str | None:
     """ISO 3166 code of the number's home, or None."""
     return _home(number.reveal())
@@ -201,10 +247,10 @@ def country_of(number: Number) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _home(e164: str) -> str | None:
-    parsed = _parsed(e164)
-    region = region_code_for_number(parsed)
+    code, _ = _parts(e164)
+    region = _region(e164, code)
     if region is None:  # no range anybody has been given yet: then the country that gave the code its name (RU, US, GB)
-        region = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ())), None)
+        region = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())), None)
     return region if region != "001" else None
 
 
@@ -219,8 +265,12 @@ def person(spelled: str) -> Number | None:
 
 @lru_cache(maxsize=8192)
 def _valid(e164: str) -> bool:
-    parsed = _parsed(e164)
-    return is_valid_number(parsed) and number_type(parsed) not in NOT_A_PERSON
+    code, national = _parts(e164)
+    country = _region(e164, code)
+    if country is None:
+        return False
+    general, kinds = _kinds(country)
+    return general.fits(national) and next((kind.reaches for kind in kinds if kind.fits(national)), False)
 
 
 def is_emergency(country: str, spelled: str) -> bool:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phonenumbers import PhoneNumberFormat, PhoneNumberType, example_number_for_type, format_number
+from phonenumbers import (
+    SUPPORTED_REGIONS,
+    PhoneNumberFormat,
+    PhoneNumberType,
+    example_number_for_type,
+    format_number,
+    is_valid_number,
+    number_type,
+    parse,
+    region_code_for_number,
+)
 
 from masking import numbering
 from masking.numbering import NumberFormat
@@ -99,6 +109,37 @@ def test_bare_digits_of_the_own_country_are_understood(country: str) -> None:
 )
 def test_a_number_has_a_home_even_before_its_range_is_given_out(number: str, home: str | None) -> None:
     assert numbering.country_of(Number.parse(number)) == home
+
+
+NOBODYS = {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL}
+
+
+def test_who_may_join_is_what_libphonenumber_says_of_every_kind_of_number() -> None:
+    seen = set()
+    for region in sorted(SUPPORTED_REGIONS):
+        for kind in PhoneNumberType.values():
+            example = example_number_for_type(region, kind)
+            if example is None:
+                continue
+            right = format_number(example, PhoneNumberFormat.E164)
+            for text in (
+                right,
+                right[:-1],
+                right + "7",
+                right[:-4] + "0000",
+                right[:-3] + "999",
+                right[:4] + right[5:],
+            ):
+                meant = parse(text)
+                number = numbering.read("", text)
+                if number is None or number.reveal() != text:
+                    continue  # spelled in a way that means another number, or too long
+                reachable = is_valid_number(meant) and number_type(meant) not in NOBODYS
+                assert (numbering.person(text) is not None) == reachable, text
+                if reachable:
+                    assert numbering.country_of(number) == region_code_for_number(meant), text
+                seen.add((kind, reachable))
+    assert len(seen) > 15
 
 
 def test_00_is_written_whatever_the_country_dials() -> None:
