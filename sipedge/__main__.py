@@ -33,6 +33,7 @@ from sipedge.orphans import PREFIX
 log = structlog.get_logger("sipedge")
 
 DRAIN = 30.0
+REDIS_BUDGET = 0.4  # seconds until Redis counts as gone: the 503 leaves well within 1 s
 
 
 async def serve(config: Config, drain: float) -> None:
@@ -40,7 +41,7 @@ async def serve(config: Config, drain: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_house(config, now=time.time, random=os.urandom, archive=False) as house:
+    async with open_house(config, now=time.time, random=os.urandom, archive=False, budget=REDIS_BUDGET) as house:
         owner = f"{PREFIX}{host_name()}.{os.getpid()}.{os.urandom(4).hex()}"
         edge = Edge(house, random=random.SystemRandom(), owner=owner, is_gone=is_gone)
         async with edge.running(config.sip.listeners, drain) as bound:

@@ -15,7 +15,7 @@ import structlog
 from masking import interactions, numbering, routes
 from masking.access import DEFAULT_TENANT
 from masking.house import Unavailable
-from masking.interactions import Channel, Decision, Ending, Notice
+from masking.interactions import Channel, Decision, Ending
 from masking.logs import place
 from masking.routes import Refusal, Route
 from sipedge import announcements, snapshots, trunks
@@ -53,7 +53,6 @@ class Call:
         self._offer_is_bad = False
         self._answered_at = 0.0
         self._recording = False
-        self._notices: list[Notice] = []
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.state} {self.trunk.name}>"
@@ -241,7 +240,7 @@ class Call:
             announcements.notice(route.callee_language, self.circuit.callee.trunk.country),
         )
         try:
-            self._notices = await self.circuit.speak(spoken)
+            await self.circuit.speak(spoken)
         except PlaneError as problem:
             log.error("notice_not_spoken", interaction=self.id, problem=problem.code)
             self._recording = False
@@ -254,7 +253,7 @@ class Call:
         except PlaneError as problem:
             raise media_failed(problem) from None
         self.state = "bridged"
-        self._tell(interactions.bridged, tuple(self._notices))
+        self._tell(interactions.bridged, tuple(self.circuit.spoken))
 
     async def talk(self, route: Route) -> NoReturn:
         """Until one of them hangs up, or the time is over."""
@@ -283,7 +282,7 @@ class Call:
     async def refuse_emergency(self) -> NoReturn:
         """Never masked, and told so before anything else is asked: hang up and dial it yourself."""
         self.exchange.counts["refused_emergency"] += 1
-        self._refused("emergency")
+        self._refused("emergency", dialled=self.circuit.caller.request.uri.digits)
         await self.announce(announcements.emergency(self.trunk.country), "emergency", 403)
 
     async def announce(self, asset: Asset | None, why: str, code: int) -> NoReturn:
@@ -327,9 +326,9 @@ class Call:
         facts, at = self.facts, self.house.now()
         self._teller.tell(lambda: fact(self.house, facts, at, *more))
 
-    def _refused(self, decision: Decision) -> None:
+    def _refused(self, decision: Decision, **more: str) -> None:
         """Tells of a refusal that the core was not asked about."""
-        at, data = self.house.now(), {"reason": decision, "trunk": self.trunk.name}
+        at, data = self.house.now(), {"reason": decision, "trunk": self.trunk.name, **more}
         self._teller.tell(
             lambda: interactions.refused(self.house, interaction=self.id, decision=decision, at=at, data=data)
         )
@@ -354,14 +353,15 @@ class Call:
 
     async def finish(self, over: Over) -> None:
         """Ends legs, media and slot, once, and gives back what was taken."""
-        self.state = "ended"
+        bridged, self.state = self.state == "bridged", "ended"
         circuit = self.circuit
         circuit.end(over)
         for trunk in self._taken:
             trunk.give()
         if self._begun:
             legs = (circuit.caller.facts(), *((circuit.callee.facts(),) if circuit.callee is not None else ()))
-            self._tell(interactions.ended, Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs))
+            ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)
+            self._tell(interactions.ended, ending, () if bridged else tuple(circuit.spoken))
         await circuit.close()
 
 

@@ -84,8 +84,10 @@ class Circuit:
         self.caller = CallerLeg(exchange.driver, invited, trunk, self._origin(), self.inbox.put)
         self.callee: CalleeLeg | None = None
         self.offer: Agreed | None = None  # what we agreed to with the caller
+        self.spoken: list[Notice] = []  # the proof of what was heard
         self._host = ""
         self._ports: tuple[int, ...] = ()
+        self._peers = [invited.flow.remote[0], ""]  # the hosts that the legs' signalling goes to
         self._silent: set[int] = set()
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
@@ -131,25 +133,30 @@ class Circuit:
 
     async def open(self, legs: int) -> None:
         """Ports of our own, and the caller's side ready where it made an offer. `Over` with 503 when there are none."""
+        opening = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE)
+        connecting = self._connect_caller()
         try:
-            ports = await self.plane.open(
-                self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE
-            )
+            ports, connected = await asyncio.gather(opening, connecting, return_exceptions=True)  # asked in one go
+            if isinstance(ports, BaseException):
+                raise ports
             self._ports, self._host = ports.ports, self.exchange.media_host or ports.host
-            if self.offer is not None:
-                await self.plane.connect(self.id, 1, self.offer.terms)
+            if connected is not None:
+                raise connected
         except NoPorts:
             raise Over("platform", "no_ports", 503) from None
         except PlaneError as problem:
             raise media_failed(problem) from None
 
-    async def speak(self, assets: Sequence[Asset]) -> list[Notice]:
-        """Plays one asset to each leg at the same time and waits for the longest; the proof of what was heard."""
+    async def _connect_caller(self) -> None:
+        if self.offer is not None:
+            await self.plane.connect(self.id, 1, self.offer.terms)
+
+    async def speak(self, assets: Sequence[Asset]) -> None:
+        """Plays one asset to each leg at the same time and waits for the longest."""
         plays = await asyncio.gather(
             *(self.plane.play(self.id, 1 if leg == 1 else 2, str(one.path)) for leg, one in enumerate(assets, 1))
         )
         waiting = dict(zip(plays, assets, strict=True))
-        heard: list[Notice] = []
         deadline = self.loop.time() + max(one.duration for one in assets) + SLACK
         while waiting:
             event = await self.hear(deadline)
@@ -158,8 +165,7 @@ class Circuit:
             if isinstance(event, PlayFinished) and event.play in waiting:
                 one = waiting.pop(event.play)
                 at, to = event.at or 0.0, event.to or 0.0
-                heard.append(Notice(asset=one.id, sha256=one.sha256, leg=event.leg, at=at, to=to))
-        return heard
+                self.spoken.append(Notice(asset=one.id, sha256=one.sha256, leg=event.leg, at=at, to=to))
 
     async def close(self) -> None:
         """Ends the recording, if one runs, and frees the ports."""
@@ -175,13 +181,19 @@ class Circuit:
         """The caller's codec first: then nothing need be transcoded."""
         first = self.offer.codec.name if self.offer is not None else None
         codecs = sorted(sdp.AUDIO_CODECS, key=lambda name: name != first)
-        return sdp.offer(origin, self._host, self._ports[leg - 1], codecs)
+        return sdp.offer(origin, self._shown_to(self._peers[leg - 1]), self._ports[leg - 1], codecs)
 
     def our_answer(self) -> bytes:
         """For the caller's 183 or 200: the answer to its offer, or our offer when it made none."""
         if self.offer is None:
             return self.our_offer(1, self.caller.origin)
-        return sdp.answer(self.offer.description, self.caller.origin, self._host, self._ports[0], self.offer.codec)
+        host = self._shown_to(self._peers[0])
+        return sdp.answer(self.offer.description, self.caller.origin, host, self._ports[0], self.offer.codec)
+
+    def _shown_to(self, peer: str) -> str:
+        """Our media's address as this peer reaches it, also where the relay listens on every address."""
+        wildcard = self._host in ("0.0.0.0", "::")
+        return self.exchange.driver.wire.host_towards(peer) if wildcard else self._host
 
     def _origin(self) -> sdp.Origin:
         return sdp.Origin(self.exchange.random.getrandbits(62))
@@ -194,6 +206,7 @@ class Circuit:
             self.callee.give_up()
             self.callee.forget()
         origin = self._origin()
+        self._peers[1] = address[0]
         self.callee = CalleeLeg.dial(
             self.exchange.driver,
             trunk,

@@ -134,12 +134,13 @@ class Edge:
         await self.exchange.facts.settle(2.0)
 
     async def _watch_load(self) -> None:
-        """Refuses new calls, cheaply, while the loop is late or too many calls are up; those up go first."""
+        """Refuses new calls, cheaply, while the loop is late or too many calls are up; those up go first. Late once is
+        a pause of the machine, late twice in a row is load."""
         while True:
-            before = self.loop.time()
+            before, late_before = self.loop.time(), self.lateness
             await asyncio.sleep(MEASURED_EVERY)
             self.lateness = self.loop.time() - before - MEASURED_EVERY
-            overloaded = self.lateness > LATE or len(self.exchange.calls) >= MAX_CALLS
+            overloaded = min(self.lateness, late_before) > LATE or len(self.exchange.calls) >= MAX_CALLS
             self.endpoint.refusing = self.draining or overloaded
             if overloaded:
                 self.exchange.counts["overloaded"] += 1

@@ -70,6 +70,7 @@ class RelayClient:
         self._hear: dict[str, Callable[[Event], None]] = {}
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self._writer: asyncio.StreamWriter | None = None
+        self._unsent: list[bytes] = []
         self._asked = 0
         self._broken_at: float | None = None
         self.left_behind: tuple[str, ...] = ()  # calls the relay held for this owner's name when we first came
@@ -163,6 +164,17 @@ class RelayClient:
         if hear is not None:
             hear(message)
 
+    def _send(self, frame: bytes) -> None:
+        """What one turn of the loop asks leaves in one write: waking the relay costs more than asking it."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(frame)
+
+    def _flush(self) -> None:
+        frames, self._unsent = self._unsent, []
+        if self._writer is not None:
+            self._writer.write(b"".join(frames))
+
     async def _ask(self, command: Command, kind: type[R]) -> R:
         writer = self._writer
         if writer is None or writer.transport.is_closing():
@@ -171,7 +183,7 @@ class RelayClient:
         number = self._asked
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        writer.write(wire.encode(Request(number, command)))
+        self._send(wire.encode(Request(number, command)))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 result = await future

@@ -63,6 +63,7 @@ class Wire:
         self.counts: Counter[str] = Counter()
         self._advertise = advertise
         self._shown: dict[tuple[str, Address, str], str] = {}
+        self._own: dict[str, str] = {}
         self._udp: dict[Address, socket.socket] = {}
         self._servers: list[asyncio.Server] = []
         self._streams: dict[int, Stream] = {}
@@ -156,8 +157,17 @@ class Wire:
                 return self._advertise
             return f"{self._advertise}:{port}"
         if host in ("0.0.0.0", "::"):
-            host = _route_to(flow.remote, six)
+            host = self.host_towards(flow.remote[0])
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def host_towards(self, peer: str) -> str:
+        """Our own address on the way to a peer, an address too."""
+        own = self._own.get(peer)
+        if own is None:
+            if len(self._own) > 4_096:
+                self._own.clear()
+            own = self._own[peer] = _route_to(peer)
+        return own
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Sends one message; over TCP by the connection it belongs to, else by a new one. Never waits."""
@@ -263,11 +273,14 @@ class Wire:
         return len(self._streams)
 
 
-def _route_to(remote: Address, six: bool) -> str:
-    """Our own address on the way to a peer. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _route_to(peer: str) -> str:
+    """The kernel says by which address it would go; connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
-        probe.connect(remote)
+        try:
+            probe.connect((peer, 9))
+        except OSError:  # no road there: what we say will not arrive either
+            return "::1" if ":" in peer else "127.0.0.1"
         return str(probe.getsockname()[0])
 
 
