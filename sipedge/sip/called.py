@@ -194,12 +194,13 @@ class Called(Calling):
         if method not in self.methods:
             return 405, (("Allow", self._allow),)
         _ = request.uri
-        unknown = request.require - self.extensions
+        headers = request.headers
+        unknown = request.require - self.extensions if "require" in headers else None
         if unknown:
             return 420, (("Unsupported", ", ".join(sorted(unknown))),)
         if request.body and request.content_type not in self.accept:
             return 415, (("Accept", ", ".join(sorted(self.accept))),)
-        if (request.header("content-encoding") or "identity").lower() != "identity":
+        if "content-encoding" in headers and headers["content-encoding"][0].lower() != "identity":
             return 415, (("Accept-Encoding", "identity"),)
         if method in ("INVITE", "UPDATE"):
             if request.contact is not None:

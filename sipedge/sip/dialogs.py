@@ -57,7 +57,8 @@ class Dialog(Struct, gc=False):
         self.remote_tag = response.to.tag
         try:
             contact, routes = response.contact, response.record_routes[::-1]
-            _check_path(contact, routes)
+            if routes or contact is None or contact.text != self.target:  # the 2xx mostly repeats what the 180 said
+                _check_path(contact, routes)
         except Malformed:
             return
         self.routes = routes

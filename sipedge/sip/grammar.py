@@ -10,7 +10,6 @@ import re
 
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
-_DIGITS = re.compile(r"[0-9]{1,10}")
 _IDENTIFIER = re.compile(rf"[^\s,;<>\"]{{1,{MAX_TOKEN}}}")  # wider than a token: "=" and "@" are seen in the wild
 _MARKS = re.compile(r'\\.|[",;<>]')
 
@@ -32,8 +31,8 @@ def is_token(text: str) -> bool:
 
 
 def read_int(text: str, limit: int) -> int:
-    """A decimal number 0..limit; `str.isdigit` alone would let other scripts' digits through."""
-    if _DIGITS.fullmatch(text) is None:
+    """A decimal number 0..limit; `isdecimal` alone would let other scripts' digits through."""
+    if not (text.isdecimal() and text.isascii()) or len(text) > 10:
         raise Malformed(400, "not a number")
     number = int(text)
     if number > limit:
@@ -83,14 +82,14 @@ def read_params(text: str) -> dict[str, str]:
     params: dict[str, str] = {}
     pieces = split_outside(text, ";") if '"' in text else text.split(";")
     for piece in pieces:
+        if not piece:
+            continue  # ";;" and what stands before the first ";": phones send them
         name, _, value = piece.partition("=")
         name = name.strip(" \t").lower()
-        if not name:
-            if value or piece.strip(" \t"):
-                raise Malformed(400, "parameter without a name")
-            continue  # ";;" and the empty piece before the first ";": phones send them
-        if name in params:
-            raise Malformed(400, "parameter given twice")
+        if name in params or not name:
+            if not (name or value):
+                continue  # spaces alone
+            raise Malformed(400, "parameter given twice, or without a name")
         params[name] = value.strip(" \t")
     return params
 
@@ -104,7 +103,7 @@ def read_tag(params: dict[str, str], name: str) -> str:
     value = params.get(name)
     if value is None:
         return ""
-    if _IDENTIFIER.fullmatch(value) is None:
+    if not (value.isalnum() and len(value) <= MAX_TOKEN) and _IDENTIFIER.fullmatch(value) is None:
         raise Malformed(400, "unreadable identifier")
     return value
 

@@ -124,7 +124,8 @@ class Message:
 
     @field
     def cseq(self) -> CSeq:
-        number, _, method = self._needed("cseq").replace("\t", " ").partition(" ")
+        value = self._needed("cseq")
+        number, _, method = (value.replace("\t", " ") if "\t" in value else value).partition(" ")
         return CSeq(grammar.read_int(number, _MAX_CSEQ), method.strip(" "))
 
     @field

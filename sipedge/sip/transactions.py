@@ -240,10 +240,14 @@ class Timers:
         """The earliest deadline still meant; drops void ones on the way."""
         first: float | None = None
         for queue in self._queues.values():
-            while queue and _void(queue[0][1], queue[0][3]):
-                queue.popleft()
-            if queue and (first is None or queue[0][0] < first):
-                first = queue[0][0]
+            while queue:
+                deadline, transaction, _, epoch = queue[0]
+                if _void(transaction, epoch):
+                    queue.popleft()
+                    continue
+                if first is None or deadline < first:
+                    first = deadline
+                break
         return first
 
     def expired(self, now: float) -> Iterator[tuple[Transaction, Input]]:

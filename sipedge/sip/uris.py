@@ -112,7 +112,7 @@ class NameAddr:
         tag = tail[5:]
         if not tail:
             self.tag = ""
-        elif tail.startswith(";tag=") and grammar.is_token(tag) and len(tag) <= grammar.MAX_TOKEN:
+        elif tail.startswith(";tag=") and tag.isalnum() and len(tag) <= grammar.MAX_TOKEN:
             self.tag = tag  # nearly every From and To
         else:
             self.tag = grammar.read_tag(self.params, "tag")  # "" when absent

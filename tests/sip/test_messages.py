@@ -390,7 +390,7 @@ def test_what_is_written_is_read_back(body: bytes, values: list[str]) -> None:
     [
         (";a=1;B;c = 2 ", {"a": "1", "b": "", "c": "2"}),
         (';a="x;y=\\"z";b', {"a": '"x;y=\\"z"', "b": ""}),
-        (";;a;", {"a": ""}),
+        (";; ;a;", {"a": ""}),
         ("", {}),
     ],
 )
@@ -398,7 +398,7 @@ def test_parameters(text: str, params: dict[str, str]) -> None:
     assert grammar.read_params(text) == params
 
 
-@pytest.mark.parametrize("text", [";a;A", ";=1", ';a="x', "; ="])
+@pytest.mark.parametrize("text", [";a;A", ";=1", ';a="x', "; =1"])
 def test_parameters_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(Malformed):
         grammar.read_params(text)
