@@ -124,7 +124,10 @@ class Tools:
 
 
 def cpu_of(pid: int) -> float:
-    """Seconds of CPU a process has used, kernel and all."""
+    """Seconds of CPU a process has used, kernel and all: to the nanosecond where the kernel keeps such books."""
+    books = list(Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    if books:
+        return sum(int(book.read_text().split()[0]) for book in books) / 1e9
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import logging
 import resource
 import secrets
 import signal
@@ -20,6 +19,7 @@ from sipedge.relay.background import Background
 from sipedge.relay.board import Board
 from sipedge.relay.commands import Commands
 from sipedge.relay.control import AlreadyRuns, Control
+from sipedge.relay.logs import to_stderr
 from sipedge.relay.loop import Loop
 from sipedge.relay.ports import PortRange, parse_range
 
@@ -28,11 +28,7 @@ WRITER_PATIENCE = 5.0
 
 def main() -> int:
     """Runs the relay; the exit code."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format='{"time": "%(asctime)s", "level": "%(levelname)s", "role": "relay", "event": "%(message)s"}',
-    )
+    to_stderr()
     parser = argparse.ArgumentParser(prog="python -m sipedge.relay", description="The media plane of the edge.")
     parser.add_argument("--socket", required=True, help="unix socket the edge commands it over")
     parser.add_argument("--ports", default="20000-29999", help="RTP ports, FIRST-LAST")
