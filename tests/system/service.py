@@ -386,11 +386,11 @@ class Service:
 
     # --- what a judge reads at the end
 
-    def start_capture(self) -> None:
-        """Every packet of this service's network to `lo.pcap`; needs root and tcpdump."""
+    def start_capture(self, *hosts: str) -> None:
+        """Every packet of this service's network, and of those hosts, to `lo.pcap`; needs root and tcpdump."""
         self._capture = subprocess.Popen(
             ["tcpdump", "-i", "lo", "-U", "-n", "-s", "0", "-B", "16384", "-w", str(self.root / "lo.pcap"),
-             f"net {self.place.network}.0/24 or (udp and host {host_address()})"],
+             " or ".join([f"net {self.place.network}.0/24", *(f"host {host}" for host in hosts)])],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self._capture.stderr is not None
@@ -423,11 +423,11 @@ class Service:
 
 
 @contextmanager
-def running(root: Path, **options: Any) -> Iterator[Service]:
-    """A service that captures its packets where it may, and has 20 numbers on its main trunk."""
+def running(root: Path, *hosts: str, **options: Any) -> Iterator[Service]:
+    """A service that captures its packets (and those of `hosts`) where it may, with 20 numbers on its main trunk."""
     service = Service(root, **options)
     if os.geteuid() == 0 and any((Path(folder) / "tcpdump").exists() for folder in ("/usr/bin", "/usr/sbin")):
-        service.start_capture()
+        service.start_capture(*hosts)
     with service:
         service.import_numbers([f"+8424710000{n:02d}" for n in range(20)], "vn-main")
         yield service

@@ -25,7 +25,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host_address(), 0))
         listen = f"{host_address()}:{probe.getsockname()[1]}"
-    with running(tmp_path / "service", settings={"sip": {"listen": [f"udp:{listen}"]}}) as service:
+    with running(tmp_path / "service", host_address(), settings={"sip": {"listen": [f"udp:{listen}"]}}) as service:
         yield service
         assert service.leaks() == []
         assert "Traceback" not in service.log()
