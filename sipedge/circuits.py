@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("sipedge.circuits")
 
-MEDIA_SILENCE: Final = 60.0  # seconds without RTP from *both* phones until the call is thought dead
+MEDIA_SILENCE: Final = 300.0  # seconds without RTP from *both* phones until the call is thought dead
 SLACK: Final = 2.0  # seconds a prompt may end later than its length says
 ACK_SECONDS: Final = 33.0  # just over 64*T1, when the endpoint itself says that no ACK came
 

@@ -5,8 +5,8 @@ connection from nobody is closed without a byte (contract: "a source no trunk na
 source sends goes up with the `Flow` it came by; an answer goes back by the same flow (RFC 3261 18.2.2, RFC 3581).
 
 A TCP connection is held to limits, because one slow or greedy peer must not cost the others anything: so many per
-source, so many in all, `IDLE_SECONDS` of silence, `MAX_UNSENT` bytes it leaves unread. Half a message held too long is
-the endpoint's to notice, since it does the framing.
+source, so many in all, `FIRST_SECONDS` until it speaks, `IDLE_SECONDS` of silence, `MAX_UNSENT` bytes left unread. Half
+a message held too long is the endpoint's to notice, since it does the framing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sipedge.sip.flows import Flow
 
 MAX_DATAGRAM: Final = 65_535
 DRAIN: Final = 64  # datagrams read per wake-up, so that timers and other sockets get their turn
+FIRST_SECONDS: Final = 5.0  # whoever connects has something to say
 IDLE_SECONDS: Final = 600.0
 CONNECT_SECONDS: Final = 2.0
 MAX_CONNECTIONS: Final = 2_000
@@ -263,7 +264,7 @@ class Wire:
     def _sweep_streams(self) -> None:
         now = self.loop.time()
         for stream in list(self._streams.values()):
-            if now - stream.heard > IDLE_SECONDS:
+            if now - stream.heard > (FIRST_SECONDS if stream.mute else IDLE_SECONDS):
                 self.counts["connections_idle"] += 1
                 stream.abort()
         self._sweep = self.loop.call_later(1.0, self._sweep_streams)
@@ -292,6 +293,7 @@ class Stream(asyncio.Protocol):
         self._dialled = dialled
         self._transport: asyncio.Transport | None = None
         self.heard = 0.0
+        self.mute = not dialled  # it has not said anything yet
         self.flow = Flow("tcp", ("", 0), ("", 0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -310,7 +312,7 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
-        self.heard = self._wire.loop.time()
+        self.heard, self.mute = self._wire.loop.time(), False
         self._wire.received(data, self.flow)
         self._wire.settle()
 

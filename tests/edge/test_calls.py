@@ -10,6 +10,7 @@ import pytest
 
 from masking import numbering, routes
 from masking.routes import Refusal, Route
+from sipedge.media import spoken
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Responded
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
 from tests.edge.phones import media_of
@@ -385,3 +386,47 @@ async def test_nothing_of_an_ended_call_is_kept(stage: Stage) -> None:
     driver = scene.place.edge.driver
     assert driver._legs == {} and driver._asked == {} and scene.place.edge.plane._hear == {}
     assert await scene.place.edge.plane.calls() == ()
+
+
+async def test_without_its_notice_a_call_is_not_recorded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await stage(record="always")
+    for key, asset in spoken.ASSETS.items():
+        missing = msgspec.structs.replace(asset, path=asset.path.with_name("missing.wav"))
+        monkeypatch.setitem(spoken.ASSETS, key, missing)
+    leg, invited, answered = await up(scene)
+    await scene.bridged()
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    assert (await scene.event("call.bridged"))["notices"] == []
+
+
+async def test_who_leaves_during_the_notice_had_no_conversation(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await stage(record="always")
+    leg, _, _ = await up(scene)
+    await asyncio.sleep(0.1)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert (told.status, told.conversation, told.bridged_at) == ("completed", 0.0, None) and told.billable > 0
+
+
+async def test_an_answer_in_the_ack_that_cannot_be_used_ends_both(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call(body=b"")
+    scene.callee.answer(await scene.callee.expect(Invited))
+    await scene.caller.expect(Answered)
+    scene.caller.endpoint.acknowledge(leg, scene.caller.sdp(host="198.51.100.7"), scene.caller.loop.time())
+    scene.caller.drive()
+    await scene.callee.expect(Acked)
+    await scene.callee.expect(Ended)
+    assert (await scene.caller.expect(Ended)).request.cause == 88
+    assert (await scene.interaction()).reason == "media"
+
+
+async def test_requests_that_are_no_part_of_the_story_get_sensible_answers(stage: Stage) -> None:
+    scene = await stage()
+    leg, _, _ = await up(scene)
+    for method, status in (("PRACK", 481), ("OPTIONS", 200), ("REFER", 405), ("MESSAGE", 405)):
+        scene.caller.request(leg, method)
+        assert (await scene.caller.expect(Responded)).status == status, method

@@ -188,3 +188,35 @@ async def _up(scene: Scene) -> tuple[str, str]:
     await scene.callee.expect(Acked)
     await scene.bridged()
     return leg, invited.leg
+
+
+async def test_behind_a_proxy_of_ours_a_call_without_its_trunk_is_refused(open_edge: Opener, phones: Make) -> None:
+    front, callee = phones(CUSTOMER), phones(DRIVER)
+    proxy = f"{front.address[0]}:{front.address[1]}"
+    place = await open_edge(
+        trunk("callees", callee), trunk("other", callee, sources=["192.0.2.9"], media=["127.0.0.1"]), proxies=[proxy]
+    )
+    await place.numbers(X[0], trunk="callees")
+    session = await place.session(CUSTOMER, DRIVER)
+    front.call(place.address, X[0])
+    assert (await front.expect(Failed)).status == 403
+    front.call(place.address, X[0], headers=[("X-Masking-Trunk", "nobody")])
+    assert (await front.expect(Failed)).status == 403
+    front.call(place.address, X[0], headers=[("X-Masking-Trunk", "other")])
+    callee.respond(await callee.expect(Invited), 486)
+    assert (await front.expect(Failed)).status == 486
+    assert [leg.trunk for leg in (await place.interaction(session.id)).legs] == ["other", "callees"]
+
+
+async def test_a_failure_before_the_story_begins_still_gets_a_final_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await stage()
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(type(scene.place.edge.trunks), "of", broken)
+    scene.call()
+    assert (await scene.caller.expect(Failed)).status == 500
+    assert scene.place.edge.exchange.counts["faults"] == 1

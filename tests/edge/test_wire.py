@@ -180,10 +180,28 @@ async def test_a_slow_drip_is_cut_off_and_others_are_served(open_edge: Opener, p
     other.close()
 
 
+async def test_who_connects_and_says_nothing_is_cut_off_soon(
+    open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "FIRST_SECONDS", 0.1)
+    place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tcp"))
+    mute_reader, mute = await asyncio.open_connection(*tcp_address(place))
+    reader, writer = await asyncio.open_connection(*tcp_address(place))
+    writer.write(options("TCP"))
+    assert (await read(reader)).startswith(b"SIP/2.0 200 ")
+    assert await read(mute_reader) == b""
+    writer.write(options("TCP"))
+    assert (await read(reader)).startswith(b"SIP/2.0 200 ")
+    mute.close()
+    writer.close()
+
+
 async def test_silent_connections_are_closed(open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "IDLE_SECONDS", 0.1)
     place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tcp"))
     reader, writer = await asyncio.open_connection(*tcp_address(place))
+    writer.write(options("TCP"))
+    assert (await read(reader)).startswith(b"SIP/2.0 200 ")
     assert await read(reader) == b""
     writer.close()
     assert place.edge.driver.wire.counts["connections_idle"] == 1
