@@ -10,6 +10,8 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -76,6 +78,15 @@ def attack(service: Service, count: int, seed: int, *, trunk: str, rate: float =
     outcome.memory_after = service.memory()
     outcome.memory_peak = max(outcome.memory_peak, outcome.memory_after)
     return outcome
+
+
+def attack_beside(call: Callable[[], None], service: Service, count: int, seed: int, *, trunk: str) -> Outcome:
+    """`attack` while `call` is made again and again; a call that fails ends it by its exception."""
+    with ThreadPoolExecutor(1) as other:
+        attacking = other.submit(attack, service, count, seed, trunk=trunk)
+        while not attacking.done():
+            call()
+        return attacking.result()
 
 
 def read(from_socket: socket.socket, outcome: Outcome, *, stranger: bool) -> None:

@@ -10,40 +10,26 @@ import asyncio
 import random
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import httpx2
 
+from tests.pools.history import Tenure
 from tests.system.service import KEY, Service
 
 
-class Grant(NamedTuple):
-    """A number that was a party's from the acknowledged opening of a session until its close was asked for."""
-
-    number: str
-    party: str
-    session: str
-    granted: float
-    released: float
-
-
-def conflicts(history: Iterable[Grant]) -> list[tuple[Grant, Grant]]:
-    """Pairs of grants of one (number, party) that were live at the same time, as seen by those who held them."""
-    held: defaultdict[tuple[str, str], list[Grant]] = defaultdict(list)
-    for grant in history:
-        held[grant.number, grant.party].append(grant)
-    found = []
-    for grants in held.values():
-        grants.sort(key=lambda grant: grant.granted)
-        last = grants[0]
-        for grant in grants[1:]:
-            if grant.granted < last.released and grant.session != last.session:
-                found.append((last, grant))
-            last = max(last, grant, key=lambda g: g.released)
-    return found
+@contextmanager
+def two_apis(folder: Path) -> Iterator[Service]:
+    """A service with two API processes, 100 numbers, and no quarantine: what one session leaves the next may take."""
+    with Service(folder, settings={"http": {"workers": 2}}) as service:
+        service.import_numbers([f"+84247{n:07d}" for n in range(100)], "vn-main")
+        answer = service.call("PATCH", "/v1/services/default", {"pair_quarantine": 0})
+        assert answer.status_code == 200, answer.text
+        yield service
 
 
 @dataclass
@@ -54,7 +40,7 @@ class Run:
     closed: int
     exhausted: int
     retried: int
-    history: list[Grant]
+    history: list[Tenure]
     seconds: float
 
 
@@ -76,7 +62,7 @@ async def run(
 
     async def creator(api: httpx2.AsyncClient, own: random.Random) -> None:
         nonlocal killed
-        mine: list[list[Grant]] = []
+        mine: list[list[Tenure]] = []
         for number in left:
             if number >= count * kill_at and not killed:
                 killed = True
@@ -110,7 +96,7 @@ async def asked(api: httpx2.AsyncClient, state: Run, path: str, body: Any, key: 
     raise AssertionError(f"POST {path}: no answer after 300 tries")
 
 
-async def open_one(api: httpx2.AsyncClient, name: str, pair: list[str], state: Run) -> list[Grant] | None:
+async def open_one(api: httpx2.AsyncClient, name: str, pair: list[str], state: Run) -> list[Tenure] | None:
     """Opens a session; None when every number is taken for this pair."""
     participants = [{"identifier": pair[0], "role": "customer"}, {"identifier": pair[1], "role": "driver"}]
     body = {"unique_name": name, "participants": participants, "ttl": 7200, "record": "never"}
@@ -122,15 +108,15 @@ async def open_one(api: httpx2.AsyncClient, name: str, pair: list[str], state: R
     session, now = answer.json(), time.monotonic()
     state.opened += 1
     return [
-        Grant(proxy["number"], party, session["id"], now, float("inf"))
+        Tenure(proxy["number"], party, session["id"], now, float("inf"))
         for party, participant in zip(pair, session["participants"], strict=True)
         for proxy in participant["proxies"]
     ]
 
 
-async def close_one(api: httpx2.AsyncClient, grants: list[Grant], state: Run) -> None:
-    session, now = grants[0].session, time.monotonic()
+async def close_one(api: httpx2.AsyncClient, grants: list[Tenure], state: Run) -> None:
+    session, now = grants[0].holder, time.monotonic()
     answer = await asked(api, state, f"/v1/sessions/{session}:close", None, f"close-{session}")
     assert answer.status_code == 200, f"close: {answer.status_code} {answer.text}"
     state.closed += 1
-    state.history += [grant._replace(released=now) for grant in grants]
+    state.history += [grant._replace(end=now) for grant in grants]

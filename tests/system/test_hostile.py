@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 
 import pytest
 
-from tests.system.hostile import Outcome, attack
+from tests.system.hostile import attack_beside
 from tests.system.mutate import Mutator
 from tests.system.service import Service
 from tests.system.sipp import Phones, accepts, ack, bye, hears, invite, is_asked, picks_up, trying, waits
@@ -32,27 +31,18 @@ def test_bent_messages_hurt_nobody_and_calls_go_on(service: Service, phones: Pho
     customer, driver = service.person("customer", place.caller), service.person("driver", place.callee)
     session = service.open_session(customer, driver)
     dialled = session["participants"][0]["proxies"][0]["number"]
-    done: list[Outcome] = []
-    attacker = threading.Thread(target=lambda: done.append(attack(service, COUNT, SEED, trunk=place.moscow)))
-    attacker.start()
     calls = 0
-    while attacker.is_alive():
+
+    def call() -> None:
+        nonlocal calls
         with phones.waits_for_call(place.callee, is_asked("INVITE"), *picks_up(), is_asked("BYE"), accepts()) as callee:
-            steps = [
-                invite(),
-                trying(),
-                hears(180, within=1000),
-                hears(200, within=1000),
-                ack(),
-                waits(300),
-                bye(),
-                hears(200),
-            ]
+            rings = [invite(), trying(), hears(180, within=1000), hears(200, within=1000)]
+            steps = [*rings, ack(), waits(300), bye(), hears(200)]
             with phones.calls(dialled, place.caller, customer.number, *steps) as caller:
                 caller.finish(), callee.finish()
-                calls += 1
-    attacker.join()
-    outcome = done[0]
+        calls += 1
+
+    outcome = attack_beside(call, service, COUNT, SEED, trunk=place.moscow)
     assert calls >= 2 and outcome.sent == COUNT
     assert outcome.bytes_to_strangers == 0
     assert outcome.answers, "the trunk's messages were read"

@@ -1,0 +1,115 @@
+"""`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--faults N]`: the long runs.
+
+The same code that `make test` runs small: creators through two API processes one of which dies, bent SIP beside slow
+connections and calls, and kill -9 of every process in turn. Prints one row a run and exits 1 when any promise was
+broken; a failed run is repeated by giving its seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.pools.history import overlaps
+from tests.system import faults, hostile, lease_run
+from tests.system.live import live_call
+from tests.system.service import Service
+from tests.system.sipp import Phones
+
+MEMORY = 200 << 20
+Broken = list[str]
+"""What was not as promised, in words; empty after a good run."""
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="masking-soak-") as folder:
+        yield Path(folder)
+
+
+def leases(asked: argparse.Namespace, console: Console) -> Broken:
+    with fresh_folder() as folder, lease_run.two_apis(folder) as service:
+        done = asyncio.run(lease_run.run(service, asked.sessions, asked.seed))
+        found = overlaps(done.history)
+        console.print(
+            f"leases: {done.opened} opened, {done.closed} closed, {done.exhausted} exhausted, {done.retried} asked"
+            f" again, {len(done.history)} grants, {len(found)} doubles, {done.seconds:.0f} s"
+        )
+        broken = [f"{len(found)} pairs of live bindings share (X, caller)"] if found else []
+        return broken + quiet(service)
+
+
+def mutations(asked: argparse.Namespace, console: Console) -> Broken:
+    with fresh_folder() as folder, Service(folder / "service") as service:
+        service.import_numbers([f"+8424710000{n:02d}" for n in range(20)], "vn-main")
+        phones = Phones(folder / "sipp", service.place.edge)
+        calls = 0
+
+        def call() -> None:
+            nonlocal calls
+            with live_call(service, phones, seconds=0.3) as live:
+                live.ended()
+            calls += 1
+
+        done = hostile.attack_beside(call, service, asked.messages, asked.seed, trunk=service.place.moscow)
+        grown = done.memory_peak - done.memory_before
+        console.print(
+            f"mutations: {done.sent} sent, {calls} calls beside, {sum(done.answers.values())} answers to the trunk, "
+            f"{done.bytes_to_strangers} bytes to the stranger, memory +{grown >> 20} MiB at most"
+        )
+        broken = ["the stranger got bytes"] if done.bytes_to_strangers else []
+        return broken + ([f"memory grew by {grown >> 20} MiB"] if grown > MEMORY else []) + quiet(service)
+
+
+def kills(asked: argparse.Namespace, console: Console) -> Broken:
+    broken = []
+    for turn in range(asked.faults):
+        for role in faults.ROLES:
+            with fresh_folder() as folder:
+                after = faults.one_fault(folder, role)
+                wrong = faults.broken_promises(after)
+                console.print(
+                    f"kill -9 of {role}, {turn + 1}: back after {after.back_after:.1f} s,"
+                    f" ended after {after.ended_after:.1f} s, recording settled after {after.settled_after:.1f} s{''.join(f'; {one}' for one in wrong)}"
+                )
+                broken += [f"{role}: {one}" for one in wrong]
+    return broken
+
+
+def quiet(service: Service) -> Broken:
+    return ["a traceback in the log"] if "Traceback" in service.log() else []
+
+
+RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
+    "leases": leases, "mutations": mutations, "kills": kills,
+}  # fmt: skip
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(prog="python -m loadtests.soak", description="The long runs.")
+    arguments.add_argument("--only", nargs="+", choices=sorted(RUNS), default=list(RUNS))
+    arguments.add_argument("--seed", type=int, default=int(time.time()))
+    arguments.add_argument("--sessions", type=int, default=50_000)
+    arguments.add_argument("--messages", type=int, default=100_000)
+    arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
+    asked = arguments.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"seed {asked.seed}")
+    broken: Broken = []
+    for name in asked.only:
+        broken += RUNS[name](asked, console)
+    for one in broken:
+        console.print(f"[red]broken:[/red] {one}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
