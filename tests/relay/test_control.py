@@ -170,6 +170,27 @@ def test_a_bad_argument_is_a_message(tmp_path: Path, wrong: list[str]) -> None:
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
 
 
+def test_calls_leave_nothing_behind(own_relay: Relay, tmp_path: Path, alice: Phone, bob: Phone) -> None:
+    descriptors = Path(f"/proc/{own_relay.process.pid}/fd")
+    with own_relay.edge() as edge:
+        before = len(list(descriptors.iterdir()))
+        for index in range(60):
+            edge.bridged(f"c{index}", alice, bob)
+            edge.connect(f"c{index}", 1, alice)
+            edge.ask(plane.Record(f"c{index}", f"rec_{index}", str(tmp_path)), Done)
+            edge.ask(plane.RingBack(f"c{index}", 1, "VN"), plane.Playing)
+        assert len(list(descriptors.iterdir())) == before + 60 * 7  # two legs of three sockets, and a capture
+        for index in range(60):
+            edge.close(f"c{index}")
+        edge.ask(plane.RingBack("c0", 1, "VN"), Failed)
+        deadline = time.monotonic() + 5
+        while len(list(descriptors.iterdir())) != before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        measures = edge.ask(Measure(), Measures)
+        assert (measures.calls, measures.ports_used, measures.recording) == (0, 0, 0)
+
+
 def test_measures_tell_what_happened(own_relay: Relay, alice: Phone, bob: Phone) -> None:
     with own_relay.edge() as edge, Phone(host="127.0.0.9") as stranger:
         edge.bridged("c1", alice, bob)
