@@ -76,10 +76,9 @@ def kills(asked: argparse.Namespace, console: Console) -> Broken:
             with fresh_folder() as folder:
                 after = faults.one_fault(folder, role)
                 wrong = faults.broken_promises(after)
-                console.print(
-                    f"kill -9 of {role}, {turn + 1}: back after {after.back_after:.1f} s,"
-                    f" ended after {after.ended_after:.1f} s, recording settled after {after.settled_after:.1f} s{''.join(f'; {one}' for one in wrong)}"
-                )
+                times = f"back after {after.back_after:.1f} s, ended after {after.ended_after:.1f} s"
+                settled = f"recording settled after {after.settled_after:.1f} s"
+                console.print("; ".join([f"kill -9 of {role}, {turn + 1}: {times}, {settled}", *wrong]))
                 broken += [f"{role}: {one}" for one in wrong]
     return broken
 
