@@ -127,7 +127,7 @@ class Call:
                 at=self.house.now(),
             )
         except Unavailable:  # fail closed: nobody is routed unmasked
-            self.exchange.unsure.add(self.id)
+            self.exchange.unsure[self.id] = self.circuit.loop.time()
             self.exchange.counts["core_unavailable"] += 1
             raise Over("platform", "unavailable", 503) from None
 
@@ -163,6 +163,8 @@ class Call:
     async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
         """One attempt by one trunk: how it ended, None when the trunk stayed silent."""
         self.state = "dialling"
+        if self.circuit.caller.over:  # gave up while we asked the core: then nobody's phone rings
+            raise Over("caller", "canceled", 487)
         if trunk.address is None:
             return None
         leg = self.circuit.dial(trunk, trunk.address, route)

@@ -54,7 +54,8 @@ class Exchange:
     media_host: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Call] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)  # calls whose claim Redis may have taken without telling us
+    # Calls whose claim Redis may have taken without telling us, and since when.
+    unsure: dict[str, float] = field(default_factory=dict)
 
 
 class Leave:

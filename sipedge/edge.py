@@ -26,7 +26,7 @@ from sipedge.circuits import Exchange
 from sipedge.driver import Driver
 from sipedge.facts import Facts
 from sipedge.media_plane import RelayClient
-from sipedge.orphans import Orphans, heartbeat
+from sipedge.orphans import Orphans, beat, heartbeat
 from sipedge.pings import Pings
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
@@ -89,6 +89,8 @@ class Edge:
     @contextlib.asynccontextmanager
     async def running(self, listeners: list[Listener], drain: float = 30.0) -> AsyncIterator[list[Listener]]:
         """Listens and serves; gives where it listens. On leaving, live calls get `drain` seconds to end themselves."""
+        with contextlib.suppress(Unavailable):  # a call must never be claimed for an owner nobody has heard of
+            await beat(self.exchange)
         relay_up = asyncio.Event()
         background = [self._start(self.plane.run(relay_up.set)), self._start(heartbeat(self.exchange))]
         try:

@@ -32,12 +32,17 @@ CLAIMING: Final = 3.0  # seconds after which a claim of ours that no call knows 
 PREFIX: Final = "edge-"
 
 
+async def beat(exchange: Exchange) -> None:
+    """Says once that this edge lives."""
+    await exchange.house.leases.beat(exchange.owner, round(BEAT_LASTS * 1000))
+
+
 async def heartbeat(exchange: Exchange) -> None:
     """Says again and again that this edge lives. Redis being away is told once."""
     away = False
     while True:
         try:
-            await exchange.house.leases.beat(exchange.owner, round(BEAT_LASTS * 1000))
+            await beat(exchange)
             away = False
         except Unavailable:
             if not away:
@@ -72,20 +77,23 @@ class Orphans:
     async def sweep(self) -> int:
         """Ends every orphan there is now; how many."""
         house, exchange = self._exchange.house, self._exchange
-        doubtful, untold = set(exchange.unsure), exchange.facts.untold
+        untold = exchange.facts.untold
         live = [call for shard in await house.inventory.shard_names() for call in await house.leases.live_calls(shard)]
         beating = await house.leases.alive(sorted({call.owner for call in live}))
         ended = 0
-        for call in live:
-            if call.owner == exchange.owner:
-                fresh = house.now() - call.since / 1000 < CLAIMING
-                orphaned = call.call not in exchange.calls and call.call not in untold and not fresh
+        for one in live:
+            if one.owner == exchange.owner:
+                fresh = house.now() - one.since / 1000 < CLAIMING
+                orphaned = one.call not in exchange.calls and one.call not in untold and not fresh
             else:
-                orphaned = call.owner.startswith(PREFIX) and self._is_dead(call.owner, call.owner in beating)
+                orphaned = one.owner.startswith(PREFIX) and self._is_dead(one.owner, one.owner in beating)
             if orphaned:
-                await self._end(call.call, call.holder, call.owner, call.facts)
+                await self._end(one.call, one.holder, one.owner, one.facts)
                 ended += 1
-        exchange.unsure.difference_update(doubtful - {call.call for call in live})
+        settled = exchange.driver.loop.time() - 2 * CLAIMING
+        for call, since in list(exchange.unsure.items()):
+            if since < settled:
+                del exchange.unsure[call]
         return ended
 
     def _is_dead(self, owner: str, beats: bool) -> bool:

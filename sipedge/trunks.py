@@ -156,7 +156,7 @@ class TrunkTable:
 
     def may_answer(self, host: str, port: int) -> bool:
         """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
-        return any(trunk.address == (host, port) for trunk in self.trunks) or self.may_ask(host, port)
+        return self.may_ask(host, port) or any(trunk.address == (host, port) for trunk in self.trunks)
 
     async def of(self, request: Request, host: str, port: int, owner_of: OwnerOf) -> Trunk | None:
         """The trunk a new request belongs to; None: nobody's, and nobody is answered."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from masking import interactions, routes, sessions
-from masking.routes import Refusal, RefusedBy
+from masking.routes import Refusal, RefusedBy, Route
 from pools.redis import Unavailable
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed
 from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, STRANGER, Make, Opener, Scene, Stage, X, trunk
@@ -220,3 +221,23 @@ async def test_a_failure_before_the_story_begins_still_gets_a_final_answer(
     scene.call()
     assert (await scene.caller.expect(Failed)).status == 500
     assert scene.place.edge.exchange.counts["faults"] == 1
+
+
+async def test_a_caller_who_leaves_while_the_core_is_asked_rings_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await stage()
+    asked, hold = routes.claim, asyncio.Event()
+
+    async def slow(*given: Any, **named: Any) -> Route | Refusal:
+        await hold.wait()
+        return await asked(*given, **named)
+
+    monkeypatch.setattr(routes, "claim", slow)
+    leg = scene.call()
+    await asyncio.sleep(0.05)
+    scene.caller.cancel(leg)
+    assert (await scene.caller.expect(Failed)).status == 487
+    hold.set()
+    assert (await scene.interaction()).status == "canceled"
+    await scene.callee.silence(0.05)
