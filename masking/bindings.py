@@ -86,9 +86,9 @@ def _turn(shards: list[str], turn: int) -> str:
     return shards[turn % len(shards)]
 
 
-async def survey(house: House, wish: Wish) -> Ground:
-    """Finds the pools and draws up the plans; `GeoUnavailable`, or `NumberPoolExhausted` when there is no pool."""
-    pools = by_country(await house.inventory.shards(wish.tenant, wish.service))
+def survey(wish: Wish, found: Sequence[Shard]) -> Ground:
+    """Draws up the plans for the service's shards; `GeoUnavailable`, or `NumberPoolExhausted` when there is none."""
+    pools = by_country(found)
     if not pools:
         raise NumberPoolExhausted("The service has no phone numbers yet.", needed=1, retry_after=RETRY_WITHOUT_A_DATE)
     homes = _homes(wish, pools)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -79,22 +78,28 @@ def ending(new_ttl: int | None, expires_at: datetime | None, default: int, now: 
     return ttl * 1000
 
 
-async def people(house: House, new: NewSession, random: str) -> tuple[Person, ...]:
-    """The participants, checked: 2..8, each a person's own number, nobody twice, nobody a pool's number."""
+def numbers(house: House, new: NewSession) -> list[Number]:
+    """The participants' numbers, checked: 2..8, each one that a person may have, nobody twice."""
     if not 2 <= len(new.participants) <= 8:
         raise Invalid.field("participants", "too few or too many", "2..8 participants")
-    numbers = [_number(house, index, participant) for index, participant in enumerate(new.participants)]
+    found = [_number(house, index, participant) for index, participant in enumerate(new.participants)]
     seen: dict[Number, int] = {}
-    for index, number in enumerate(numbers):
+    for index, number in enumerate(found):
         if (first := seen.setdefault(number, index)) != index:
             error = FieldError(f"participants[{index}].identifier", f"is participants[{first}] again", "another number")
             raise ParticipantConflict("The same person stands twice in the session.", [error])
-    virtual = await asyncio.gather(*(house.inventory.is_pool_number(number) for number in numbers))
-    if True in virtual:
-        raise _no_person(virtual.index(True), "is a virtual number")
+    return found
+
+
+async def people(house: House, new: NewSession, numbers: list[Number], random: str) -> tuple[Person, ...]:
+    """The participants with these numbers, none of which is a pool's own."""
+    parties = [house.keyring.index(number) for number in numbers]
+    virtual = await house.inventory.pool_numbers(parties)
+    if virtual:
+        raise _no_person(virtual[0], "is a virtual number")
     return tuple(
-        _person(house, number, participant, random)
-        for number, participant in zip(numbers, new.participants, strict=True)
+        _person(house, number, party, participant, random)
+        for number, party, participant in zip(numbers, parties, new.participants, strict=True)
     )
 
 
@@ -120,7 +125,7 @@ def _no_person(index: int, problem: str) -> InvalidPhoneNumber:
     )
 
 
-def _person(house: House, number: Number, participant: NewParticipant, random: str) -> Person:
+def _person(house: House, number: Number, party: str, participant: NewParticipant, random: str) -> Person:
     own = house.token("par_")
     return Person(
         id=own,
@@ -129,7 +134,7 @@ def _person(house: House, number: Number, participant: NewParticipant, random: s
         language=participant.language,
         country=numbering.country_of(number),
         display=str(number),
-        party=house.keyring.index(number),
+        party=party,
         sealed=house.keyring.seal(number, seal_context(random, own)),
     )
 
@@ -138,8 +143,8 @@ def texts(fields: Iterable[tuple[str, str | None]], countries: frozenset[str], n
     """Raises for a free text that carries a phone number (of these people in any spelling), or control characters."""
     tails = [number.reveal()[-8:] for number in numbers]
     for field, text in fields:
-        if text is None:
-            continue
+        if text is None or text.isalpha():
+            continue  # letters alone spell nothing
         if not text.isprintable():
             raise Invalid.field(field, "has control characters", "printable text")
         digits = "".join(character for character in text if character.isdigit())
@@ -163,13 +168,7 @@ def metadata_fields(metadata: dict[str, str]) -> list[tuple[str, str | None]]:
     return found
 
 
-def numbers(new: NewSession) -> list[Number]:
-    """The participants' numbers, after `people` has found them good."""
-    spelled = [one.identifiers[0] if one.identifiers else one.identifier for one in new.participants]
-    return [number for text in spelled if isinstance(text, str) and (number := numbering.person(text)) is not None]
-
-
-def countries(house: House, people: Iterable[Person]) -> frozenset[str]:
+def countries(house: House, homes: Iterable[str | None]) -> frozenset[str]:
     """Whose national spelling counts as a phone number in a text: the participants' and the trunks' countries."""
-    own = {person.country for person in people if person.country is not None}
+    own = {country for country in homes if country is not None}
     return frozenset(own | {trunk.country for trunk in house.config.trunk})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PAIRS = tuple(low + high for high in ALPHABET for low in ALPHABET)  # two digits cost one division
 # A call is answered 503 rather than late; whoever is off the call's path may wait for a busy Redis.
 CALL_BUDGET, PATIENT_BUDGET = 0.15, 1.0
 
@@ -30,7 +31,7 @@ class House:
     """Redis and what stands on it, the archive (None where SQL is not needed: the edge), the clock and the dice.
 
     `now()` is seconds since 1970; `random(n)` n random bytes. `seen` remembers API keys for a few seconds
-    (`masking.access`).
+    (`masking.access`), and services for one (`masking.services`).
     """
 
     config: Config
@@ -57,9 +58,9 @@ def letters(raw: bytes) -> str:
     """16 bytes as 22 letters and digits."""
     value = int.from_bytes(raw)
     found = []
-    for _ in range(22):
-        value, digit = divmod(value, 62)
-        found.append(ALPHABET[digit])
+    for _ in range(11):
+        value, pair = divmod(value, len(PAIRS))
+        found.append(PAIRS[pair])
     return "".join(found)
 
 

@@ -16,6 +16,7 @@ from masking.house import script
 
 if TYPE_CHECKING:
     from masking.house import House
+    from pools.redis import Word
 
 KEEP: Final = script("name")
 CLAIM_MS: Final = 5_000
@@ -45,21 +46,22 @@ def key(tenant: str, service: str, name: str) -> str:
     return f"u:{tenant}:{service}:{blake2b(name.encode(), digest_size=15).hexdigest()}"
 
 
-async def look(house: House, at: str) -> Held:
-    """Who holds the name now."""
-    raw: bytes | None = await house.redis.command("GET", at)
-    return Held(msgspec.json.decode(raw, type=Holding), raw) if raw else Held(None, b"")
+NOBODY: Final = Held(None, b"")
 
 
-async def claim(house: House, at: str, seen: Held, holding: Holding) -> bool:
-    """Takes the name if it is still as it was seen."""
-    return await _swap(house, at, seen.raw, holding, CLAIM_KEPT_MS)
+async def claim(house: House, at: str, seen: Held, holding: Holding) -> Held | None:
+    """Takes the name if it is still as it was seen; else who holds it now."""
+    done, raw = await house.redis.script(KEEP, [at], [seen.raw, msgspec.json.encode(holding), CLAIM_KEPT_MS])
+    if done:
+        return None
+    return Held(msgspec.json.decode(raw, type=Holding), raw) if raw else NOBODY
 
 
 async def confirm(house: House, at: str, claimed: Holding, session: str, lives_ms: int) -> bool:
     """The claimed name's session is open; False when the claim was taken over meanwhile."""
     bound = msgspec.structs.replace(claimed, session=session, candidates=[])
-    return await _swap(house, at, msgspec.json.encode(claimed), bound, lives_ms + OUTLIVES_MS)
+    words: list[Word] = [msgspec.json.encode(claimed), msgspec.json.encode(bound), lives_ms + OUTLIVES_MS]
+    return bool((await house.redis.script(KEEP, [at], words))[0])
 
 
 async def give_up(house: House, at: str, claimed: Holding) -> None:
@@ -70,7 +72,3 @@ async def give_up(house: House, at: str, claimed: Holding) -> None:
 async def prolong(house: House, at: str, lives_ms: int) -> None:
     """The session of this name lives longer than was thought."""
     await house.redis.command("PEXPIRE", at, lives_ms + OUTLIVES_MS)
-
-
-async def _swap(house: House, at: str, old: bytes, new: Holding, lives_ms: int) -> bool:
-    return bool(await house.redis.script(KEEP, [at], [old, msgspec.json.encode(new), lives_ms]))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import bindings, checks, names, records, services, sessions
+from masking import bindings, checks, names, numbering, records, services, sessions
 from masking.events import append_loose, fact, filled
 from masking.records import Record
-from masking.refusals import NumberPoolExhausted, UniqueNameConflict
+from masking.refusals import GeoUnavailable, NumberPoolExhausted, UniqueNameConflict
 from masking.sessions import NewSession, Session
 from pools.grants import holder_id
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from masking.services import GeoMatch, Service
     from pools.grants import Bound, Fact, Holder
 
+# A pool that another process has added is seen when there is no number in those known, or after so many seconds.
+SHARDS_REMEMBERED: Final = 1.0
 POLL: Final = 0.02  # seconds between looks at a name that another request is claiming right now
 
 
@@ -39,7 +41,7 @@ async def open_session(
     `NumberPoolExhausted`, `GeoUnavailable`, `NotFound` for the service.
     """
     checks.built(new)
-    service = await services.get(house, access.tenant, new.service)
+    service = await services.lately(house, access.tenant, new.service)
     try:
         try:
             return await _open(house, access, new, service, _random(house, token))
@@ -61,18 +63,31 @@ def _random(house: House, token: str | None) -> bytes:
 
 async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
     wish, record = await _wish(house, access, new, service, random)
-    ground = await bindings.survey(house, wish)
-    if record.unique_name is None:
-        return await _bind(house, wish, record, ground)
-    return await _open_named(house, wish, record, ground, names.key(access.tenant, service.id, record.unique_name))
+    shards = await house.inventory.recent_shards(wish.tenant, wish.service, SHARDS_REMEMBERED)
+    try:
+        return await _open_in(house, wish, record, bindings.survey(wish, shards))
+    except (NumberPoolExhausted, GeoUnavailable):
+        grown = await house.inventory.recent_shards(wish.tenant, wish.service, 0)
+        if grown == shards:
+            raise
+        return await _open_in(house, wish, record, bindings.survey(wish, grown))
+
+
+async def _open_in(house: House, wish: Wish, record: Record, ground: Ground) -> tuple[Session, bool]:
+    if record.unique_name is not None:
+        return await _open_named(house, wish, record, ground, names.key(wish.tenant, wish.service, record.unique_name))
+    opened = await _bind(house, wish, record, ground)
+    await sessions.touch(house, wish.tenant, opened.id)
+    return opened, True
 
 
 async def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
     suffix = holder_id("000000", random)[-22:]
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
-    people = await checks.people(house, new, suffix)
-    checks.texts(_texts(new), checks.countries(house, people), checks.numbers(new))
+    numbers = checks.numbers(house, new)
+    checks.texts(_texts(new), checks.countries(house, map(numbering.country_of, numbers)), numbers)
+    people = await checks.people(house, new, numbers, suffix)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
@@ -123,15 +138,14 @@ def _geo(said: str | None) -> GeoMatch | None:
     return "strict" if said.endswith("strict") else "soft"
 
 
-async def _bind(house: House, wish: Wish, record: Record, ground: Ground) -> tuple[Session, bool]:
+async def _bind(house: House, wish: Wish, record: Record, ground: Ground) -> Session:
     now_ms = house.now_ms
     bound, plan = await bindings.bind(house, wish, ground, _writer(record, wish, now_ms))
-    await sessions.touch(house, wish.tenant, bound.holder)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:
-            return sessions.live_view(*found, house.now_ms), True
-    return _opened(record, bound, plan, now_ms + wish.ttl_ms), True
+            return sessions.live_view(*found, house.now_ms)
+    return _opened(record, bound, plan, now_ms + wish.ttl_ms)
 
 
 def _opened(record: Record, bound: Bound, plan: Plan, ends_ms: int) -> Session:
@@ -168,30 +182,31 @@ async def _open_named(house: House, wish: Wish, record: Record, ground: Ground, 
         at=house.now_ms,
         candidates=ground.holders(wish.random),
     )
-    while True:
-        seen = await names.look(house, key)
-        other = await _holder_of(house, wish.tenant, seen.holding)
-        if other is not None and seen.holding is not None:
-            if seen.holding.people != mine.people:
+    seen = names.NOBODY
+    while (held := await names.claim(house, key, seen, mine)) is not None:
+        other = await _holder_of(house, wish.tenant, held.holding)
+        if other is not None and held.holding is not None:
+            if held.holding.people != mine.people:
                 raise UniqueNameConflict(
                     "The unique_name belongs to an open session with other participants.", session=other[0].holder
                 )
             return sessions.live_view(*other, house.now_ms), False
-        if seen.holding is not None and _under_way(seen.holding, mine):
+        if held.holding is not None and _under_way(held.holding, mine):
             await asyncio.sleep(POLL)
             mine = msgspec.structs.replace(mine, at=house.now_ms)
-            continue
-        if not await names.claim(house, key, seen, mine):
-            continue
-        try:
-            session, _ = await _bind(house, wish, record, ground)
-        except NumberPoolExhausted:
-            await names.give_up(house, key, mine)
-            raise
-        if await names.confirm(house, key, mine, session.id, wish.ttl_ms):
-            return session, True
-        await house.leases.release(session.id, reason="replaced", events=[_replaced()])
-        raise _Lost
+            seen = names.NOBODY
+        else:
+            seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
+    try:
+        session = await _bind(house, wish, record, ground)
+    except NumberPoolExhausted:
+        await names.give_up(house, key, mine)
+        raise
+    await sessions.touch(house, wish.tenant, session.id)
+    if await names.confirm(house, key, mine, session.id, wish.ttl_ms):
+        return session, True
+    await house.leases.release(session.id, reason="replaced", events=[_replaced()])
+    raise _Lost
 
 
 def _under_way(holding: names.Holding, mine: names.Holding) -> bool:

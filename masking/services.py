@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -34,6 +34,8 @@ WarningAt = Annotated[int, Meta(ge=0, le=14_400, description="Seconds before the
 MaxConcurrentCalls = Annotated[int, Meta(ge=1, le=100)]
 UniqueName = Annotated[str, Meta(min_length=1, max_length=191)]
 FriendlyName = Annotated[str, Meta(max_length=255)]
+
+REMEMBERED: Final = 1.0  # seconds for which `lately` trusts what it read; another process's change is seen after that
 
 FIND: Final = script("find_service")
 KEEP: Final = script("service")
@@ -96,6 +98,20 @@ async def get(house: House, tenant: str, service: str) -> Service:
     return (await _find(house, tenant, service))[0]
 
 
+async def lately(house: House, tenant: str, service: str) -> Service:
+    """As `get`, but as it was at most a second ago; what this process changed is seen at once."""
+    now = house.now()
+    at, found = house.seen.get(_seen(tenant), {}).get(service, (0.0, None))
+    if found is None or abs(now - at) >= REMEMBERED:
+        found = await get(house, tenant, service)
+        house.seen.setdefault(_seen(tenant), {})[service] = (now, found)
+    return cast(Service, found)
+
+
+def _seen(tenant: str) -> str:
+    return f"services of {tenant}"
+
+
 async def listing(house: House, tenant: str) -> list[Service]:
     """All services of the tenant, `default` first, then oldest first."""
     default = await get(house, tenant, "default")
@@ -139,6 +155,7 @@ async def _find(house: House, tenant: str, service: str) -> tuple[Service, bytes
 async def _keep(house: House, tenant: str, held: bytes | None, new: Service, name: str | None = None) -> Service:
     words = [new.id, held or "", msgspec.json.encode(new), name or "", new.unique_name or ""]
     outcome: bytes = await house.redis.script(KEEP, [f"svc:{tenant}"], words)
+    house.seen.pop(_seen(tenant), None)
     if outcome == b"stale":
         raise _Stale
     if outcome != b"ok":

@@ -5,7 +5,6 @@ This file holds the shapes and what is done with a session that is open; `openin
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -14,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from masking import checks, names, records, services
 from masking.events import Event, fact, moment
+from masking.house import script
 from masking.records import Record
 from masking.refusals import Conflict, NotFound, SessionClosed
 from masking.services import (
@@ -47,6 +47,7 @@ TRIES: Final = 16
 ENDS: Final = (
     "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
 )
+TOUCH: Final = script("touch")
 RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
 
 
@@ -278,7 +279,9 @@ def _changed(house: House, record: Record, wish: SessionChange) -> Record:
     if isinstance(wish.metadata, dict):
         merged = record.metadata | wish.metadata
         metadata = {name: value for name, value in merged.items() if value is not None}
-        checks.texts(checks.metadata_fields(metadata), checks.countries(house, record.people))
+        checks.texts(
+            checks.metadata_fields(metadata), checks.countries(house, (person.country for person in record.people))
+        )
         said["metadata"] = metadata
     return msgspec.structs.replace(record, **said)
 
@@ -346,11 +349,7 @@ def closing(holder: Holder, reason: ClosedReason) -> list[Fact]:
 
 async def touch(house: House, tenant: str, session: str) -> None:
     """Notes a change that lists must show before the archive has it."""
-    now, key = house.now_ms, f"recent:{tenant}"
-    await asyncio.gather(
-        house.redis.command("ZADD", key, now, session),
-        house.redis.command("ZREMRANGEBYSCORE", key, "-inf", now - RECENT_MS),
-    )
+    await house.redis.script(TOUCH, [f"recent:{tenant}"], [house.now_ms, session, house.now_ms - RECENT_MS])
 
 
 async def timeline(house: House, access: Access, session: str) -> list[Event]:

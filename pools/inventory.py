@@ -95,6 +95,7 @@ class UnknownNumber(Exception):
 
 _Numbers = list[PhoneNumber]
 _Shards = list[Shard]
+_Places = list[int]
 _FiguresOfAll = list[Figures]
 
 
@@ -109,6 +110,7 @@ class Inventory:
         self._keep = keep
         self._entropy = entropy
         self._found: dict[Number, tuple[float, PhoneNumber]] = {}
+        self._shards: dict[tuple[str, str], tuple[float, _Shards]] = {}
 
     async def add(self, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
         """Adds the numbers, all or none, and gives them in the same order.
@@ -131,6 +133,7 @@ class Inventory:
 
         placed: dict[str, list[Word]] = {}
         numbers = []
+        self._shards.pop((tenant, service), None)
         for item, at in zip(items, range(1, len(reply), 6), strict=True):
             shard, position, state, version, country, trunk = (word.decode() for word in reply[at : at + 6])
             placed.setdefault(shard, []).extend([position, item.number, state, version])
@@ -159,6 +162,15 @@ class Inventory:
         """Whether the number stands in any pool, whatever its state."""
         return await self.find(number) is not None
 
+    async def pool_numbers(self, indexes: Sequence[str]) -> _Places:
+        """The places in `indexes` (`Keyring.index` of each number) of those that stand in any pool. When none does, as
+        is usual, that is one command."""
+        names = ["{n}x:" + index for index in indexes]
+        if not names or not await self._redis.command("EXISTS", *names):
+            return []
+        there = await asyncio.gather(*(self._redis.command("EXISTS", name) for name in names))
+        return [place for place, one in enumerate(there) if one]
+
     async def list(self, tenant: str, service: str, after: str = "", limit: int = 50) -> _Numbers:
         """The service's numbers in the order of their digits, those after `after`; fewer than `limit` at the end."""
         _check_owner(tenant, service)
@@ -184,6 +196,16 @@ class Inventory:
         await self._redis.script(PLACE, [key(found.shard, "h")], told)
         self._found.pop(number, None)
         return msgspec.structs.replace(found, state=state)
+
+    async def recent_shards(self, tenant: str, service: str, age: float) -> _Shards:
+        """`shards` as they were at most `age` seconds ago; what this process added is seen at once."""
+        now = asyncio.get_running_loop().time()
+        known = self._shards.get((tenant, service))
+        if known is not None and now - known[0] < age:
+            return known[1]
+        found = await self.shards(tenant, service)
+        self._shards[tenant, service] = (now, found)
+        return found
 
     async def shards(self, tenant: str, service: str, country: str | None = None) -> _Shards:
         """The service's shards, by name."""

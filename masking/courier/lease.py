@@ -30,9 +30,8 @@ class Lease:
         """Takes or prolongs the lease; call it every second. Without Redis nobody holds it."""
         try:
             redis = self._house.redis
-            self.held = bool(await redis.command("SET", KEY, self._token, "NX", "PX", LASTS_MS)) or bool(
-                await redis.script(KEEP, [KEY], [self._token, self._token, LASTS_MS])
-            )
+            taken = await redis.command("SET", KEY, self._token, "NX", "PX", LASTS_MS)
+            self.held = bool(taken or (await redis.script(KEEP, [KEY], [self._token, self._token, LASTS_MS]))[0])
         except Unavailable:
             self.held = False
         return self.held

@@ -5,13 +5,14 @@
 -- ARGV[2]  the new value ("": delete)
 -- ARGV[3]  milliseconds it lives
 --
--- Returns 1, or 0 when the value is another one by now.
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
-  return 0
+-- Returns {1, ""}, or {0, value} when the value is another one by now.
+local held = redis.call('GET', KEYS[1]) or ''
+if held ~= ARGV[1] then
+  return {0, held}
 end
 if ARGV[2] == '' then
   redis.call('DEL', KEYS[1])
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-return 1
+return {1, ''}

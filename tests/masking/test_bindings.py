@@ -10,10 +10,11 @@ import pytest
 from masking import bindings
 from masking.bindings import SHARDS_TRIED
 from masking.records import Line
-from masking.refusals import NumberPoolExhausted
+from masking.refusals import GeoUnavailable, NumberPoolExhausted
+from masking.services import default_id
 from pools.grants import shard_of
-from pools.inventory import SHARD_SIZE
-from tests.masking.world import CUSTOMER, DRIVER, World, numbers_of
+from pools.inventory import SHARD_SIZE, Inventory, Item
+from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, World, numbers_of
 
 
 async def test_sessions_spread_over_the_shards_and_no_pair_shares_a_number(world: World) -> None:
@@ -37,6 +38,20 @@ async def test_a_full_shard_sends_the_session_to_another(world: World) -> None:
             await world.open()
             opened += 1
     assert opened == SHARD_SIZE + 3, "every number of both shards"
+
+
+async def test_a_pool_that_another_process_adds_is_found_when_no_number_is_free(world: World) -> None:
+    await world.pool(1)
+    await world.open()
+    elsewhere = Inventory(world.house.redis, world.house.keyring)
+    service = default_id("acme")
+    await elsewhere.add("acme", service, [Item("+84247100900", "VN", "carrier-vn")])
+    assert numbers_of(await world.open()) == ["+84247100900"]
+    with pytest.raises(GeoUnavailable):
+        await world.open(CUSTOMER, MUSCOVITE, geo_match="strict")
+    await elsewhere.add("acme", service, [Item("+74951000900", "RU", "carrier-ru")])
+    session = await world.open(MERCHANT, MUSCOVITE, geo_match="strict")
+    assert "+74951000900" in numbers_of(session)
 
 
 def test_at_most_three_shards_are_tried() -> None:

@@ -106,10 +106,10 @@ async def test_the_names_key_outlives_its_session_and_moves_with_it(world: World
 async def test_only_who_saw_it_last_changes_a_name(world: World) -> None:
     mine = Holding(claim="a", people="p", at=1)
     theirs = Holding(claim="b", people="p", at=1)
-    nothing = await names.look(world.house, key())
-    assert await names.claim(world.house, key(), nothing, mine)
-    assert not await names.claim(world.house, key(), nothing, theirs)
+    assert await names.claim(world.house, key(), names.NOBODY, mine) is None
+    held = await names.claim(world.house, key(), names.NOBODY, theirs)
+    assert held is not None and held.holding == mine
     await names.give_up(world.house, key(), theirs)
-    assert (await names.look(world.house, key())).holding == mine
+    assert await names.claim(world.house, key(), names.NOBODY, theirs) == held
     assert not await names.confirm(world.house, key(), theirs, "ses_b", 1)
     assert await names.confirm(world.house, key(), mine, "ses_a", 1)

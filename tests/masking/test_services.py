@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,20 @@ async def test_others_start_with_never_and_are_found_by_id_and_name(world: World
     for name in ("name:food", "nothing", ""):
         with pytest.raises(NotFound):
             await services.get(world.house, "acme", name)
+
+
+async def test_what_was_read_lately_is_a_second_old_at_most_and_never_older_than_our_own_change(world: World) -> None:
+    elsewhere = replace(world.house, seen={})
+    first = await services.lately(world.house, "acme", "default")
+    changed = await services.change(elsewhere, "acme", "default", ServiceChange(ttl=700))
+    assert await services.lately(world.house, "acme", "default") == first
+    assert await services.lately(elsewhere, "acme", "default") == changed
+    await world.later(services.REMEMBERED)
+    assert await services.lately(world.house, "acme", "default") == changed
+    again = await services.change(world.house, "acme", changed.id, ServiceChange(ttl=800))
+    assert await services.lately(world.house, "acme", "default") == again
+    with pytest.raises(NotFound):
+        await services.lately(world.house, "acme", "nothing")
 
 
 async def test_a_name_is_one_services(world: World) -> None:
