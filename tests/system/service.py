@@ -28,7 +28,7 @@ import httpx2
 from tests.system.baresip import host_address
 from tests.system.leaks import Hit, Scanner, process_texts
 from tests.system.pcap import scan_pcap
-from tests.system.stores import redis_texts, sqlite_texts
+from tests.system.stores import own_archive, own_redis, postgres_texts, redis_texts, sqlite_texts
 
 KEY = "judge-key-0123456789abcdef"
 MASKING = Path(sys.executable).parent / "masking"
@@ -177,6 +177,8 @@ class Service:
         self._capture: subprocess.Popen[bytes] | None = None
         self._api: httpx2.Client | None = None
         root.mkdir(parents=True, exist_ok=True)
+        self._redis = own_redis(root)
+        self.archive = own_archive()
         self.config_path = root / "masking.toml"
         self.config_path.write_text(self._configuration(settings or {}))
 
@@ -188,6 +190,10 @@ class Service:
             "sip": {"listen": [f"udp:{place.edge}:5060", f"tcp:{place.edge}:5060"]},
             "media": {"ports": f"{place.media}-{place.media + 1999}"},
         }
+        if self._redis is not None:
+            sections["redis"] = {"url": self._redis.url}
+        if self.archive:
+            sections["archive"] = {"url": self.archive}
         for section, keys in settings.items():
             sections.setdefault(section, {}).update(keys)
         written = [table(f"[{section}]", keys) for section, keys in sections.items()]
@@ -203,7 +209,9 @@ class Service:
         self.stop()
 
     def start(self, within: float = 40.0) -> None:
-        """Starts it and waits for the ready line."""
+        """Starts it (and its Redis, where that is not embedded) and waits for the ready line."""
+        if self._redis is not None and not self._redis.running:
+            self._redis.start()
         log = (self.root / "service.log").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -232,6 +240,8 @@ class Service:
             except subprocess.TimeoutExpired:
                 self.kill_all()
             self._close()
+        if self._redis is not None:
+            self._redis.stop()
         self.stop_capture()
 
     def kill_all(self) -> None:
@@ -241,6 +251,8 @@ class Service:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(10)
+        if self._redis is not None:
+            self._redis.kill()
         self._close()
 
     def _close(self) -> None:
@@ -267,7 +279,9 @@ class Service:
         return found
 
     def pids_of(self, role: str) -> list[int]:
-        """`role`: edge, relay, courier, api or valkey, told by the command line."""
+        """`role`: edge, relay, courier, api or valkey (any Redis), told by the command line."""
+        if role == "valkey" and self._redis is not None:
+            return [self._redis.pid]
         marks = {"edge": b"sipedge", "relay": b"sipedge.relay", "courier": b"masking.courier", "api": b"masking.api"}
         found = []
         for pid in self.pids():
@@ -278,9 +292,12 @@ class Service:
         return found
 
     def kill(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Signals the (first) process of that role; gives its pid."""
+        """Signals the (first) process of that role; gives its pid. A Redis of our own is started again at once."""
         pid = self.pids_of(role)[0]
         os.kill(pid, number)
+        if role == "valkey" and self._redis is not None and number == signal.SIGKILL:
+            self._redis.kill()
+            self._redis.start()
         return pid
 
     def memory(self) -> int:
@@ -297,7 +314,9 @@ class Service:
 
     @property
     def redis_url(self) -> str:
-        """Of the embedded Valkey."""
+        """Of the Redis that it uses."""
+        if self._redis is not None:
+            return self._redis.url
         for pid in self.pids_of("valkey"):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ").split()
             for at, word in enumerate(words):
@@ -412,6 +431,10 @@ class Service:
         hits += scanner.scan_texts(process_texts([self.main_pid, *self.pids()]))
         for path in (self.root / "data").glob("*.sqlite3"):
             hits += scanner.scan_texts(sqlite_texts(path))
+        if self.archive:
+            hits += scanner.scan_texts(postgres_texts(self.archive))
+        if self._redis is not None:
+            hits += scanner.scan_tree(self._redis.folder)
         hits += scanner.scan_tree(self.root / "data")
         hits += scanner.scan(self.log().encode(), "service.log")
         for exchange in self.exchanges:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import hiredis
+
+from tests import postgres
+from tests.redis_server import RedisServer
 
 READ_BY_TYPE = {
     "string": ("GET", ()),
@@ -83,6 +90,41 @@ def flat(reply: Any) -> Iterator[bytes]:
         yield reply
     elif reply is not None:
         yield str(reply).encode()
+
+
+def postgres_texts(url: str) -> Iterator[tuple[str, bytes]]:
+    """The archive as SQL, read by PostgreSQL's own tool. `url` as `own_archive` gives it."""
+    name, _, folder = url.partition("masking@/")[2].partition("?host=")
+    binaries = postgres.programs()
+    assert binaries is not None
+    command = [str(binaries / "pg_dump"), "-h", folder, "-U", "masking", "--inserts", name]
+    yield "archive", subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def own_redis(folder: Path) -> RedisServer | None:
+    """With MASKING_TEST_REDIS=system a redis-server of the service's own, kept on disk; else it embeds its Valkey."""
+    if os.environ.get("MASKING_TEST_REDIS", "embedded") == "embedded":
+        return None
+    (folder / "redis").mkdir(exist_ok=True)
+    return RedisServer(folder / "redis", "system", durable=True)
+
+
+def own_archive() -> str:
+    """With MASKING_TEST_ARCHIVE=postgresql the URL of an empty database; else empty: SQLite in the data folder."""
+    if os.environ.get("MASKING_TEST_ARCHIVE", "sqlite") == "sqlite":
+        return ""
+    return postgres_server().database()
+
+
+@cache
+def postgres_server() -> postgres.PostgresServer:
+    """One cluster for the whole run."""
+    binaries = postgres.programs()
+    assert binaries is not None, "PostgreSQL is not installed; scripts/peers installs it"
+    server = postgres.PostgresServer(binaries)
+    server.start()
+    atexit.register(server.stop)
+    return server
 
 
 def sqlite_texts(path: Path) -> Iterator[tuple[str, bytes]]:
