@@ -64,7 +64,7 @@ class Call:
         try:
             await self.story()
         except Over as end:
-            over = end
+            over = end.with_traceback(None)  # its frames point back at it: cut here, nothing waits for the collector
         except Exception as error:  # one call's failure ends that call alone, and is told without what a peer sent
             self.exchange.counts["faults"] += 1
             log.error("call_failed", interaction=self.id, state=self.state, error=type(error).__name__, at=place(error))
@@ -323,10 +323,10 @@ class Call:
             trunk.take()
             self._taken.append(trunk)
 
-    def _tell(self, fact: Callable[..., Awaitable[object]], *more: object) -> None:
+    def _tell(self, fact: Callable[..., Awaitable[object]], *more: object, last: bool = False) -> None:
         """Tells the core a fact as of now."""
         facts, at = self.facts, self.house.now()
-        self._teller.tell(lambda: fact(self.house, facts, at, *more))
+        self._teller.tell(lambda: fact(self.house, facts, at, *more), last=last)
 
     def _refused(self, decision: Decision, **more: str) -> None:
         """Tells of a refusal that the core was not asked about."""
@@ -363,7 +363,7 @@ class Call:
         if self._begun:
             legs = (circuit.caller.facts(), *((circuit.callee.facts(),) if circuit.callee is not None else ()))
             ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)
-            self._tell(interactions.ended, ending, () if bridged else tuple(circuit.spoken))
+            self._tell(interactions.ended, ending, () if bridged else tuple(circuit.spoken), last=True)
         await circuit.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -430,3 +432,22 @@ async def test_requests_that_are_no_part_of_the_story_get_sensible_answers(stage
     for method, status in (("PRACK", 481), ("OPTIONS", 200), ("REFER", 405), ("MESSAGE", 405)):
         scene.caller.request(leg, method)
         assert (await scene.caller.expect(Responded)).status == status, method
+
+
+async def test_an_ended_call_waits_for_no_collector(stage: Stage) -> None:
+    scene = await stage()
+    gc.collect()
+    gc.disable()
+    try:
+        leg, _, _ = await up(scene)
+        await scene.bridged()
+        (call,) = scene.place.edge.exchange.calls.values()
+        kept = [weakref.ref(call), weakref.ref(call.circuit), weakref.ref(call.circuit.caller)]
+        del call
+        scene.caller.hang_up(leg)
+        await scene.callee.expect(Ended)
+        await scene.place.idle()
+        await asyncio.sleep(0.01)
+        assert [type(one()).__name__ for one in kept if one() is not None] == []
+    finally:
+        gc.enable()

