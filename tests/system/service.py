@@ -88,6 +88,16 @@ class Place:
         return self.at(42)
 
     @property
+    def small_carrier(self) -> str:
+        """A trunk that takes one call at a time."""
+        return self.at(43)
+
+    @property
+    def late_trunk(self) -> str:
+        """A way out of its own, for calls that take long."""
+        return self.at(23)
+
+    @property
     def stranger(self) -> str:
         """Named by no trunk."""
         return self.at(66)
@@ -131,9 +141,11 @@ def usual_trunks(place: Place) -> list[Trunk]:
     return [
         Trunk("vn-main", f"sip:{place.callee}:5080", [place.caller, place.callee], more={**vn, **media}),
         Trunk("vn-second", f"sip:{place.second_trunk}:5080", [place.second_trunk], more={**vn, "priority": 2}),
+        Trunk("vn-late", f"sip:{place.late_trunk}:5080", [place.late_trunk]),
         Trunk("ru", f"sip:{place.moscow}:5080", [place.moscow], "RU"),
         Trunk("vn-answer", f"sip:{place.muting_carrier}:5080", [place.muting_carrier], more={"announce": "answer"}),
         Trunk("vn-none", f"sip:{place.silent_carrier}:5080", [place.silent_carrier], more={"announce": "none"}),
+        Trunk("vn-small", f"sip:{place.small_carrier}:5080", [place.small_carrier], more={"max_calls": 1}),
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -67,6 +70,120 @@ def told(
 
 def answer_of(messages: list[Message], code: int) -> Message:
     return next(m for m in messages if m.received and m.start.startswith(f"SIP/2.0 {code}"))
+
+
+# --- stories that mostly wait: all told at once, each judged by its own test
+
+
+Story = Callable[[Service, Phones], None]
+LONG_STORIES: dict[str, Story] = {}
+
+
+def long_story(tell: Story) -> Story:
+    LONG_STORIES[tell.__name__.replace("_", " ")] = tell
+    return tell
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_stories(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    phones = Phones(tmp_path_factory.mktemp("long"), service.place.edge)
+    with ThreadPoolExecutor(len(LONG_STORIES)) as side_by_side:
+        yield {name: side_by_side.submit(tell, service, phones) for name, tell in LONG_STORIES.items()}
+
+
+def opened(service: Service, **fields: Any) -> tuple[Person, Person, Session]:
+    place = service.place
+    customer, driver = service.person("customer", place.caller), service.person("driver", place.callee)
+    return customer, driver, service.open_session(customer, driver, **fields)
+
+
+def told_off(
+    phones: Phones, service: Service, caller: Person | str, dialled: str, code: int = 404, **more: Any
+) -> None:
+    """An announcement, then the code and its cause."""
+    heard = told(phones, service, caller, dialled, invite(), trying(), hears(183), *refused(code), **more)
+    assert service.place.edge in answer_of(heard, 183).body
+    assert "Q.850" in answer_of(heard, code).header("Reason")
+
+
+@long_story
+def an_unknown_caller(service: Service, phones: Phones) -> None:
+    _, _, session = opened(service)
+    told_off(phones, service, service.person("third phone", service.place.caller), dials(session))
+
+
+@long_story
+def a_withheld_caller(service: Service, phones: Phones) -> None:
+    _, _, session = opened(service)
+    told_off(phones, service, "anonymous", dials(session))
+
+
+@long_story
+def a_number_outside_every_pool(service: Service, phones: Phones) -> None:
+    stranger = service.person("third phone", service.place.caller)
+    told(phones, service, stranger, "+842479999999", invite(), trying(), hears(183, optional=True), *refused(404))
+
+
+@long_story
+def the_caller_of_an_ended_session(service: Service, phones: Phones) -> None:
+    customer, _, session = opened(service)
+    service.post(f"/v1/sessions/{session['id']}:close")
+    told_off(phones, service, customer, dials(session))
+    refusal = service.ended_interaction(session["id"])
+    assert (refusal["status"], refusal["decision"]) == ("refused", "ended")
+
+
+@long_story
+def the_callee_of_an_ended_session(service: Service, phones: Phones) -> None:
+    _, driver, session = opened(service)
+    service.post(f"/v1/sessions/{session['id']}:close")
+    told_off(phones, service, driver, dials(session, 1), address=service.place.callee)
+
+
+@long_story
+def a_carrier_that_mutes_early_media_is_answered_told_and_hung_up_on(service: Service, phones: Phones) -> None:
+    address = service.place.muting_carrier
+    customer, driver = service.person("customer", address), service.person("driver", service.place.callee)
+    session = service.open_session(customer, driver)
+    service.post(f"/v1/sessions/{session['id']}:close")
+    steps = [invite(), trying(), hears(200), ack(), is_asked("BYE", within=12000), accepts()]
+    told(phones, service, customer, dials(session), *steps, address=address)
+    refusal = service.ended_interaction(session["id"])
+    assert (refusal["status"], refusal["answered_by"], refusal["billable"]) == ("refused", "platform", 0)
+
+
+def emergency(number: str) -> Story:
+    def tell(service: Service, phones: Phones) -> None:
+        told_off(phones, service, service.person("customer", service.place.caller), number, 403)
+
+        def alert() -> bool:
+            events = service.get("/v1/events", limit=500)["data"]
+            refusals = [e["data"] for e in events if e["type"] == "call.refused" and e["session"] is None]
+            return any(one["reason"] == "emergency" and one["dialled"] == number for one in refusals)
+
+        eventually(alert, 3, "the alert")
+
+    return tell
+
+
+LONG_STORIES |= {f"emergency number {number}": emergency(number) for number in ("112", "113", "115")}
+
+
+@long_story
+def an_answer_that_is_never_acknowledged_ends_in_bye_to_both(service: Service, phones: Phones) -> None:
+    place = service.place
+    service.post("/v1/services", {"unique_name": "late"}, 201)
+    service.import_numbers(["+842471009901"], "vn-late", "late")
+    customer, driver = service.person("customer", place.caller), service.person("driver", place.late_trunk)
+    session = service.open_session(customer, driver, service="late")
+    late_bye = [is_asked("BYE", within=45000), accepts()]
+    with phones.waits_for_call(place.late_trunk, is_asked("INVITE"), *picks_up(), *late_bye) as callee:
+        began = time.monotonic()
+        with phones.calls(
+            dials(session), place.caller, customer.number, invite(), trying(), hears(180), hears(200), *late_bye
+        ) as caller:
+            caller.finish(50), callee.finish(5)
+    assert 30 < time.monotonic() - began < 40
 
 
 # --- a live binding
@@ -146,40 +263,6 @@ def test_a_reinvite_is_answered_488_and_the_call_goes_on(
 # --- nobody bound
 
 
-@pytest.mark.parametrize("who", ["unknown", "withheld", "ended"])
-def test_a_caller_whom_nobody_is_bound_to_gets_an_announcement_and_404(
-    service: Service, phones: Phones, pair: tuple[Person, Person], who: str
-) -> None:
-    session = service.open_session(*pair)
-    caller: Person | str = pair[0]
-    if who == "unknown":
-        caller = service.person("third phone", service.place.caller)
-    elif who == "withheld":
-        caller = "anonymous"
-    else:
-        service.post(f"/v1/sessions/{session['id']}:close")
-    heard = told(phones, service, caller, dials(session), invite(), *REFUSED_WITH_ANNOUNCEMENT, *refused(404))
-    assert service.place.edge in answer_of(heard, 183).body
-    assert "Q.850" in answer_of(heard, 404).header("Reason")
-    if who == "ended":
-        refusal = service.ended_interaction(session["id"])
-        assert (refusal["status"], refusal["decision"]) == ("refused", "ended")
-
-
-def test_after_close_the_callee_gets_the_tombstone_too(
-    service: Service, phones: Phones, pair: tuple[Person, Person]
-) -> None:
-    session = service.open_session(*pair)
-    service.post(f"/v1/sessions/{session['id']}:close")
-    told(phones, service, pair[1], dials(session, 1), invite(), *REFUSED_WITH_ANNOUNCEMENT, *refused(404),
-         address=service.place.callee)  # fmt: skip
-
-
-def test_a_number_outside_every_pool_is_404_like_any_other(service: Service, phones: Phones) -> None:
-    stranger = service.person("third phone", service.place.caller)
-    told(phones, service, stranger, "+842479999999", invite(), trying(), hears(183, optional=True), *refused(404))
-
-
 def test_an_invite_without_sdp_is_refused_at_once(
     service: Service, phones: Phones, pair: tuple[Person, Person]
 ) -> None:
@@ -196,17 +279,6 @@ def test_a_trunk_without_announcements_gets_the_code_at_once(
     stranger = service.person("third phone", address)
     steps = [invite(), trying(), hears(404, within=1000), refusal_ack()]
     told(phones, service, stranger, dials(session), *steps, address=address)
-
-
-def test_a_trunk_that_mutes_early_media_is_answered_told_and_hung_up_on(service: Service, phones: Phones) -> None:
-    address = service.place.muting_carrier
-    customer, driver = service.person("customer", address), service.person("driver", service.place.callee)
-    session = service.open_session(customer, driver)
-    service.post(f"/v1/sessions/{session['id']}:close")
-    steps = [invite(), trying(), hears(200), ack(), is_asked("BYE", within=12000), accepts()]
-    told(phones, service, customer, dials(session), *steps, address=address)
-    refusal = service.ended_interaction(session["id"])
-    assert (refusal["status"], refusal["answered_by"], refusal["billable"]) == ("refused", "platform", 0)
 
 
 def test_the_callers_cancel_stops_an_announcement(
@@ -336,16 +408,21 @@ def test_a_second_call_of_a_session_meets_busy(service: Service, phones: Phones,
             caller.finish(), callee.finish()
 
 
-@pytest.mark.parametrize("emergency", ["112", "113", "115"])
-def test_an_emergency_number_is_never_masked(service: Service, phones: Phones, emergency: str) -> None:
-    caller = service.person("customer", service.place.caller)
-    told(phones, service, caller, emergency, invite(), *REFUSED_WITH_ANNOUNCEMENT, *refused(403))
-
-    def alert() -> bool:
-        events = service.get("/v1/events", limit=500)["data"]
-        return any(e["type"] == "call.refused" and e["data"].get("reason") == "emergency" for e in events)
-
-    eventually(alert, 3, "the alert")
+def test_a_trunk_with_all_its_calls_up_gets_480_with_a_cause_and_never_503(service: Service, phones: Phones) -> None:
+    place = service.place
+    address = place.small_carrier
+    customer, other = service.person("customer", address), service.person("other customer", address)
+    driver = service.person("driver", place.callee)
+    first, second = service.open_session(customer, driver), service.open_session(other, driver)
+    with phones.waits_for_call(place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        steps = [invite(), trying(), hears(180), hears(200), ack(), waits(1500), bye(), hears(200)]
+        with phones.calls(dials(first), address, customer.number, *steps) as caller:
+            eventually(lambda: caller.received("SIP/2.0 200"), 5, "the first call")
+            steps = [invite(), trying(), hears(480), refusal_ack()]
+            heard = told(phones, service, other, dials(second), *steps, address=address)
+            caller.finish(), callee.finish()
+    cause = answer_of(heard, 480).header("Reason")
+    assert "Q.850" in cause and ("cause=34" in cause or "cause=42" in cause)
 
 
 # --- requests that are not calls
@@ -388,3 +465,11 @@ def test_a_transfer_is_refused_and_the_call_goes_on(
         steps = [invite(), trying(), hears(180), hears(200), ack(), refer, hears(405), waits(200), bye("3"), hears(200)]
         told(phones, service, pair[0], dials(session), *steps)
         callee.finish()
+
+
+# --- and how the long stories ended
+
+
+@pytest.mark.parametrize("story", LONG_STORIES)
+def test_a_long_story_ends_as_it_should(long_stories: dict[str, Future[None]], story: str) -> None:
+    long_stories[story].result(50)
