@@ -140,7 +140,7 @@ if needed > 0 then return {'exhausted', needed, retry} end
 -- Write.
 if #wanted > 0 then
   local found = redis.call('HMGET', tag .. 'm', unpack(wanted))
-  for i, ask in ipairs(places) do numbers[ask] = found[i] end
+  for i = 1, #places do numbers[places[i]] = found[i] end
 end
 for _, party in pairs(parties) do
   local key = party.row[2]
@@ -149,7 +149,7 @@ for _, party in pairs(parties) do
   redis.call('PEXPIRE', key, last - now + PARTY_MARGIN)
   if #lapsed > 8 then redis.call('HDEL', key, unpack(lapsed)) end
 end
-redis.call('HSET', KEYS[1], 'clock', now, 'cursor', cursor)
+redis.call('HSET', KEYS[1], 'clock', now .. '', 'cursor', cursor .. '')
 
 local listed = table.concat(numbers, ' ')
 local seq = 0
@@ -158,7 +158,7 @@ local row = {'HSET', record, 'status', 'open', 'expires', expires, 'until', ends
 at = read_fields(at, row)
 if home then
   local fill = {}
-  for ask, number in ipairs(numbers) do fill['x' .. (ask - 1)] = number end
+  for ask = 1, #numbers do fill['x' .. (ask - 1)] = numbers[ask] end
   seq = append(holder, 0, at, now, fill)
   redis.call('ZADD', tag .. 'due', expires, holder)
 else
