@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from masking.logs import place
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import (
     Acked,
@@ -117,7 +118,10 @@ class Driver:
             if not events:
                 break
             for event in events:
-                self._tell(event)
+                try:
+                    self._tell(event)
+                except Exception as error:  # whoever hears badly spoils it for nobody else
+                    self._fault(error)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -161,7 +165,14 @@ class Driver:
         if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask(*flow.remote):
             self.counts["stranger_requests"] += 1
             return
-        self.endpoint.receive(data, flow, self.loop.time())
+        try:
+            self.endpoint.receive(data, flow, self.loop.time())
+        except Exception as error:  # a fault of ours in one message must not cost the next one anything
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:
+        self.counts["faults"] += 1
+        log.error("fault", error=type(error).__name__, at=place(error))
 
     def _failed(self, flow: Flow) -> None:
         self.endpoint.transport_failed(flow, self.loop.time())

@@ -442,7 +442,7 @@ async def test_an_ended_call_waits_for_no_collector(stage: Stage) -> None:
         leg, _, _ = await up(scene)
         await scene.bridged()
         (call,) = scene.place.edge.exchange.calls.values()
-        kept = [weakref.ref(call), weakref.ref(call.circuit), weakref.ref(call.circuit.caller)]
+        kept: list[weakref.ref[Any]] = [weakref.ref(call), weakref.ref(call.circuit), weakref.ref(call.circuit.caller)]
         del call
         scene.caller.hang_up(leg)
         await scene.callee.expect(Ended)

@@ -129,3 +129,26 @@ async def test_an_inbox_gives_what_came_or_nothing_in_time() -> None:
     assert [await inbox.get(None), await inbox.get(loop.time() - 1)] == [1, 2]
     loop.call_later(0.01, inbox.put, 3)
     assert await inbox.get(loop.time() + 5) == 3
+
+
+async def test_a_fault_of_ours_in_one_message_costs_the_next_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = await stage()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"sip:{CUSTOMER}")
+
+    with monkeypatch.context() as once:
+        once.setattr(scene.place.edge.endpoint, "receive", broken)
+        scene.call()
+        await asyncio.sleep(0.05)
+    with monkeypatch.context() as twice:
+        twice.setattr(scene.place.edge.driver, "_invited", broken)
+        scene.call()
+        await asyncio.sleep(0.05)
+    assert scene.place.edge.driver.counts["faults"] >= 2
+    said = capsys.readouterr()
+    assert CUSTOMER[1:] not in said.out + said.err
+    scene.call()
+    await scene.callee.expect(Invited)
