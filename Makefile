@@ -1,5 +1,5 @@
 # Every target installs what it needs first. `make demo` and `make test` are all a newcomer has to know.
-.PHONY: install demo test check bench soak serve develop
+.PHONY: install demo test check bench city soak serve develop
 
 install:
 	@scripts/install runtime
@@ -21,6 +21,10 @@ bench:
 	@scripts/install bench
 	@scripts/peers
 	@.venv/bin/python -m loadtests.bench $(ARGS)
+
+city:
+	@scripts/install bench
+	@.venv/bin/python -m loadtests.city $(ARGS)
 
 soak: develop
 	@scripts/peers
