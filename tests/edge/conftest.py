@@ -63,7 +63,7 @@ class RelayProcess:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ports = free_range(200)
+        self.ports = free_range(600)  # a port rests after its call
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
