@@ -14,9 +14,9 @@ participant's pool, else the service's largest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -62,27 +62,39 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 Write = Callable[[str, Plan], tuple[Fields, list["Fact"]]]
 
 
+class Attempt(NamedTuple):
+    """A plan with a choice of shards, by country. The holder lives in the shard of the plan's first line."""
+
+    plan: Plan
+    shards: dict[str, str]
+
+    @property
+    def home(self) -> str:
+        return self.shards[self.plan.countries[0]]
+
+
 class Ground(msgspec.Struct, frozen=True):
-    """Where a wish can be bound: its plans, best first, and the shards of each country's pool in the order to try."""
+    """Where a wish can be bound: what to try, best first."""
 
-    plans: tuple[Plan, ...]
-    shards: dict[str, list[str]]
+    attempts: tuple[Attempt, ...]
 
-    def attempts(self) -> list[tuple[Plan, dict[str, str]]]:
-        """Each plan with each choice of shards. The holder lives in the shard of the plan's first line."""
-        return [
-            (plan, {country: _turn(self.shards[country], turn) for country in plan.countries})
-            for plan in self.plans
-            for turn in range(min(SHARDS_TRIED, max(len(self.shards[country]) for country in plan.countries)))
-        ]
+    @classmethod
+    def of(cls, plans: Sequence[Plan], shards: Mapping[str, Sequence[str]]) -> Ground:
+        """`shards`: of each country's pool, in the order to try."""
+        return cls(
+            tuple(
+                Attempt(plan, {country: _turn(shards[country], turn) for country in plan.countries})
+                for plan in plans
+                for turn in range(min(SHARDS_TRIED, max([len(shards[country]) for country in plan.countries])))
+            )
+        )
 
     def holders(self, random: bytes) -> list[str]:
         """The ids the session may get, one per shard it could live in."""
-        homes = dict.fromkeys(chosen[plan.countries[0]] for plan, chosen in self.attempts())
-        return [holder_id(shard, random) for shard in homes]
+        return [holder_id(shard, random) for shard in dict.fromkeys([one.home for one in self.attempts])]
 
 
-def _turn(shards: list[str], turn: int) -> str:
+def _turn(shards: Sequence[str], turn: int) -> str:
     return shards[turn % len(shards)]
 
 
@@ -94,7 +106,7 @@ def survey(wish: Wish, found: Sequence[Shard]) -> Ground:
     homes = _homes(wish, pools)
     start = int.from_bytes(wish.random[:4])
     shards = {country: _rotated([shard.name for shard in pools[country]], start) for country in set(homes.values())}
-    return Ground(_plans(wish, homes), shards)
+    return Ground.of(_plans(wish, homes), shards)
 
 
 def by_country(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
@@ -106,9 +118,8 @@ def by_country(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
 
 def _homes(wish: Wish, pools: dict[str, list[Shard]]) -> dict[str, str]:
     """Participant id -> the country of the pool that person dials into."""
-    largest = max(pools, key=lambda country: (sum(shard.size for shard in pools[country]), country))
     first = wish.people[0].country
-    fallback = first if first is not None and first in pools else largest
+    fallback = first if first is not None and first in pools else _largest(pools)
     homes: dict[str, str] = {}
     for person in wish.people:
         if person.country is not None and person.country in pools:
@@ -123,6 +134,10 @@ def _homes(wish: Wish, pools: dict[str, list[Shard]]) -> dict[str, str]:
         else:
             homes[person.id] = fallback
     return homes
+
+
+def _largest(pools: dict[str, list[Shard]]) -> str:
+    return max(pools, key=lambda country: (sum(shard.size for shard in pools[country]), country))
 
 
 def _rotated(names: list[str], start: int) -> list[str]:
@@ -169,9 +184,10 @@ async def bind(
     """
     parties = {person.id: person.party for person in wish.people}
     short: list[Exhausted] = []
-    for plan, chosen in ground.attempts():
+    for attempt in ground.attempts:
+        plan, chosen = attempt
         asks = [Ask(tuple(Entry(parties[way[0]], "|".join(way)) for way in line.ways)) for line in plan.lines]
-        home = chosen[plan.countries[0]]
+        home = attempt.home
         holder = holder_id(home, wish.random)
         fields, events = write(holder, plan)
         try:

@@ -202,8 +202,14 @@ def write(number: Number, form: NumberFormat, country: str) -> str:
 def _parts(e164: str) -> tuple[str, str]:
     """Country code and national number; no code where nobody has it."""
     digits = e164.removeprefix("+")
-    code = next((digits[:n] for n in (1, 2, 3) if digits[:1] != "0" and _plans_of_code(digits[:n])), "")
+    code = _code(digits[:3])
     return code, digits[len(code) :]
+
+
+@cache
+def _code(head: str) -> str:
+    """The country code that a number's first three digits begin with."""
+    return next((head[:n] for n in (1, 2, 3) if head[:1] != "0" and _plans_of_code(head[:n])), "")
 
 
 def _parsed(e164: str) -> PhoneNumber:
@@ -242,16 +248,20 @@ def _kinds(country: str) -> tuple[Kind, tuple[Kind, ...]]:
 
 def country_of(number: Number) -> str | None:
     """ISO 3166 code of the number's home, or None."""
-    return _home(number.reveal())
+    return _standing(number.reveal())[0]
 
 
 @lru_cache(maxsize=8192)
-def _home(e164: str) -> str | None:
-    code, _ = _parts(e164)
+def _standing(e164: str) -> tuple[str | None, bool]:
+    """The number's home, and whether a person may be reached there."""
+    code, national = _parts(e164)
     region = _region(e164, code)
-    if region is None:  # no range anybody has been given yet: then the country that gave the code its name (RU, US, GB)
-        region = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())), None)
-    return region if region != "001" else None
+    if region is not None:
+        general, kinds = _kinds(region)
+        fits = general.fits(national) and next((kind.reaches for kind in kinds if kind.fits(national)), False)
+    else:  # no range anybody has been given yet: then the country that gave the code its name (RU, US, GB)
+        region, fits = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())), None), False
+    return region if region != "001" else None, fits
 
 
 def person(spelled: str) -> Number | None:
@@ -260,17 +270,7 @@ def person(spelled: str) -> Number | None:
     if not digits.startswith("+"):
         return None
     number = read("", digits)
-    return number if number is not None and _valid(number.reveal()) else None
-
-
-@lru_cache(maxsize=8192)
-def _valid(e164: str) -> bool:
-    code, national = _parts(e164)
-    country = _region(e164, code)
-    if country is None:
-        return False
-    general, kinds = _kinds(country)
-    return general.fits(national) and next((kind.reaches for kind in kinds if kind.fits(national)), False)
+    return number if number is not None and _standing(number.reveal())[1] else None
 
 
 def is_emergency(country: str, spelled: str) -> bool:
@@ -309,4 +309,4 @@ def spells_a_number(text: str, countries: frozenset[str] = frozenset()) -> bool:
     if not (digits.isascii() and digits.isdigit() and len(digits) in range(8, 18)):
         return False
     plans = [own for country in countries if (own := plan(country)) is not None]
-    return any(_valid("+" + found) for own in plans if (found := _in_full(own, digits)) is not None)
+    return any(_standing("+" + found)[1] for own in plans if (found := _in_full(own, digits)) is not None)

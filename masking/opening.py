@@ -170,7 +170,10 @@ def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
             fact("number.leased", None, {"number": place, "ways": line.ways})
             for place, line in zip(places, plan.lines, strict=True)
         ]
-        return fields, [fact("session.opened", None, msgspec.to_builtins(opened) | {"tenant": record.tenant}), *leased]
+        return fields, [
+            fact("session.opened", None, msgspec.structs.asdict(opened) | {"tenant": record.tenant}),
+            *leased,
+        ]
 
     return write
 

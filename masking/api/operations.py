@@ -26,13 +26,12 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No query parameters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request as its handler sees it: checked, decoded, and known to come from `access`'s tenant.
 
     `body` and `query` are of the types the operation names; `headers` are lower-case; `client` is the peer's
-    address; `token` is the request's
-    identity under its Idempotency-Key (None without one): the same for every retry of the same request.
+    address; `token` is the request's identity under its Idempotency-Key (None without one): the same for every retry of
+    the same request.
     """
 
     desk: Desk
@@ -59,13 +58,12 @@ class Asked:
         return self.access.tenant
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes back: a Struct (sent as JSON), bytes, or chunks of bytes."""
 
     status: int
     body: msgspec.Struct | bytes | AsyncIterator[bytes] | None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     media_type: str = "application/json"
 
 
