@@ -201,6 +201,7 @@ class Call:
             theirs = None
         if theirs is None:
             raise Over("platform", "media", 480, 88)
+        callee.codec = theirs.codec.name
         circuit.answer_caller()
         self.state = "answered"
         self._answered_at = circuit.loop.time()
@@ -211,7 +212,6 @@ class Call:
                 await circuit.delayed_answer()
         except PlaneError as problem:
             raise media_failed(problem) from None
-        callee.codec = theirs.codec.name
         circuit.caller.codec = circuit.offer.codec.name if circuit.offer is not None else None
         self.keep_snapshot()
 
@@ -224,6 +224,8 @@ class Call:
         except PlaneError as problem:
             self.exchange.counts["recordings_not_begun"] += 1
             log.error("recording_not_begun", interaction=self.id, recording=route.recording, problem=problem.code)
+            if self.facts is not None:
+                self.facts.recording = None
             return
         self._recording = True
         channels = (
@@ -246,7 +248,10 @@ class Call:
         except PlaneError as problem:
             log.error("notice_not_spoken", interaction=self.id, problem=problem.code)
             self._recording = False
-            await self.circuit.plane.end(self.id)
+            try:
+                await self.circuit.plane.end(self.id)
+            except PlaneError as worse:
+                raise media_failed(worse) from None
 
     async def bridge(self) -> None:
         """They hear each other."""
