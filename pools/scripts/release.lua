@@ -24,8 +24,8 @@ local seq = append(holder, tonumber(known[5]), 5, now)
 redis.call('HSET', record, 'status', ARGV[2], 'reason', ARGV[3], 'expires', expires, 'until', lapses, 'seq', seq)
 redis.call('HSET', KEYS[1], 'clock', now)
 redis.call('ZREM', tag .. 'due', holder, '~' .. holder)
+redis.call('ZADD', tag .. 'q', lapses, holder)
 redis.call('ZREMRANGEBYSCORE', tag .. 'q', '-inf', now)
-if lapses > now then redis.call('ZADD', tag .. 'q', lapses, holder) end
 -- From here on Redis forgets the holder by itself, when no redial and no call that is still up can ask for it.
 local span = HOLDER_MARGIN
 if lapses > now then span = span + lapses - now end

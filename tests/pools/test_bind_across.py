@@ -100,6 +100,15 @@ async def test_an_extension_that_reached_one_shard_alone_is_finished_by_the_next
     assert await world.redis.command("PTTL", record) > life
 
 
+async def test_a_binding_made_shorter_at_home_is_shorter_everywhere(world: World) -> None:
+    home, other = await two_pools(world)
+    holder = holder_id(home, os.urandom(17))
+    bound = await across(world, holder, (home, one("an", "sam")), (other, one("sam", "an")))
+    await world.redis.command("HSET", "{" + home + "}s:" + holder, "expires", START + 10)
+    await world.at(START + 10)
+    assert (await world.call(bound.numbers[1], "sam")).decision == "ended", "its own shard was not reached"
+
+
 async def test_a_holder_that_is_closed_at_home_is_closed_everywhere(world: World) -> None:
     home, other = await two_pools(world)
     holder = holder_id(home, os.urandom(17))

@@ -44,6 +44,17 @@ async def test_a_lease_may_be_made_shorter_and_a_time_that_has_passed_ends_it_no
     assert (await world.call(bound.numbers[0], "an")).decision == "ended"
 
 
+async def test_an_extended_lease_is_not_forgotten_at_the_time_its_first_end_gave_it(world: World) -> None:
+    shard = await world.pool(1)
+    bound = await world.bind(shard, pair("an", "binh"))
+    await world.leases.extend(bound.holder, ttl_ms=100 * TTL)
+    for party in ("an", "binh"):
+        assert await world.redis.command("PTTL", "{" + shard + "}p:" + party) > 100 * TTL + QUARANTINE
+    before = await world.redis.command("PTTL", "{" + shard + "}p:an")
+    await world.leases.extend(bound.holder, ttl_ms=TTL)
+    assert await world.redis.command("PTTL", "{" + shard + "}p:an") > before - 60_000, "never shortened either"
+
+
 async def test_what_has_ended_is_not_extended(world: World) -> None:
     shard = await world.pool(2)
     lapsed = await world.bind(shard, pair("an", "binh"))
