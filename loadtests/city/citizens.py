@@ -12,12 +12,13 @@ import random
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import httpx2
 from locust import User, events, task
 
+from loadtests.city.api import Api
 from loadtests.city.errands import City
 from loadtests.city.exchange import Exchange
 from loadtests.city.ground import Ground, Moment, Step
@@ -36,10 +37,7 @@ class World:
         self.dice = random.Random(ground.seed)
         self.demand = Demand(ground.orders_per_second, ground.peak, ground.seconds)
         self.exchange = Exchange(ground.listen, ground.edge)
-        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=100)
-        headers = {"Authorization": f"Bearer {ground.key}"}
-        api = httpx2.Client(base_url=ground.http, headers=headers, timeout=15.0, limits=limits)
-        self.city = City(api, self.exchange, self.report, ground.slack)
+        self.city = City(Api(ground.http, ground.key), self.exchange, self.report, ground.slack, self.keep)
         self.began = time.monotonic()
         self.over = threading.Event()
         self._environment = environment
@@ -54,6 +52,9 @@ class World:
             request_type=kind, name=name, response_time=seconds * 1000, response_length=0, context={},
             exception=None if problem is None else AssertionError(problem),
         )  # fmt: skip
+
+    def keep(self, name: str, evidence: bytes) -> None:
+        (Path(self.ground.folder) / name).write_bytes(evidence)
 
     def note(self) -> None:
         """How much goes on at this moment."""

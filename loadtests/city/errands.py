@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any, Protocol
 
-import httpx2
-
+from loadtests.city.api import Answer, Api, NoAnswer
 from loadtests.city.exchange import Call, Exchange, Expected
 from loadtests.city.orders import Attempt, Manner, Order, Redial, Role
 from loadtests.city.voices import TONES
@@ -30,6 +29,7 @@ HEARD = 60  # packets of the other's voice that make a conversation
 READABLE_WITHIN = 2.0  # seconds from a call's end to its interaction
 AVAILABLE_WITHIN = 10.0  # seconds from a call's end to its recording
 AGREES = 0.25  # seconds that our clock and the service's may differ over how long a call was
+SAID = 0.8  # part of a channel's sound that has to be its own tone
 RATE = 8000
 
 
@@ -69,12 +69,14 @@ class Told:
 
 @dataclass
 class City:
-    """What every errand is given. `slack` stretches the promised times, for a machine that does other work too."""
+    """What every errand is given. `slack` stretches the promised times, for a machine that does other work too; `keep`
+    puts by what was wrong, under a name."""
 
-    api: httpx2.Client
+    api: Api
     exchange: Exchange
     report: Report
     slack: float = 1.0
+    keep: Callable[[str, bytes], None] = lambda name, evidence: None
     sleep: Callable[[float], None] = time.sleep
     closed: Queue[Closed] = field(default_factory=Queue)
     open_sessions: int = 0
@@ -92,9 +94,9 @@ class City:
         except NotAsPromised as problem:
             self.report(kind, name, time.monotonic() - began, str(problem))
             raise
-        except httpx2.HTTPError as problem:
-            self.report(kind, name, time.monotonic() - began, type(problem).__name__)
-            raise NotAsPromised(type(problem).__name__) from None
+        except NoAnswer as problem:
+            self.report(kind, name, time.monotonic() - began, str(problem))
+            raise NotAsPromised(str(problem)) from None
         self.report(kind, name, time.monotonic() - began)
 
     def tell(self, kind: str, name: str, seconds: float, *checks: tuple[bool, str]) -> None:
@@ -104,12 +106,12 @@ class City:
         if problem is not None:
             raise NotAsPromised(problem)
 
-    def ask(self, name: str, method: str, path: str, status: int, body: Any = None, **more: Any) -> httpx2.Response:
+    def ask(self, name: str, method: str, path: str, status: int, body: Any = None, **more: Any) -> Answer:
         """One HTTP request as one step."""
         with self.step("HTTP", name):
-            answer = self.api.request(method, path, json=body, **more)
-            if answer.status_code != status:
-                raise NotAsPromised(f"answered {answer.status_code}, promised is {status}")
+            answer = self.api.request(method, path, body, **more)
+            if answer.status != status:
+                raise NotAsPromised(f"answered {answer.status}, promised is {status}")
         return answer
 
     # -- an order ---------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class City:
         """The recordings of the order, oldest first, once all are available."""
         ended, within = max(talk.ended_at for talk in closed.talks), AVAILABLE_WITHIN * self.slack
         while True:
-            answer = self.ask("GET /v1/recordings", "GET", "/v1/recordings", 200, params={"session": closed.session})
+            answer = self.ask("GET /v1/recordings", "GET", "/v1/recordings", 200, query={"session": closed.session})
             found = sorted(answer.json()["data"], key=lambda recording: str(recording["started_at"]))
             waited = time.monotonic() - ended
             if len(found) == len(closed.talks) and all(one["status"] == "available" for one in found):
@@ -156,6 +158,8 @@ class City:
         digest = hashlib.sha256(answer.content).hexdigest()
         channels = channels_of(answer.content)
         heard = [sounds.power(channel[-RATE:], TONES[role]) for channel, role in zip(channels, expected, strict=False)]
+        if not all(power > SAID for power in heard):
+            self.keep(f"{recording['id']}.wav", answer.content)
         self.tell(
             "recording", "both sides in it", time.monotonic() - began,
             (roles == expected, "the channels are not the caller's and the callee's"),
@@ -163,7 +167,7 @@ class City:
             (abs(recording["duration"] - talk.seconds) < AGREES * self.slack,
              f"{recording['duration']} s long, the call was {talk.seconds:.2f} s"),
             (len(heard) == 2, f"{len(heard)} channels"),
-            (all(power > 0.8 for power in heard), "a voice is missing from its channel"),
+            (all(power > SAID for power in heard), f"{recording['id']}: a voice is missing from its channel"),
         )  # fmt: skip
 
 
@@ -224,10 +228,10 @@ class OneOrder:
         self._id, self._open = session["id"], True
         self._city.open_sessions += 1
         self._proxies = {one["role"]: one["proxies"][0]["number"] for one in session["participants"]}
-        names = [number.lstrip("+") for number in order.numbers.values()]
+        names = [number.lstrip("+").encode() for number in order.numbers.values()]
         self._city.tell(
             "promise", "no person's number in the session", 0.0,
-            (not any(name in answer.text for name in names), "the answer shows a person's number"),
+            (not any(name in answer.content for name in names), "the answer shows a person's number"),
         )  # fmt: skip
 
     def _close(self) -> None:
