@@ -173,7 +173,7 @@ class Call:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):
                 case Answered() | Failed() as outcome:
                     return outcome
-                case Progressed(status=183, response=early) if early.body and trunk.config.early_media == "pass":
+                case Progressed(status=183, response=early) if early.description and trunk.config.early_media == "pass":
                     self.relay_ringing()
                     await self.circuit.pass_early_media(leg, early)
                 case Progressed():

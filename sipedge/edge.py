@@ -186,7 +186,7 @@ class Edge:
             case "INVITE":
                 code = 488
             case "UPDATE":
-                code = 488 if event.request.body else 200
+                code = 488 if event.request.description else 200
             case "INFO" if event.leg is not None:
                 code = 200
             case "PRACK":  # we send no reliable provisional response (RFC 3262 3)

@@ -7,7 +7,6 @@ number appears only on that person's own leg"). What crosses is a status, a Q.85
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -43,35 +42,15 @@ def agreed(message: Message, trunk: Trunk, events_in: int | None = None) -> Agre
 
     Raises `sdp.Outside` when its media lies outside the trunk's networks, `sdp.BadSdp` when it cannot be used.
     """
-    body = description_of(message)
-    if body is None:
+    if not message.description:
         return None
-    description = sdp.parse(body)
+    description = sdp.parse(message.description)
     stream = description.audio
     codec = sdp.choose(stream) if stream is not None else None
     if stream is None or codec is None:
         raise sdp.BadSdp("no audio that we speak")
     terms = sdp.terms(stream, codec, trunk.media, symmetric=trunk.config.symmetric, events_in=events_in)
     return Agreed(description, codec, terms)
-
-
-def description_of(message: Message) -> bytes | None:
-    """The session description a message carries. Of a multipart body that part alone is read: an ISUP part beside it
-    holds the caller's number (RFC 5621)."""
-    if not message.body:
-        return None
-    if message.content_type == "application/sdp":
-        return message.body
-    if message.content_type != "multipart/mixed":
-        return None
-    boundary = re.search(r'boundary="?([^";]{1,70})"?', message.header("content-type") or "")
-    if boundary is None:
-        return None
-    for part in message.body.split(b"--" + boundary[1].encode("latin-1", "replace"))[1:]:
-        head, blank, body = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
-        if blank and re.search(rb"^content-type:\s*application/sdp", head, re.IGNORECASE | re.MULTILINE):
-            return body.removesuffix(b"\r\n")
-    return None
 
 
 def reason(q850: int | None) -> list[tuple[str, str]]:

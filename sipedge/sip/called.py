@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sipedge.sip import names
+from sipedge.sip import bodies, names
 from sipedge.sip.calling import Calling
 from sipedge.sip.core import COOKIE, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
@@ -198,7 +198,7 @@ class Called(Calling):
         unknown = request.require - self.extensions if "require" in headers else None
         if unknown:
             return 420, (("Unsupported", ", ".join(sorted(unknown))),)
-        if request.body and request.content_type not in self.accept:
+        if request.body and not self._readable(request):
             return 415, (("Accept", ", ".join(sorted(self.accept))),)
         if "content-encoding" in headers and headers["content-encoding"][0].lower() != "identity":
             return 415, (("Accept-Encoding", "identity"),)
@@ -208,6 +208,12 @@ class Called(Calling):
             if request.session_expires is not None and request.session_expires < MIN_SE:
                 return 422, (("Min-SE", str(MIN_SE)),)  # RFC 4028 9
         return None
+
+    def _readable(self, request: Request) -> bool:
+        """Is the body of a type we take, and every part of it that must be understood (RFC 3261 8.2.3, RFC 5621 8)?"""
+        if request.content_type not in self.accept:
+            return request.handling == "optional"
+        return bodies.understood(request.parts, self.accept)
 
     def _screen_outside(self, request: Request, merge_key: tuple[str, str, int, str]) -> Refusal | None:
         if merge_key in self._merges:

@@ -41,7 +41,7 @@ class Endpoint(Called):
         route: Callable[[Flow, Uri], Flow] | None = None,
         methods: Sequence[str] = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE"),
         extensions: Sequence[str] = (),
-        accept: Sequence[str] = ("application/sdp", "application/dtmf-relay", "application/dtmf"),
+        accept: Sequence[str] = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf"),
         max_transactions: int = 100_000,
     ) -> None:
         super().__init__(entropy=entropy, advertise=advertise, route=route, methods=methods)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
-from sipedge.sip import grammar, names
+from sipedge.sip import bodies, grammar, names
 from sipedge.sip.grammar import Malformed as Malformed
 from sipedge.sip.uris import NameAddr as NameAddr
 from sipedge.sip.uris import Uri as Uri
@@ -25,7 +25,6 @@ _MAX_SECONDS = 2**32 - 1
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _FOLD = re.compile(r"\r\n[ \t]+")
-_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+*-]+[ \t]*/[ \t]*[a-z0-9!#$&^_.+*-]+")
 _Q850 = re.compile(r"q\.850$", re.IGNORECASE)
 
 T = TypeVar("T")
@@ -142,12 +141,29 @@ class Message:
     def content_type(self) -> str:
         """Lower case, parameters cut; "" when absent."""
         value = self.header("content-type")
-        if value is None:
-            return ""
-        media = value.partition(";")[0].strip(" \t").lower()
-        if _MEDIA_TYPE.fullmatch(media) is None:
-            raise Malformed(400, "unreadable Content-Type")
-        return media.replace(" ", "").replace("\t", "")
+        return "" if value is None else bodies.read_media_type(value)
+
+    @field
+    def handling(self) -> str:
+        """What Content-Disposition asks of who cannot read the body: "required", "optional", "" when it does not
+        say."""
+        value = self.header("content-disposition")
+        return "" if value is None else bodies.read_disposition(value)[1]
+
+    @field
+    def parts(self) -> list[bodies.Part]:
+        """The parts of a multipart/mixed body; none of any other."""
+        if not self.body or self.content_type != bodies.MIXED:
+            return []
+        return bodies.split(self._needed("content-type"), self.body)
+
+    @field
+    def description(self) -> bytes:
+        """The session description that the body is, or holds among its parts; b"" when none can be found."""
+        try:
+            return self.body if self.content_type == bodies.SDP else bodies.description(self.parts)
+        except Malformed:
+            return b""
 
     @field
     def supported(self) -> frozenset[str]:

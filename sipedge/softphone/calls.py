@@ -226,20 +226,20 @@ class Call:
         self.shown = request.from_.uri.user
         self.asserted = [identity.uri.user for identity in request.identities]
         self.dialled = request.uri.user
-        self._offered = request.body
+        self._offered = request.description
 
     def take(self, event: Acked | AckMissing | Answered | Cancelled | Ended | Failed | Progressed) -> None:
         """What the core says about this leg."""
         match event:
             case Progressed():
                 self._note(event.status)
-                if event.response.body:
-                    self._described(event.response.body)
+                if event.response.description:
+                    self._described(event.response.description)
             case Answered():
                 self._note(event.response.status)
                 self.status = 200
                 self._answered_at = self.phone.now()
-                self._confirm(event.response.body)
+                self._confirm(event.response.description)
                 self._answered.set()
             case Failed():
                 self._note(event.status)
@@ -251,8 +251,8 @@ class Call:
                 self.cause = event.request.cause
                 self._finish(200, "peer")
             case Acked():
-                if event.request.body:
-                    self._described(event.request.body)
+                if event.request.description:
+                    self._described(event.request.description)
                 self.acked.set()
             case AckMissing():
                 self.phone.endpoint.bye(self.leg, self.phone.now())

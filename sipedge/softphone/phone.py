@@ -187,7 +187,7 @@ class Phone:
         call = self._calls.get(event.leg or "")
         now = self.loop.time()
         if event.request.method == "INVITE" and call is not None:
-            body = call.accept(event.request.body)
+            body = call.accept(event.request.description)
             if body:
                 self.endpoint.respond(event.transaction, 200, now, body=body)
             else:

@@ -109,9 +109,9 @@ ANSWERED = {
     "tiny_session": (422, invite(more="Session-Expires: 89;refresher=uac")),
     "to_tag_of_no_dialog": (481, invite(to="To: <sip:+842471@192.0.2.9>;tag=nobody")),
     "empty_element_in_a_list": (400, invite(more="Require: ,")),
-    "multipart_body": (
-        415,
-        invite(more="Content-Type: multipart/mixed;boundary=b", length="Content-Length: 5", body="--b--"),
+    "multipart_body_that_does_not_end": (
+        400,
+        invite(more="Content-Type: multipart/mixed;boundary=b", length="Content-Length: 3", body="--b"),
     ),
 }
 DROPPED = {
