@@ -1,9 +1,9 @@
 """Which recordings there are: the table, what is asked of it, and the shape the API shows.
 
-The courier alone writes it: `begun` and `call_ended` as the call's events come by, `finished` and `told` when the
-file is whole. Every function is given a connection and works in the caller's transaction, on SQLite and PostgreSQL
-alike; each is idempotent, and a status never moves back. Columns are what is searched by; `body` is the shape as
-JSON. Times are seconds since 1970.
+The courier alone writes it: a `Draft` as the calls' events come by, `finished` and `told` when the file is whole.
+Everything is given a connection and works in the caller's transaction, on SQLite and PostgreSQL alike; all is
+idempotent, and a status never moves back. Columns are what is searched by; `body` is the shape as JSON. Times are
+seconds since 1970.
 """
 
 from __future__ import annotations
@@ -118,60 +118,113 @@ recording_keys = sql.Table(
 )
 
 
-async def begun(
-    connection: AsyncConnection,
-    *,
-    tenant: str,
-    recording: str,
-    session: str,
-    interaction: str,
-    unique_name: str | None,
-    started_at: float,
-    channels: Sequence[Channel],
-    numbers: Sequence[str],
-) -> None:
-    """A capture runs (`recording.started`). `numbers`: the virtual numbers of the call, the dialled and the shown
-    one."""
-    if await get(connection, tenant, recording) is not None:
-        return
-    started_at = round(started_at, 3)  # as the shape says it: a list's cursor is taken from the shape
-    shape = Recording(
-        id=recording,
-        session=session,
-        interaction=interaction,
-        unique_name=unique_name,
-        started_at=_moment(started_at),
-        channels=tuple(channels),
-    )
-    row = {
-        "id": recording,
-        "tenant": tenant,
-        "session": session,
-        "interaction": interaction,
-        "unique_name": unique_name,
-        "status": shape.status,
-        "started_at": started_at,
+class Draft:
+    """The rows that a batch of events is about: read once, changed here, written once, all in the caller's transaction.
+
+    What was told before changes nothing, and a status never moves back.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._rows: dict[str, Catalogued] = {}
+        self._of: dict[str, list[str]] = {}  # interaction -> its recordings
+        self._new: dict[str, set[str]] = {}  # recording without a row yet -> the words it is found by
+        self._changed: dict[str, None] = {}
+
+    async def load(self, interactions: Sequence[str]) -> None:
+        """Reads the rows of these calls, and keeps the finisher from changing them meanwhile."""
+        query = _rows().where(recordings.c.interaction.in_(interactions)).order_by(recordings.c.id)
+        for row in await _read(self._connection, query.with_for_update()):
+            self._keep(row)
+
+    def begun(
+        self,
+        *,
+        tenant: str,
+        recording: str,
+        session: str,
+        interaction: str,
+        unique_name: str | None,
+        started_at: float,
+        channels: Sequence[Channel],
+        numbers: Sequence[str],
+    ) -> None:
+        """A capture runs (`recording.started`). `numbers`: the virtual numbers of the call, the dialled and the shown
+        one."""
+        if recording in self._rows:
+            return
+        shape = Recording(
+            id=recording,
+            session=session,
+            interaction=interaction,
+            unique_name=unique_name,
+            started_at=_moment(round(started_at, 3)),  # to the millisecond: a list's cursor is taken from the shape
+            channels=tuple(channels),
+        )
+        self._keep(Catalogued(shape, tenant, ended_at=None, key=None, told=False))
+        self._new[recording] = {*numbers, *(one.participant for one in channels if one.participant)}
+
+    def noticed(self, interaction: str, notices: Sequence[Notice]) -> None:
+        """What was played to the legs (`call.bridged`, or `call.ended` when the bridge never opened)."""
+        for row in self._of_call(interaction):
+            self._change(row, row.ended_at, notices=tuple(notices))
+
+    def call_ended(self, interaction: str, ended_at: float) -> None:
+        """The call is over (`call.ended`): its recordings are the finisher's now."""
+        for row in self._of_call(interaction):
+            if row.recording.status == "recording":
+                self._change(row, ended_at, status="processing")
+
+    async def write(self) -> None:
+        """Writes what is new and what has changed."""
+        new = [self._rows[name] for name in self._new]
+        if new:
+            await self._connection.execute(recordings.insert(), [_columns(row) for row in new])
+        keys = [
+            {"tenant": row.tenant, "word": word, "started_at": row.recording.started_at.timestamp(), "recording": name}
+            for name, row in zip(self._new, new, strict=True)
+            for word in sorted(self._new[name])
+        ]
+        if keys:
+            await self._connection.execute(recording_keys.insert(), keys)
+        changed = [self._rows[name] for name in self._changed if name not in self._new]
+        if changed:
+            told: dict[str, Any] = {name: sql.bindparam(f"new_{name}") for name in ("status", "ended_at", "body")}
+            query = recordings.update().where(recordings.c.id == sql.bindparam("row")).values(told)
+            await self._connection.execute(query, [_change_of(row) for row in changed])
+
+    def _keep(self, row: Catalogued) -> None:
+        self._rows[row.recording.id] = row
+        self._of.setdefault(row.recording.interaction, []).append(row.recording.id)
+
+    def _of_call(self, interaction: str) -> list[Catalogued]:
+        return [self._rows[name] for name in self._of.get(interaction, ())]
+
+    def _change(self, row: Catalogued, ended_at: float | None, **changes: Any) -> None:
+        shape = msgspec.structs.replace(row.recording, **changes)
+        self._rows[shape.id] = msgspec.structs.replace(row, recording=shape, ended_at=ended_at)
+        self._changed[shape.id] = None
+
+
+def _columns(row: Catalogued) -> dict[str, Any]:
+    one = row.recording
+    return {
+        "id": one.id,
+        "tenant": row.tenant,
+        "session": one.session,
+        "interaction": one.interaction,
+        "unique_name": one.unique_name,
+        "status": one.status,
+        "started_at": one.started_at.timestamp(),
+        "ended_at": row.ended_at,
         "told": False,
-        "body": _encode(shape),
+        "body": _encode(one),
     }
-    await connection.execute(recordings.insert().values(row))
-    words = {*numbers, *(channel.participant for channel in channels if channel.participant)}
-    keys = [{"tenant": tenant, "word": w, "started_at": started_at, "recording": recording} for w in sorted(words)]
-    if keys:
-        await connection.execute(recording_keys.insert(), keys)
 
 
-async def noticed(connection: AsyncConnection, interaction: str, notices: Sequence[Notice]) -> None:
-    """What was played to the legs (`call.bridged`, or `call.ended` when the bridge never opened)."""
-    for row in await _of_interaction(connection, interaction):
-        await _rewrite(connection, row, notices=tuple(notices))
-
-
-async def call_ended(connection: AsyncConnection, interaction: str, ended_at: float) -> None:
-    """The call is over (`call.ended`): its recordings are the finisher's now."""
-    for row in await _of_interaction(connection, interaction):
-        if row.recording.status == "recording":
-            await _rewrite(connection, row, columns={"ended_at": ended_at}, status="processing")
+def _change_of(row: Catalogued) -> dict[str, Any]:
+    one = row.recording
+    return {"row": one.id, "new_status": one.status, "new_ended_at": row.ended_at, "new_body": _encode(one)}
 
 
 async def finished(
@@ -186,14 +239,14 @@ async def finished(
 ) -> None:
     """The file lies in the store under `key`: the recording is available. Only what was processing becomes
     available."""
-    for row in await _where(connection, recordings.c.id == recording, recordings.c.status == "processing"):
+    for row in await _processing(connection, recording):
         whole = {"duration": duration, "sha256": sha256, "bytes": size, "gaps": tuple(gaps)}
         await _rewrite(connection, row, columns={"key": key}, status="available", **whole)
 
 
 async def failed(connection: AsyncConnection, recording: str) -> None:
     """Nothing of it is playable."""
-    for row in await _where(connection, recordings.c.id == recording, recordings.c.status == "processing"):
+    for row in await _processing(connection, recording):
         await _rewrite(connection, row, status="failed")
 
 
@@ -274,8 +327,10 @@ async def _where(connection: AsyncConnection, *conditions: sql.ColumnElement[boo
     return await _read(connection, _rows().where(*conditions))
 
 
-async def _of_interaction(connection: AsyncConnection, interaction: str) -> list[Catalogued]:
-    return await _where(connection, recordings.c.interaction == interaction)
+async def _processing(connection: AsyncConnection, recording: str) -> list[Catalogued]:
+    """The row while it is processing, held: what a `Draft` tells of its call meanwhile is not overwritten."""
+    query = _rows().where(recordings.c.id == recording, recordings.c.status == "processing")
+    return await _read(connection, query.with_for_update())
 
 
 async def _rewrite(

@@ -149,6 +149,7 @@ class Batch:
         self._events: list[tuple[str, Event]] = []
         self._sessions: dict[str, folding.Row] = {}
         self._interactions: dict[str, tuple[str, Interaction]] = {}
+        self._recordings = catalogue.Draft(connection)
 
     async def take(self, entries: Sequence[OutboxEntry]) -> None:
         """Folds the sessions' events in, in the order of each session's stream."""
@@ -161,7 +162,7 @@ class Batch:
                 log.error("event_of_an_unknown_session", event_type=event.type, session=event.session)
                 continue
             self._events.append((tenant, event))
-            await self._fold_call(tenant, event)
+            self._fold_call(tenant, event)
 
     async def take_loose(self, loose: Sequence[Loose], tenants: dict[str, str]) -> None:
         """Counts the events of no session within their tenants, and folds them in."""
@@ -179,7 +180,7 @@ class Batch:
                 continue
             counts[tenant] += 1
             self._events.append((tenant, event))
-            await self._fold_call(tenant, event)
+            self._fold_call(tenant, event)
         rows = [{"tenant": tenant, "seq": seq} for tenant, seq in counts.items()]
         await _insert(self._connection, table, rows, ["seq"])
 
@@ -195,6 +196,7 @@ class Batch:
         query = sql.select(table.c.id, table.c.tenant, table.c.body).where(table.c.id.in_(sorted(names)))
         for row in await self._connection.execute(query):
             self._interactions[row.id] = (row.tenant, msgspec.json.decode(row.body, type=Interaction))
+        await self._recordings.load(sorted(names))
 
     async def _fold_session(self, event: Event) -> str | None:
         """The tenant of the event's session, after the event."""
@@ -220,7 +222,7 @@ class Batch:
         shape = sessions.live_view(holder, record, self._house.now_ms)
         return folding.Row(record.tenant, holder.seq, shape)
 
-    async def _fold_call(self, tenant: str, event: Event) -> None:
+    def _fold_call(self, tenant: str, event: Event) -> None:
         name = event.data.get("interaction")
         if not isinstance(name, str):
             return
@@ -229,16 +231,15 @@ class Batch:
             after = interactions.apply(known[1] if known else None, event)
             if after is not None:
                 self._interactions[name] = (tenant, after)
-                await self._catalogue(tenant, event, after)
+                self._catalogue(tenant, event, after)
         except UNREADABLE:
             log.error("interaction_unfoldable", event_type=event.type, interaction=name)
 
-    async def _catalogue(self, tenant: str, event: Event, interaction: Interaction) -> None:
+    def _catalogue(self, tenant: str, event: Event, interaction: Interaction) -> None:
         """What the event means for the call's recording."""
         if event.type == "recording.started" and event.session is not None:
             session = self._sessions[event.session].session
-            await catalogue.begun(
-                self._connection,
+            self._recordings.begun(
                 tenant=tenant,
                 recording=str(event.data["recording"]),
                 session=event.session,
@@ -250,9 +251,9 @@ class Batch:
             )
         elif event.type in ("call.bridged", "call.ended") and interaction.recordings:
             if notices := msgspec.convert(event.data.get("notices", []), list[catalogue.Notice]):
-                await catalogue.noticed(self._connection, interaction.id, notices)
+                self._recordings.noticed(interaction.id, notices)
             if event.type == "call.ended":
-                await catalogue.call_ended(self._connection, interaction.id, seconds(event.occurred_at))
+                self._recordings.call_ended(interaction.id, seconds(event.occurred_at))
 
     async def write(self) -> None:
         """All rows of the batch."""
@@ -279,6 +280,7 @@ class Batch:
         await _insert(self._connection, archive.session_numbers, numbers)
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
         await _insert(self._connection, archive.interactions, calls, ["started_at", "body"])
+        await self._recordings.write()
 
 
 def _readable(entry: OutboxEntry) -> Event | None:

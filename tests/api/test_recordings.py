@@ -15,6 +15,7 @@ from recordings import catalogue
 from recordings.catalogue import Channel
 from recordings.store import ObjectStore
 from tests.api.client import Client, problem
+from tests.recordings import drafts
 
 SOUND = bytes(range(256)) * 2000
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC).timestamp()
@@ -36,7 +37,7 @@ class Shelf:
 
         assert self.house.archive is not None
         async with self.house.archive.begin() as connection:
-            await catalogue.begun(
+            await drafts.begun(
                 connection,
                 tenant=tenant,
                 recording=recording,
@@ -49,7 +50,7 @@ class Shelf:
             )
             if whole:
                 stored = await self.store.put(f"{recording}.wav", sound())
-                await catalogue.call_ended(connection, f"int_{name}", at + 10)
+                await drafts.call_ended(connection, f"int_{name}", at + 10)
                 await catalogue.finished(
                     connection,
                     recording,

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from recordings import catalogue
 from recordings.catalogue import Channel, Filter, Notice, Recording
 from recordings.render import Gap
+from tests.recordings import drafts
 
 X, Y = "+842400000001", "+842400000002"
 CHANNELS = (Channel(1, "par_c", "customer"), Channel(2, "par_d", "driver"))
@@ -28,7 +29,7 @@ async def begun(connection: AsyncConnection, number: int = 1, **changes: object)
         "channels": CHANNELS,
         "numbers": (X, Y),
     }
-    await catalogue.begun(connection, **(facts | changes))  # type: ignore[arg-type]
+    await drafts.begun(connection, **(facts | changes))
 
 
 async def finished(connection: AsyncConnection, number: int = 1) -> None:
@@ -57,8 +58,8 @@ async def ids(connection: AsyncConnection, tenant: str = "t", **narrowed: object
 async def test_a_recording_has_the_shape_of_the_contract(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await begun(connection, started_at=START)
-        await catalogue.noticed(connection, "int_001", [Notice("en/recording_notice", "cd" * 32, 1, 0.02, 3.4)])
-        await catalogue.call_ended(connection, "int_001", START + 9.98)
+        await drafts.noticed(connection, "int_001", [Notice("en/recording_notice", "cd" * 32, 1, 0.02, 3.4)])
+        await drafts.call_ended(connection, "int_001", START + 9.98)
         await finished(connection)
         assert msgspec.json.decode(msgspec.json.encode(await only(connection))) == {
             "id": "rec_001",
@@ -86,13 +87,13 @@ async def test_a_status_moves_one_way_whatever_comes_again(engine: AsyncEngine) 
         await begun(connection)
         await finished(connection)
         assert (await only(connection)).status == "recording"
-        await catalogue.call_ended(connection, "int_001", START + 10)
+        await drafts.call_ended(connection, "int_001", START + 10)
         assert (await only(connection)).status == "processing"
         await finished(connection)
         available = await only(connection)
         assert available.status == "available"
         await begun(connection)
-        await catalogue.call_ended(connection, "int_001", START + 99)
+        await drafts.call_ended(connection, "int_001", START + 99)
         await catalogue.failed(connection, "rec_001")
         await finished(connection)
         assert await only(connection) == available
@@ -103,7 +104,7 @@ async def test_a_status_moves_one_way_whatever_comes_again(engine: AsyncEngine) 
 async def test_a_failed_recording_stays_failed(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await begun(connection)
-        await catalogue.call_ended(connection, "int_001", START + 10)
+        await drafts.call_ended(connection, "int_001", START + 10)
         await catalogue.failed(connection, "rec_001")
         await finished(connection)
         failed = await only(connection)
@@ -115,7 +116,7 @@ async def test_unfinished_are_those_of_ended_calls_that_nobody_was_told_of(engin
         for number in range(1, 6):
             await begun(connection, number)
         for number, at in ((2, 30.0), (3, 10.0), (4, 20.0), (5, 40.0)):
-            await catalogue.call_ended(connection, f"int_{number:03}", START + at)
+            await drafts.call_ended(connection, f"int_{number:03}", START + at)
         await finished(connection, 4)
         await catalogue.failed(connection, "rec_005")
         await catalogue.told(connection, "rec_005")

@@ -33,6 +33,7 @@ from recordings.capture import Capture, path_of
 from recordings.catalogue import Catalogued, Channel
 from recordings.render import Gap
 from recordings.store import ObjectStore, StoreFailed
+from tests.recordings import drafts
 from tests.recordings.phones import Phone, begin, hear, ns, record
 
 START = 1_800_000_000.0
@@ -63,7 +64,7 @@ class Site:
     async def call(self, name: str = "rec_1", ended: float | None = ENDED) -> None:
         """What the outbox wrote of a recorded call."""
         async with self.engine.begin() as connection:
-            await catalogue.begun(
+            await drafts.begun(
                 connection,
                 tenant="t",
                 recording=name,
@@ -75,7 +76,7 @@ class Site:
                 numbers=["+842400000001"],
             )
             if ended is not None:
-                await catalogue.call_ended(connection, "int_" + name, ended)
+                await drafts.call_ended(connection, "int_" + name, ended)
 
     async def talk(self, name: str = "rec_1", seconds: float = 3.0) -> Path:
         """A capture that its relay closed."""
@@ -268,7 +269,7 @@ async def test_a_recording_waits_for_its_call_and_for_its_writer(site: Site) -> 
     assert (await site.row()).recording.status == "recording"
     await site.call()
     async with site.engine.begin() as connection:
-        await catalogue.call_ended(connection, "int_rec_1", ENDED)
+        await drafts.call_ended(connection, "int_rec_1", ENDED)
     await working.round()
     assert (await site.row()).recording.status == "processing"
     await run_sync(capture.end, ns(3.0))
