@@ -26,9 +26,10 @@ from loadtests.measure import Row
 OUT = Path(__file__).parent.parent / "bench.json"
 
 
-def pools(quick: bool) -> list[Row]:
-    """Bind, route and the Redis client; run as a process, since load tests share no code with the rooms they judge."""
-    command = [sys.executable, "-m", "tests.pools.bench", "--runs", "3" if quick else "5"]
+def measured_by(module: str, quick: bool) -> list[Row]:
+    """The rows a room measures itself by; run as a process, since load tests share no code with the rooms they
+    judge."""
+    command = [sys.executable, "-m", module, "--runs", "3" if quick else "5"]
     return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
@@ -44,7 +45,8 @@ BENCHES: dict[str, Callable[[bool], list[Row]]] = {
     "signalling": signalling_rows,
     "parser": lambda quick: parser.run(runs=3 if quick else 7),
     "relay": relay_rows,
-    "pools": pools,
+    "pools": lambda quick: measured_by("tests.pools.bench", quick),  # bind, route and the Redis client
+    "archive": lambda quick: measured_by("tests.courier.bench", quick),
     "rest": lambda quick: rest.run(runs=2 if quick else 5, count=1500 if quick else 3000),
 }
 
