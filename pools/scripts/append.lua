@@ -3,22 +3,26 @@
 --   ARGV  1 holder  2 rev expected, or ''  3 call that ends, or ''  4 call whose facts change, or ''  5 its owner  6 its facts
 --         7 only while the call has this owner, or ''  then counted fields, then counted events
 --   gives {'appended' or 'conflict' or 'ended' or 'kept', seq, rev} or {'gone'}
+-- A call can outlive what Redis remembers of its holder. Its slot is all that is left of it then, and its end frees that.
 local holder = ARGV[1]
 local record = tag .. 's:' .. holder
 local known = redis.call('HMGET', record, 'seq', 'rev', 'calls')
-if not known[1] then return {'gone'} end
-local seq, rev, calls = tonumber(known[1]), tonumber(known[2]), tonumber(known[3])
-if ARGV[2] ~= '' and tonumber(ARGV[2]) ~= rev then return {'conflict', seq, rev} end
 
 local call = ARGV[3] ~= '' and ARGV[3] or ARGV[4]
-local since
+local whose, owner, since
 if call ~= '' then
-  local fact = redis.call('HGET', tag .. 'live', call)
-  local whose, owner, at = string.match(fact or '', '^([^|]*)|([^|]*)|(%d+)|')
-  if whose ~= holder then return {'ended', seq, rev} end
-  if ARGV[7] ~= '' and ARGV[7] ~= owner then return {'kept', seq, rev} end
-  since = at
+  whose, owner, since = string.match(redis.call('HGET', tag .. 'live', call) or '', '^([^|]*)|([^|]*)|(%d+)|')
 end
+local lost = ARGV[7] ~= '' and ARGV[7] ~= owner
+
+if not known[1] then
+  if ARGV[3] ~= '' and whose == holder and not lost then redis.call('HDEL', tag .. 'live', call) end
+  return {'gone'}
+end
+local seq, rev, calls = tonumber(known[1]), tonumber(known[2]), tonumber(known[3])
+if ARGV[2] ~= '' and tonumber(ARGV[2]) ~= rev then return {'conflict', seq, rev} end
+if call ~= '' and whose ~= holder then return {'ended', seq, rev} end
+if call ~= '' and lost then return {'kept', seq, rev} end
 
 local row = {record}
 local at = read_fields(8, row)

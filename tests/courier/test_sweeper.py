@@ -54,6 +54,21 @@ async def test_a_dead_edges_call_is_ended_once_within_ten_seconds(world: World, 
     assert isinstance(await world.call(proxy(session, 0, 1), CUSTOMER), Route), "its slot is free"
 
 
+async def test_a_call_whose_session_redis_has_forgotten_is_forgotten_too(world: World, courier: Round) -> None:
+    await world.pool(1)
+    session = await world.open()
+    assert isinstance(await world.call(proxy(session, 0, 1), CUSTOMER), Route)
+    [shard] = await world.house.inventory.shard_names()
+    await world.house.redis.command("DEL", "{" + shard + "}s:" + session.id, "{" + shard + "}e:" + session.id)
+    assert await courier.sweeper.round() == 0, "its owner has just been missed"
+    assert len(await world.house.leases.live_calls(shard)) == 1
+    await world.later(GRACE)
+    assert await courier.sweeper.round() == 1
+    assert await world.house.leases.live_calls(shard) == []
+    assert await courier.sweeper.round() == 0
+    assert await world.house.leases.read(session.id) is None, "no half a session came to be"
+
+
 async def test_a_call_that_another_edge_took_over_goes_on(world: World, courier: Round) -> None:
     await world.pool(1)
     session = await world.open()

@@ -331,6 +331,20 @@ async def test_a_wrong_caller_leaves_no_trace(world: World) -> None:
     assert await world.snapshot() == before
 
 
+async def test_the_end_of_a_call_whose_holder_is_forgotten_frees_its_slot(world: World) -> None:
+    shard = await world.pool(1)
+    bound = await world.bind(shard, pair("an", "binh"))
+    await world.call(bound.numbers[0], "an", call="c1")
+    [live] = await world.leases.live_calls(shard)
+    await world.redis.command("DEL", "{" + shard + "}s:" + bound.holder)
+    for only_owner, holder in (("somebody-else", bound.holder), (live.owner, GONE[:4] + shard + GONE[10:])):
+        told = await world.leases.append(holder, [], end_call="c1", only_owner=only_owner)
+        assert told.outcome == "gone"
+        assert await world.leases.live_calls(shard) == [live], "not theirs to end"
+    assert (await world.leases.append(bound.holder, [], end_call="c1", only_owner=live.owner)).outcome == "gone"
+    assert await world.leases.live_calls(shard) == []
+
+
 async def test_the_outbox_is_read_and_trimmed_in_steps(world: World) -> None:
     shard = await world.pool(1)
     bound = await world.bind(shard, pair("an", "binh"), events=[("e", 1, str(n).encode()) for n in range(5)])
