@@ -61,7 +61,8 @@ class Courier:
         troubled = False
         while True:
             try:
-                done = await work()
+                with anyio.CancelScope(shield=True):  # a stop waits for the round under way: see `unbroken`
+                    done = await work()
             except (
                 Exception
             ) as trouble:  # Redis or the archive is away, or another courier was faster: nothing is half done

@@ -16,7 +16,7 @@ Whatever fails (storage away, Redis away, disk full) is tried again, later and l
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC
 from functools import partial
 from itertools import islice
@@ -35,7 +35,7 @@ from recordings.render import Gap, duration_of, survey, wav
 from recordings.store import AlreadyStored, NotStored, Store, Stored
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from masking.house import House
 
@@ -78,7 +78,7 @@ class Finisher:
 
     async def round(self) -> None:
         """Takes every recording that is due one time; what fails is put off. Raises only when the archive is away."""
-        async with self._engine.connect() as connection:
+        async with unbroken(self._engine.connect()) as connection:
             rows = await catalogue.unfinished(connection)
         names = {row.recording.id for row in rows}
         self._later = {name: delay for name, delay in self._later.items() if name in names}
@@ -101,7 +101,7 @@ class Finisher:
             return
         self._strays_seen = now
         names = await run_sync(left_behind, self._spool, now - STRAY)
-        async with self._engine.connect() as connection:
+        async with unbroken(self._engine.connect()) as connection:
             known = await catalogue.known(connection, names)
         for name in names:
             if name not in known:
@@ -117,7 +117,7 @@ class Finisher:
             recording = await self._settle(row, capture)
         await self._tell(recording)
         await run_sync(partial(capture.unlink, missing_ok=True))
-        async with self._engine.begin() as connection:
+        async with unbroken(self._engine.begin()) as connection:
             await catalogue.told(connection, recording.id)
         log.info("recording_finished", recording=recording.id, status=recording.status, gaps=len(recording.gaps))
 
@@ -132,7 +132,7 @@ class Finisher:
         stands."""
         recording = row.recording
         whole = await self._render(row, capture)
-        async with self._engine.begin() as connection:
+        async with unbroken(self._engine.begin()) as connection:
             if whole is None:
                 await catalogue.failed(connection, recording.id)
             else:
@@ -188,6 +188,15 @@ class Finisher:
             )
             if answer.outcome != "conflict":
                 return
+
+
+@asynccontextmanager
+async def unbroken(opening: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
+    """A connection whose work is not cancelled halfway: SQLite's driver, cancelled while it closes, waits for a thread
+    that has gone, and the process with it."""
+    with anyio.CancelScope(shield=True):
+        async with opening as connection:
+            yield connection
 
 
 def key_of(row: Catalogued) -> str:
