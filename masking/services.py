@@ -165,7 +165,7 @@ async def _keep(house: House, tenant: str, held: bytes | None, new: Service, nam
 
 def default_id(tenant: str) -> str:
     """The id of a tenant's service `default`: always the same, so nobody has to make it first."""
-    return "svc_" + letters(blake2b(f"{tenant}/{DEFAULT_TENANT}".encode(), digest_size=16).digest())
+    return "svc_" + letters(blake2b(f"{tenant}/{DEFAULT_TENANT}".encode(), digest_size=22).digest())
 
 
 def _check(house: House, wish: ServiceChange) -> None:

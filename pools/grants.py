@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
@@ -156,7 +156,7 @@ class Exhausted(LeaseError):
 
 _HOLDER: Final = re.compile(r"ses_([a-z0-9]{6})[A-Za-z0-9]{16,32}", re.ASCII)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_PAIRS: Final = tuple(low + high for high in _ALPHABET for low in _ALPHABET)  # two digits cost one division
+_LETTERS: Final = (_ALPHABET * 5)[:256].encode()  # one letter or digit for each byte
 
 
 def shard_of(holder: str) -> str:
@@ -171,18 +171,11 @@ def shard_of(holder: str) -> str:
 
 
 def holder_id(shard: str, random: bytes) -> str:
-    """A new holder's id in `shard` out of 17 or more random bytes: 22 letters and digits."""
+    """A new holder's id in `shard` out of 17 or more random bytes: 22 letters and digits made of them, always the same
+    of the same."""
     if len(random) < 17:
         raise ValueError("an id needs 17 random bytes")
-    holder = f"ses_{shard}{_letters(random[:17])}"
+    letters = blake2b(random, digest_size=22).digest().translate(_LETTERS).decode()
+    holder = f"ses_{shard}{letters}"
     shard_of(holder)
     return holder
-
-
-@lru_cache(maxsize=256)  # who tries several shards asks for each one's id
-def _letters(random: bytes) -> str:
-    found, number = [], int.from_bytes(random, "big")
-    for _ in range(11):
-        number, pair = divmod(number, len(_PAIRS))
-        found.append(_PAIRS[pair])
-    return "".join(found)

@@ -74,7 +74,7 @@ class Sweeper:
             end_call=call.call,
             only_owner=call.owner,
         )
-        # `gone`: Redis has forgotten the session by now. No stream is left to tell it in; the slot is free all the same.
+        # `gone`: Redis has forgotten the session by now. No stream is left to tell it in; the slot is free.
         if ended.outcome not in ("appended", "gone"):
             return False
         log.warning("call_ended_for_its_dead_owner", interaction=call.call, owner=call.owner, told=ended.outcome)
