@@ -35,7 +35,8 @@ a=sendrecv
 PCMA_STREAMED = PCMA.replace("[media_port]", "[rtpstream_audio_port]")
 TRACE_MARK = re.compile(r"^-{40,} .*\n(?:UDP|TCP) message (sent|received) .*\n\n?", re.MULTILINE)
 
-_ports = itertools.count(6000, 2)
+# Ten ports for each SIPp, below the kernel's own choices: one for SIP, and from the fourth on its RTP and RTCP.
+_ports = itertools.cycle(range(6000, 26000, 10))
 
 
 def sent(head: str, body: str = "", options: str = "") -> str:
@@ -275,8 +276,8 @@ class Phones:
 
     def calls(self, dialled: str, address: str, caller: str, *steps: str, port: int = 0, transport: str = "u1") -> Sipp:
         """One call of `caller` (the user part of From) to `dialled`."""
-        port = port or next(_ports)
-        media = 30000 + port
+        own = next(_ports)
+        port, media = port or own, own + 4
         return Sipp(
             self.folder, "caller", list(steps),
             [f"{self.edge}:5060", "-i", address, "-mi", address, "-mp", str(media), "-p", str(port),
@@ -286,7 +287,7 @@ class Phones:
 
     def waits_for_call(self, address: str, *steps: str, port: int = 5080, calls: int = 1) -> Sipp:
         """A callee; returns once its port is bound."""
-        media = 30000 + next(_ports)
+        media = next(_ports) + 4
         phone = Sipp(
             self.folder, "callee", list(steps),
             ["-i", address, "-mi", address, "-mp", str(media), "-p", str(port), "-m", str(calls),

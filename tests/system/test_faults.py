@@ -6,6 +6,7 @@ judges one.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -75,6 +76,26 @@ def test_redis_away_is_503_for_new_calls_and_nothing_for_those_that_are_up(tmp_p
             again.ended()
         assert service.ended_interaction(waiting["id"])["status"] == "completed"
         assert "Traceback" not in service.log()
+
+
+def test_a_service_that_drains_refuses_new_calls_and_lets_those_that_are_up_end(tmp_path: Path) -> None:
+    service = Service(tmp_path / "service")
+    phones = Phones(tmp_path / "sipp", service.place.edge)
+    with service:
+        service.import_numbers(NUMBERS, "vn-main")
+        place = service.place
+        customer, driver = service.person("customer", place.caller), service.person("driver", place.callee)
+        dialled = service.open_session(customer, driver)["participants"][0]["proxies"][0]["number"]
+        with live_call(service, phones, seconds=3.0) as call:
+            call.bridged()
+            os.kill(service.main_pid, signal.SIGTERM)
+            time.sleep(0.3)
+            steps = [invite(), trying(), hears(503, within=1000), refusal_ack()]
+            with phones.calls(dialled, place.caller, customer.number, *steps) as refused:
+                answer = refused.finish()[-2]
+            assert 1 <= int(answer.header("Retry-After")) <= 5
+            call.ended()
+        eventually(lambda: not service.pids(), 10, "every process has ended")
 
 
 def up(service: Service, session: str) -> list[dict[str, Any]]:

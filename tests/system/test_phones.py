@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,10 +34,10 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @contextmanager
 def phone(
-    service: Service, folder: Path, person: Person, address: str, *, hertz: int, dials: str = ""
+    service: Service, folder: Path, person: Person, address: str, *, hertz: int, dials: str = "", number: int = 0
 ) -> Iterator[Baresip]:
-    """A person's phone: one that dials X, or one that waits to be called."""
-    port = 5070 if dials else 5080
+    """A person's phone: one that dials X, or one that waits to be called. `number` keeps callers of a time apart."""
+    port = 5070 + 2 * number if dials else 5080  # baresip takes the next port too
     target = f"sip:{dials}@{service.ready['sip'][0].removeprefix('udp:')}" if dials else ""
     with Baresip(folder, person.number, address, port, hertz=hertz, dial=target) as baresip:
         service.legs[person.name] |= {address, *baresip.media}
@@ -80,15 +81,21 @@ def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apa
 
     # A third phone dialling either number is told off; after the close both are told that the trip has ended.
     third = service.person("third phone", place.caller)
-    assert_told_off(service, tmp_path, third, x)
-    assert_told_off(service, tmp_path, third, y)
-    service.post(f"/v1/sessions/{session['id']}:close")
-    assert_told_off(service, tmp_path, customer, x)
-    assert_told_off(service, tmp_path, driver, y)
+    with ThreadPoolExecutor(4) as side_by_side:
+        calls = [
+            side_by_side.submit(is_told_off, service, tmp_path, third, dialled, n) for n, dialled in enumerate((x, y))
+        ]
+        for one in calls:
+            one.result()
+        service.post(f"/v1/sessions/{session['id']}:close")
+        both = ((customer, x), (driver, y))
+        calls = [side_by_side.submit(is_told_off, service, tmp_path, *who, 2 + n) for n, who in enumerate(both)]
+        for one in calls:
+            one.result()
 
 
-def assert_told_off(service: Service, folder: Path, person: Person, dialled: str) -> None:
+def is_told_off(service: Service, folder: Path, person: Person, dialled: str, number: int) -> None:
     """An announcement is heard, then 404."""
-    with phone(service, folder, person, service.place.caller, hertz=440, dials=dialled) as caller:
+    with phone(service, folder, person, service.place.caller, hertz=440, dials=dialled, number=number) as caller:
         caller.says("404 Not Found|session closed: 404", 14)
     assert len(caller.heard()) > RATE and power(caller.heard()) > 1000

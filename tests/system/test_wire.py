@@ -62,6 +62,26 @@ def test_a_stranger_gets_no_byte_over_tcp(service: Service) -> None:
             pass  # neither an answer nor a polite end: just as silent
 
 
+def test_the_same_call_on_two_ways_is_merged_with_482(service: Service) -> None:
+    """RFC 3261 8.2.2.2: same From tag, Call-ID and CSeq, another branch, while the first is being answered."""
+    place = service.place
+    caller = service.person("customer", place.moscow, country="RU")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trunk:
+        trunk.bind((place.moscow, 0))
+        trunk.settimeout(3.0)
+        one = plain_request("INVITE", "+842471000000", place.edge, caller.number, trunk.getsockname(), "merged")
+        sdp = PCMA.replace("[media_ip]", place.moscow).replace("[media_port]", "40000").replace("\n", "\r\n").encode()
+        typed = b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n" % len(sdp)
+        one = one.replace(b"Content-Length: 0\r\n\r\n", typed) + sdp  # with SDP it is told why, which takes seconds
+        trunk.sendto(one, (place.edge, 5060))
+        trunk.sendto(one.replace(b"z9hG4bKmerged", b"z9hG4bKother"), (place.edge, 5060))
+        answers: list[bytes] = []
+        while not any(answer.startswith(b"SIP/2.0 482") for answer in answers):
+            answers.append(trunk.recv(65535))
+        assert b"z9hG4bKother" in answers[-1]
+        trunk.sendto(one.replace(b"INVITE sip", b"CANCEL sip").replace(b"1 INVITE", b"1 CANCEL"), (place.edge, 5060))
+
+
 def media_port(sdp: str) -> int:
     return int(next(line.split()[1] for line in sdp.splitlines() if line.startswith("m=audio")))
 
