@@ -223,13 +223,12 @@ class Leases(Journal):
         """
         if _OWNER.fullmatch(owner) is None:
             raise ValueError("an owner is letters, digits and _ . : -")
-        rest: list[Word] = [call, owner, facts, channel]
-        rest += [*_counted_events([event]), *_counted_events([refusal_event]), *want]
-        words: list[Word] = [number.position, caller, "", "", "", *rest]
+        rest: list[Word] = [call, owner, facts, channel, *_fact(event), *_fact(refusal_event), *want]
+        words: list[Word] = [number.position, caller, *rest]
         reply = await self._redis.script(self._scripts.route, [key(number.shard, "h")], words)
         if reply[0] == b"elsewhere":
-            words = ["", "", *reply[1:], *rest]
-            reply = await self._redis.script(self._scripts.route, [key(shard_of(reply[1].decode()), "h")], words)
+            home = key(shard_of(reply[1].decode()), "h")
+            reply = await self._redis.script(self._scripts.route, [home], [reply[2], "", *rest])
         if reply[0] == b"no_binding":
             return Route(decision="no_binding")
         return Route(
@@ -237,8 +236,8 @@ class Leases(Journal):
             holder=reply[1].decode(),
             source=reply[2].decode(),
             target=reply[3].decode(),
-            expires=reply[4],
-            seq=reply[5],
+            expires=int(reply[4]),
+            seq=int(reply[5]),
             repeated=reply[6] == b"1",
             fields={name: value for name, value in zip(want, reply[7:], strict=True) if value is not None},
         )

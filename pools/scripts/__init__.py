@@ -1,4 +1,4 @@
-"""The Lua scripts, each read from its file with what it shares with the others in front."""
+"""The Lua scripts, each read from its file with what it shares with others in front."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class ShardScripts:
     """The scripts that decide inside one shard. `clock`: Lua that defines ``server_time()``; tests bring their own."""
 
     def __init__(self, clock: str | None = None) -> None:
-        shared = (_TEXTS["time"] if clock is None else clock) + _TEXTS["prelude"]
+        first = (_TEXTS["time"] if clock is None else clock) + _TEXTS["shard"]
 
-        def script(name: str) -> Script:
-            return Script(name, shared + _TEXTS[name])
+        def script(name: str, *shared: str) -> Script:
+            return Script(name, first + "".join(_TEXTS[part] for part in (*shared, name)))
 
-        self.bind = script("bind")
-        self.extend = script("extend")
-        self.release = script("release")
-        self.undo = script("undo")
+        self.bind = script("bind", "journal")
+        self.extend = script("extend", "journal", "entries")
+        self.release = script("release", "journal", "entries")
+        self.undo = script("undo", "entries")
         self.route = script("route")
-        self.append = script("append")
+        self.append = script("append", "journal")
 
 
 SHARD: Final = ShardScripts()

@@ -7,14 +7,14 @@
 --   gives {'bound' or 'again', numbers, expires, status, seq, rev}, or {'exhausted', numbers needed, ms until one is free or -1}
 -- Selection: a cursor rotates over the positions open to new leases; a position is free when no party of the ask has an entry there
 -- whose `until` is still to come. Each party's whole hash is read once, so the cost follows what the parties hold, never the pool.
-local holder, quarantine, policy, cap = ARGV[1], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local holder, quarantine, cap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local home = ARGV[6] == '1'
 local record = tag .. 's:' .. holder
 
-local known = redis.call('HMGET', record, 'numbers', 'expires', 'status', 'seq', 'rev')
-if known[2] then return {'again', unpack(known)} end
+local known = call('HMGET', record, 'expires', 'numbers', 'status', 'seq', 'rev')
+if known[1] then return {'again', known[2], known[1], known[3], known[4], known[5]} end
 
-local head = redis.call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
+local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
 local now = clock(head[1])
 local cursor, open = tonumber(head[3] or '0'), head[4] or ''
 local size = #open
@@ -23,25 +23,20 @@ local expires, ends = now + tonumber(ARGV[2]) .. '', lapses .. ''
 -- An entry is before .. generation .. after .. ordinal.
 local before, after = expires .. ':' .. ends .. ':' .. (head[2] or '1') .. ':', ':' .. string.sub(holder, 5) .. ':'
 
--- What a party holds or has in quarantine here: entries by position; `fields` counts lapsed ones too; `row` will be its HSET.
-local parties = {}
+-- What the parties hold or have in quarantine here. Of each: its entries and when they lapse by position (a number), how many have not
+-- lapsed, when the first and the last of those do, the positions that have; `row` will be its HSET.
+local parties, byname = {}, {}
 local function party_of(name)
-  local party = parties[name]
+  local party = byname[name]
   if party then return party end
   local key = tag .. 'p:' .. name
-  local flat = redis.call('HGETALL', key)
-  local entries = {}
-  for i = 1, #flat, 2 do entries[flat[i]] = flat[i + 1] end
-  party = {entries = entries, fields = #flat / 2, row = {'HSET', key}}
-  parties[name] = party
-  return party
-end
-
--- The positions whose entries have lapsed, how many have not, and when the first and the last of those do.
-local function standing(party)
-  local lapsed, count, first, last = {}, 0, nil, 0
-  for position, entry in pairs(party.entries) do
-    local till = until_of(entry)
+  local flat = call('HGETALL', key)
+  local entries, untils, lapsed = {}, {}, {}
+  local count, first, last = 0, nil, 0
+  for i = 1, #flat, 2 do
+    local position, entry = tonumber(flat[i]), flat[i + 1]
+    local till = tonumber(string.sub(entry, 15, 27))
+    entries[position], untils[position] = entry, till
     if till <= now then
       lapsed[#lapsed + 1] = position
     else
@@ -50,48 +45,41 @@ local function standing(party)
       if till > last then last = till end
     end
   end
-  return lapsed, count, first, last
-end
-
--- When the position is free for all of the ask's parties: now, or later.
-local function free_at(position, group)
-  local at = now
-  for i = 1, #group do
-    local entry = group[i].entries[position]
-    if entry then
-      local till = until_of(entry)
-      if till > at then at = till end
-    end
-  end
-  return at
+  party = {entries = entries, untils = untils, lapsed = lapsed, count = count, first = first, last = last, row = {key}}
+  parties[#parties + 1], byname[name] = party, party
+  return party
 end
 
 -- The X these parties had together last, where it is free and open.
 local function last_shared(group)
   local best, latest
-  for position, entry in pairs(group[1].entries) do
-    local shared = string.find(open, string.char(position), 1, true)
-    for i = 2, #group do shared = shared and group[i].entries[position] end
-    local till = until_of(entry)
-    if shared and free_at(position, group) == now and (not best or till > latest) then best, latest = position, till end
+  for position, till in pairs(group[1].untils) do
+    local shared = till <= now and string.find(open, string.char(position), 1, true)
+    for i = 2, #group do
+      local other = group[i].untils[position]
+      shared = shared and other and other <= now
+    end
+    if shared and (not best or till > latest) then best, latest = position, till end
   end
   return best
 end
 
 -- A position free for the group, or nothing and when there will be one.
 local function choose(group)
-  for i = 1, #group do
-    if group[i].fields >= cap then
-      local _, count, first = standing(group[i])
-      if count >= cap then return nil, first end
-    end
+  local members = #group
+  for i = 1, members do
+    if group[i].count >= cap then return nil, group[i].first end
   end
-  local position = policy == 'prefer_sticky' and last_shared(group)
-  if position then return position end
+  local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
+  if sticky then return sticky end
   local soonest
   for step = 0, size - 1 do
-    position = string.byte(open, (cursor + step) % size + 1) .. ''
-    local at = free_at(position, group)
+    local position = string.byte(open, (cursor + step) % size + 1)
+    local at = now
+    for i = 1, members do
+      local till = group[i].untils[position]
+      if till and till > at then at = till end
+    end
     if at == now then
       cursor = (cursor + step + 1) % size
       return position
@@ -106,67 +94,72 @@ local numbers, places, wanted, grants = {}, {}, {}, {}
 local needed, retry = 0, -1
 local at = 10
 for ask = 1, tonumber(ARGV[9]) do
-  local given, ordinal, last = ARGV[at], tonumber(ARGV[at + 1]), at + 2 + tonumber(ARGV[at + 2])
+  local given, members = ARGV[at], tonumber(ARGV[at + 2])
   if given ~= '' then
     numbers[ask] = given
   else
     local group = {}
-    for i = at + 3, last do group[#group + 1] = party_of(ARGV[i]) end
+    for i = 1, members do group[i] = party_of(ARGV[at + 2 + i]) end
     local position, soonest = choose(group)
     if position then
       places[#places + 1] = ask
-      wanted[#wanted + 1] = position
-      for i = 1, #group do
-        local entries, row = group[i].entries, group[i].row
-        local older = entries[position]
-        local generation = older and string.match(older, '^%d+:%d+:%d+:(%d+):') + 1 or '1'
-        local which = ordinal + i - 1
-        local entry = before .. generation .. after .. which
-        if not older then group[i].fields = group[i].fields + 1 end
-        entries[position] = entry
-        row[#row + 1] = position
+      local ordinal, place = ARGV[at + 1], position .. ''
+      wanted[#wanted + 1] = place
+      for i = 1, members do
+        local party = group[i]
+        local older, row = party.entries[position], party.row
+        local generation = older and string.match(older, '^%d+:(%d+):', 29) + 1 or '1'
+        if i > 1 then ordinal = ordinal + 1 end
+        local entry = before .. generation .. after .. ordinal
+        party.entries[position], party.untils[position] = entry, lapses
+        if lapses > now then
+          party.count = party.count + 1
+          if not party.first or lapses < party.first then party.first = lapses end
+          if lapses > party.last then party.last = lapses end
+        end
+        row[#row + 1] = place
         row[#row + 1] = entry
-        grants[#grants + 1] = position .. ':' .. which .. ':' .. ARGV[at + 2 + i]
+        grants[#grants + 1] = place .. ':' .. ordinal .. ':' .. ARGV[at + 2 + i]
       end
     else
       needed = needed + 1
       if soonest and soonest - now > retry then retry = soonest - now end
     end
   end
-  at = last + 1
+  at = at + 3 + members
 end
 if needed > 0 then return {'exhausted', needed, retry} end
 
 -- Write.
 if #wanted > 0 then
-  local found = redis.call('HMGET', tag .. 'm', unpack(wanted))
+  local found = call('HMGET', tag .. 'm', unpack(wanted))
   for i = 1, #places do numbers[places[i]] = found[i] end
 end
-for _, party in pairs(parties) do
-  local key = party.row[2]
-  local lapsed, _, _, last = standing(party)
-  redis.call(unpack(party.row))
-  redis.call('PEXPIRE', key, last - now + PARTY_MARGIN)
-  if #lapsed > 8 then redis.call('HDEL', key, unpack(lapsed)) end
+for _, party in ipairs(parties) do
+  local key, gone = party.row[1], {}
+  call('HSET', unpack(party.row))
+  call('PEXPIRE', key, party.last - now + PARTY_MARGIN)
+  for _, position in ipairs(party.lapsed) do
+    if party.untils[position] <= now then gone[#gone + 1] = position end
+  end
+  if #gone > 8 then call('HDEL', key, unpack(gone)) end
 end
-redis.call('HSET', KEYS[1], 'clock', now .. '', 'cursor', cursor .. '')
+local present = now .. ''
+call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
 
 local listed = table.concat(numbers, ' ')
+local fields = at + 2 * tonumber(ARGV[at])
 local seq = 0
-local row = {'HSET', record, 'status', 'open', 'expires', expires, 'until', ends, 'quarantine', ARGV[3], 'rev', '1', 'calls', '0',
-  'numbers', listed, 'targets', ARGV[7], 'shards', ARGV[8], 'grants', table.concat(grants, ' ')}
-at = read_fields(at, row)
 if home then
   local fill = {}
   for ask = 1, #numbers do fill['x' .. (ask - 1)] = numbers[ask] end
-  seq = append(holder, 0, at, now, fill)
-  redis.call('ZADD', tag .. 'due', expires, holder)
+  seq = append(holder, 0, fields + 1, present, fill)
+  call('ZADD', tag .. 'due', expires, holder)
 else
   -- A lease for a holder of another shard. Should that holder never come to be, the sweeper meets this mark in a minute.
-  redis.call('ZADD', tag .. 'due', now + 60000, '~' .. holder)
+  call('ZADD', tag .. 'due', now + 60000, '~' .. holder)
 end
-row[#row + 1] = 'seq'
-row[#row + 1] = seq
-redis.call(unpack(row))
-if not home then redis.call('PEXPIRE', record, lapses - now + HOLDER_MARGIN) end
+call('HSET', record, 'status', 'open', 'expires', expires, 'until', ends, 'quarantine', ARGV[3], 'rev', '1', 'calls', '0',
+  'numbers', listed, 'targets', ARGV[7], 'shards', ARGV[8], 'grants', table.concat(grants, ' '), 'seq', seq, unpack(ARGV, at + 1, fields))
+if not home then call('PEXPIRE', record, lapses - now + HOLDER_MARGIN) end
 return {'bound', listed, expires, 'open', seq, 1}

@@ -7,32 +7,28 @@
 -- own and are revived: the holder's own shard has decided.
 local holder, home = ARGV[1], ARGV[4] == '1'
 local record = tag .. 's:' .. holder
-local known = redis.call('HMGET', record, 'status', 'expires', 'until', 'quarantine', 'grants', 'seq', 'rev', 'shards')
+local known = call('HMGET', record, 'status', 'expires', 'until', 'quarantine', 'grants', 'seq', 'rev', 'shards')
 if not known[2] then return {'gone'} end
-local now = clock(redis.call('HGET', KEYS[1], 'clock'))
+local now = clock(call('HGET', KEYS[1], 'clock'))
+local ended = known[1] == 'closed' or known[1] == 'failed'
 local stands = tonumber(home and known[2] or known[3]) > now
-if ended(known[1]) or not stands then return {'ended', known[2], known[6], known[8]} end
+if ended or not stands then return {'ended', known[2], known[6], known[8]} end
 
 local expires = tonumber(ARGV[2]) or now + tonumber(ARGV[3])
 if expires < now then expires = now end
 local lapses = expires + tonumber(known[4])
 move(holder, known[5], expires, lapses, now, true)
 
-local row = {record, 'expires', expires, 'until', lapses}
-local at = read_fields(5, row)
-if at > 6 then
-  row[#row + 1] = 'rev'
-  row[#row + 1] = tonumber(known[7]) + 1
-end
-local seq = append(holder, tonumber(known[6]), at, now)
-row[#row + 1] = 'seq'
-row[#row + 1] = seq
-redis.call('HSET', unpack(row))
-redis.call('HSET', KEYS[1], 'clock', now)
+local present = now .. ''
+local fields, rev = 5 + 2 * tonumber(ARGV[5]), tonumber(known[7])
+if fields > 5 then rev = rev + 1 end
+local seq = append(holder, tonumber(known[6]), fields + 1, present)
+call('HSET', record, 'expires', expires, 'until', lapses, 'rev', rev, 'seq', seq, unpack(ARGV, 6, fields))
+call('HSET', KEYS[1], 'clock', present)
 if home then
-  redis.call('ZADD', tag .. 'due', expires, holder)
+  call('ZADD', tag .. 'due', expires, holder)
 else
-  redis.call('ZADD', tag .. 'due', expires, '~' .. holder)
-  redis.call('PEXPIRE', record, lapses - now + HOLDER_MARGIN)
+  call('ZADD', tag .. 'due', expires, '~' .. holder)
+  call('PEXPIRE', record, lapses - now + HOLDER_MARGIN)
 end
 return {'extended', expires, seq, known[8]}

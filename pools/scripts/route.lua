@@ -1,58 +1,56 @@
 -- Who is behind (X, caller), and may they talk now? A yes claims the call's slot and writes its first event; a no writes its own event.
 --   KEYS  1 {<sh>}h, first of X, then (entries that point to another shard) of the holder
---   ARGV  1 position of X  2 caller  3 holder, 4 ordinal and 5 '1' when live, as the shard of X told, else ''
---         6 call  7 owner  8 facts  9 channel  10-13 one counted event  14-17 the one of a refusal  18.. fields wanted
+--   ARGV  1 position of X, or what the shard of X told: `holder ordinal 1` when live, else `holder ordinal `  2 caller, then ''
+--         3 call  4 owner  5 facts  6 channel  7-9 type, time or '', data of the event  10-12 of a refusal's  13.. fields wanted
 --   gives {decision, holder, from, to, expires, seq, '1' when claimed before else '', wanted fields …}, {'no_binding'},
---         or {'elsewhere', holder, ordinal, '1' or ''}
-local now = clock(redis.call('HGET', KEYS[1], 'clock'))
-local holder, ordinal, live = ARGV[3], ARGV[4], ARGV[5] == '1'
-if holder == '' then
-  local entry = redis.call('HGET', tag .. 'p:' .. ARGV[2], ARGV[1])
-  if not entry or until_of(entry) <= now then return {'no_binding'} end
+--         or {'elsewhere', holder, what to tell the holder's shard}
+local now = clock(call('HGET', KEYS[1], 'clock'))
+local holder, ordinal, live
+if ARGV[2] == '' then
+  holder, ordinal, live = string.match(ARGV[1], '^(%S+) (%d+) (1?)$')
+  live = live == '1'
+else
+  local entry = call('HGET', tag .. 'p:' .. ARGV[2], ARGV[1])
+  if not entry or tonumber(string.sub(entry, 15, 27)) <= now then return {'no_binding'} end
   live = tonumber(string.sub(entry, 1, 13)) > now
-  holder, ordinal = string.match(entry, '^%d+:%d+:%d+:%d+:(%w+):(%d+)$')
+  holder, ordinal = string.match(entry, '^%d+:%d+:(%w+):(%d+)$', 29)
   local elsewhere = string.sub(holder, 1, 6) ~= string.sub(tag, 2, 7)
   holder = 'ses_' .. holder
-  if elsewhere then return {'elsewhere', holder, ordinal, live and '1' or ''} end
+  if elsewhere then return {'elsewhere', holder, holder .. ' ' .. ordinal .. ' ' .. (live and '1' or '')} end
 end
 
 local record = tag .. 's:' .. holder
-local known = redis.call('HMGET', record, 'status', 'expires', 'seq', 'max_calls', 'mode', 'denied', 'paused', 'targets', 'calls',
-  unpack(ARGV, 18))
-if not known[2] then return {'no_binding'} end
-local from, to
-local count = 0
-for target in string.gmatch(known[8], '%S+') do
-  if count == tonumber(ordinal) then from, to = string.match(target, '^([^|]*)|(.*)$') end
-  count = count + 1
-end
+local known = call('HMGET', record, 'status', 'expires', 'seq', 'max_calls', 'mode', 'denied', 'paused', 'targets', 'calls',
+  unpack(ARGV, 13))
+local status, expires, most, mode, denied, paused, calls = known[1], known[2], known[4], known[5], known[6], known[7], known[9]
+if not expires then return {'no_binding'} end
+-- The targets stand one after the other with a space between; a pattern of as many words as come before finds the one.
+local from, to = string.match(known[8], '^' .. string.rep('%S+ ', ordinal) .. '([^|]*)|(%S+)')
 
-local mode = known[5]
-local calls, most = tonumber(known[9]), tonumber(known[4] or '0')
-local claimed = false
-local decision = 'routed'
-if ended(known[1]) or not live or tonumber(known[2]) <= now then
+local claimed, decision, present = false, 'routed', now .. ''
+if status == 'closed' or status == 'failed' or not live or tonumber(expires) <= now then
   decision = 'ended'
-elseif known[7] and known[7] ~= '' then
+elseif paused and paused ~= '' then
   decision = 'blocked'
-elseif mode == 'voice_only' and ARGV[9] ~= 'voice' or mode == 'message_only' and ARGV[9] ~= 'message' then
+elseif mode == 'voice_only' and ARGV[6] ~= 'voice' or mode == 'message_only' and ARGV[6] ~= 'message' then
   decision = 'mode'
-elseif known[6] and string.find(' ' .. known[6] .. ' ', ' ' .. from .. '|' .. to .. ' ', 1, true) then
+elseif denied and string.find(' ' .. denied .. ' ', ' ' .. from .. '|' .. to .. ' ', 1, true) then
   decision = 'direction'
-elseif most > 0 and calls >= most then
-  claimed = redis.call('HEXISTS', tag .. 'live', ARGV[6]) == 1
+elseif most and tonumber(most) > 0 and tonumber(calls) >= tonumber(most) then
+  claimed = call('HEXISTS', tag .. 'live', ARGV[3]) == 1
   if not claimed then decision = 'limit' end
 else
-  local fact = holder .. '|' .. ARGV[7] .. '|' .. now .. '|' .. ARGV[8]
-  claimed = redis.call('HSETNX', tag .. 'live', ARGV[6], fact) == 0
+  claimed = call('HSETNX', tag .. 'live', ARGV[3], holder .. '|' .. ARGV[4] .. '|' .. present .. '|' .. ARGV[5]) == 0
 end
 
-local seq = tonumber(known[3])
-if decision == 'routed' and not claimed then
-  seq = append(holder, seq, 10, now, {from = from, to = to, decision = decision})
-  redis.call('HSET', record, 'seq', seq, 'calls', calls + 1)
-elseif decision ~= 'routed' then
-  seq = append(holder, seq, 14, now, {from = from, to = to, decision = decision})
-  redis.call('HSET', record, 'seq', seq)
+local seq = known[3]
+if not claimed then
+  local first = decision == 'routed' and 7 or 10
+  local kind, at, data = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+  if at == '' then at = present end
+  if string.find(data, '$', 1, true) then data = string.gsub(data, '%$(%l+)', {from = from, to = to, decision = decision}) end
+  seq = call('RPUSH', tag .. 'e:' .. holder, kind .. ' ' .. at .. ' ' .. data)
+  call('XADD', tag .. 'o', '*', 'holder', holder, 'seq', seq, 'type', kind, 'at', at, 'data', data)
+  if first == 7 then call('HSET', record, 'seq', seq, 'calls', calls + 1) else call('HSET', record, 'seq', seq) end
 end
-return {decision, holder, from, to, tonumber(known[2]), seq, claimed and '1' or '', unpack(known, 10, 9 + #ARGV - 17)}
+return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 10, 9 + #ARGV - 12)}

@@ -2,8 +2,8 @@
 --   KEYS  1 {<sh>}h    ARGV  1 holder
 local holder = ARGV[1]
 local record = tag .. 's:' .. holder
-local grants = redis.call('HGET', record, 'grants')
+local grants = call('HGET', record, 'grants')
 if grants then move(holder, grants, 0, 0, 0) end
-redis.call('DEL', record)
-redis.call('ZREM', tag .. 'due', '~' .. holder)
+call('DEL', record)
+call('ZREM', tag .. 'due', '~' .. holder)
 return 1

@@ -1,8 +1,8 @@
 """What a bind, a route and a client call cost, beside the barest thing Redis can do: `python -m tests.pools.bench`.
 
-Prints rows of `bench.json` as one JSON list. Costs of the server are CPU-seconds of its process while as many
-operations as fit are under way at once; the client's are CPU-seconds of this process. Each pair of runs is taken in
-turn.
+Prints rows of `bench.json` as one JSON list. Costs of the server are CPU time of its process, network included, while
+as many operations as fit are under way at once; the client's are CPU time of this process. Ours and its peer take turns
+in short bursts, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import socket
 import sys
 import tempfile
@@ -21,78 +22,48 @@ from typing import Any
 import hiredis
 
 from loadtests.measure import Row, row
-from pools.grants import Ask, Entry, holder_id
-from pools.inventory import Inventory, Item, PhoneNumber
-from pools.keyring import Keyring
-from pools.leases import Leases
 from pools.redis import Redis
+from tests.pools.bare import Bare
+from tests.pools.load import Load
 from tests.redis_server import RedisServer
 
-NUMBERS = 200
 CONCURRENT = 32
-PLAIN = 16  # plain commands for every bind, so that the clock ticks of either are many
+BURST = 500
 Operation = Callable[[int], Awaitable[object]]
 
 
-class Bench:
-    """One server with one shard of numbers, and one client."""
+class Meter:
+    """Reads the server's CPU time, in µs; what reading costs (some 100 µs, of bursts of 10,000) is in both peers."""
 
-    def __init__(self, server: RedisServer, folder: Path) -> None:
-        self.server = server
-        self.redis = Redis(server.url, budget=5.0)
-        self.keyring = Keyring.create(folder / "keys.json")
-        self.leases = Leases(self.redis)
-        self.numbers: list[PhoneNumber] = []
-        self.bound: list[tuple[PhoneNumber, str, str]] = []
-        self._by_number: dict[str, PhoneNumber] = {}
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
 
-    async def open(self) -> None:
-        items = [Item(f"+84247300{n:04d}", "VN", "") for n in range(NUMBERS)]
-        self.numbers = await Inventory(self.redis, self.keyring).add("default", "default", items)
-        self._by_number = {number.number: number for number in self.numbers}
+    async def server(self) -> float:
+        told = (await self._redis.command("INFO", "cpu")).decode()
+        return sum(float(used) for used in re.findall(r"used_cpu_(?:user|sys):([\d.]+)", told)) * 1e6
 
-    async def bind(self, n: int) -> None:
-        """A shared X for two new parties, with a session record of the usual size and its two first events."""
-        shard = self.numbers[0].shard
-        parties = [f"p{n:08d}a" + "x" * 13, f"p{n:08d}b" + "x" * 13]
-        entries = tuple(Entry(party, "par_a|par_b" if i == 0 else "par_b|par_a") for i, party in enumerate(parties))
-        holder = holder_id(shard, n.to_bytes(17, "big"))
-        event = b'{"participants":["par_a","par_b"]}'
-        bound = await self.leases.bind(
-            shard, holder, [Ask(entries)], ttl_ms=3_600_000, quarantine_ms=1_800_000,
-            fields={"record": b"s" * 400}, events=[("session.opened", None, event), ("number.leased", None, event)],
-        )  # fmt: skip
-        self.bound.append((self._by_number[bound.numbers[0]], parties[0], holder))
+    async def burst(self, operation: Operation, first: int, count: int) -> tuple[float, float]:
+        """µs of server CPU and of client CPU for `count` operations."""
+        numbers = iter(range(first, first + count))
 
-    async def route(self, n: int) -> None:
-        """A route that claims a call slot and writes its first event."""
-        number, party, _ = self.bound[n % len(self.bound)]
-        event = b'{"from":"$from","to":"$to"}'
-        found = await self.leases.route(
-            number, party, f"int_{n:022d}", "edge-1", b"f" * 120,
-            ("call.initiated", None, event), ("call.refused", None, event),
-        )  # fmt: skip
-        assert found.decision == "routed", found.decision
+        async def worker() -> None:
+            for n in numbers:
+                await operation(n)
 
-    async def set(self, n: int) -> None:
-        await self.redis.command("SET", f"k{n}", b"v" * 100)
+        server, client = await self.server(), time.process_time()
+        await asyncio.gather(*(worker() for _ in range(CONCURRENT)))
+        client = time.process_time() - client
+        return await self.server() - server, client * 1e6
 
-    async def get(self, n: int) -> None:
-        await self.redis.command("GET", f"k{n % 1000}")
-
-
-async def cost(bench: Bench, operation: Operation, count: int, first: int) -> tuple[float, float]:
-    """Operations per CPU-second of the server, and µs of client CPU per operation."""
-    numbers = iter(range(first, first + count))
-
-    async def worker() -> None:
-        for n in numbers:
-            await operation(n)
-
-    server, client = bench.server.cpu_seconds(), time.process_time()
-    await asyncio.gather(*(worker() for _ in range(CONCURRENT)))
-    client = time.process_time() - client
-    return count / max(bench.server.cpu_seconds() - server, 0.01), client / count * 1e6
+    async def in_turn(self, ours: Operation, peer: Operation, first: int, count: int) -> list[tuple[float, float]]:
+        """µs an operation, (server, client), of ours and of its peer; burst by burst in turn, whoever was last first."""
+        sums = [[0.0, 0.0], [0.0, 0.0]]
+        for turn, start in enumerate(range(first, first + count, BURST)):
+            for which in (0, 1) if turn % 2 else (1, 0):
+                server, client = await self.burst((ours, peer)[which], start, BURST)
+                sums[which][0] += server
+                sums[which][1] += client
+        return [(server / count, client / count) for server, client in sums]
 
 
 def blocking_pipeline(server: RedisServer, count: int) -> float:
@@ -111,33 +82,38 @@ def blocking_pipeline(server: RedisServer, count: int) -> float:
     return (time.process_time() - began) / count * 1e6
 
 
-async def rows(server: RedisServer, folder: Path, count: int, runs: int) -> list[Row]:
-    bench = Bench(server, folder)
-    await bench.open()
-    kinds: dict[str, tuple[Operation, int]] = {
-        "set": (bench.set, PLAIN * count), "bind": (bench.bind, count),
-        "get": (bench.get, PLAIN * count), "route": (bench.route, count),
-    }  # fmt: skip
-    servers: dict[str, list[float]] = {name: [] for name in kinds}
-    clients: dict[str, list[float]] = {name: [] for name in kinds}
+async def rows(server: RedisServer, count: int, runs: int) -> list[Row]:
+    redis = Redis(server.url, budget=5.0)
+    load, bare, meter = Load(redis), Bare(redis), Meter(redis)
+    await load.open()
+    pairs: dict[str, tuple[str, str, str, Operation, Operation]] = {
+        "bind": ("bind", "us server CPU/bind", "bare-writes", load.bind, bare.bind),
+        "route": ("route", "us server CPU/claim", "bare-writes", load.route, bare.route),
+        "read": ("route-read", "us server CPU/route", "get", load.route, bare.read),
+        "lookup": ("route-lookup", "us server CPU/HGET", "get", load.lookup, bare.get),
+    }
+    costs: dict[str, list[list[float]]] = {name: [[], []] for name in pairs}
+    client: list[float] = []
     floor: list[float] = []
     for turn in range(runs):
-        for name, (operation, operations) in kinds.items():
-            per_cpu, client = await cost(bench, operation, operations, turn * operations)
-            servers[name].append(per_cpu)
-            clients[name].append(client)
-        floor.append(blocking_pipeline(server, PLAIN * count))
-    await bench.redis.close()
+        await meter.burst(bare.set, turn * count, count)
+        for name, (*_, ours, peer) in pairs.items():
+            measured = await meter.in_turn(ours, peer, turn * count, count)
+            for which in (0, 1):
+                costs[name][which].append(measured[which][0])
+            if name == "lookup":
+                client.append(measured[1][1])
+        floor.append(blocking_pipeline(server, 16 * count))
+    await redis.close()
     return [
-        row("bind", "binds/server-CPU-s", servers["bind"], "set", servers["set"], 0),
-        row("route", "claims/server-CPU-s", servers["route"], "get", servers["get"], 0),
-        row("redis-client", "us client CPU/op at 32", clients["get"], "blocking hiredis pipeline", floor),
+        *(row(pairs[name][0], pairs[name][1], ours, pairs[name][2], peer, 2) for name, (ours, peer) in costs.items()),
+        row("redis-client", "us client CPU/op at 32", client, "blocking hiredis pipeline", floor),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of a bind, a route and a client call.")
-    parser.add_argument("--count", type=int, default=10_000, help="binds a run")
+    parser.add_argument("--count", type=int, default=5_000, help="binds a run")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--server", choices=["embedded", "system"], default="embedded")
     asked = parser.parse_args()
@@ -145,7 +121,7 @@ def main() -> None:
         server = RedisServer(Path(temporary), asked.server)
         server.start()
         try:
-            found = asyncio.run(rows(server, Path(temporary), asked.count, asked.runs))
+            found = asyncio.run(rows(server, asked.count, asked.runs))
         finally:
             server.stop()
     json.dump(found, sys.stdout)
