@@ -1,0 +1,111 @@
+"""The command line, typed as a person types it, against a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from masking.config import load
+from masking.serve import running
+
+KEY = "a-long-key-for-the-tests-of-the-cli"
+
+
+@dataclass
+class Shell:
+    config: Path
+
+    async def masking(self, *words: str, code: int = 0) -> str:
+        """What the command wrote: stdout when it ended well, stderr otherwise."""
+        command = [sys.executable, "-c", "from masking.cli import main; main()", *words]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+        out, err = await process.communicate()
+        assert process.returncode == code, err.decode()
+        return (err if code else out).decode()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_config(folder: Path) -> Path:
+    path = folder / "masking.toml"
+    path.write_text(
+        f'[service]\ndata_dir = "{folder / "var"}"\nbootstrap_key = "{KEY}"\n'
+        f'[http]\nlisten = "127.0.0.1:{free_port()}"\n[sip]\nlisten = ["tcp:127.0.0.1:{free_port()}"]\n'
+        '[[trunk]]\nname = "carrier-vn"\nuri = "sip:127.0.0.1:5070"\nsources = ["127.0.0.1:5070"]\ncountry = "VN"\n'
+    )
+    return path
+
+
+@pytest.fixture
+async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
+    path = await asyncio.to_thread(write_config, tmp_path)
+    config = await asyncio.to_thread(load, path, {})
+    async with running(config, path):
+        yield Shell(path)
+
+
+@pytest.mark.service
+async def test_numbers_are_imported_and_a_session_is_opened_shown_and_closed(shell: Shell, tmp_path: Path) -> None:
+    common = ["--config", str(shell.config), "--json"]
+    numbers = tmp_path / "numbers.csv"
+    await asyncio.to_thread(numbers.write_text, "phone_number,trunk\n+842471000001,carrier-vn\n+842471000002,\n")
+    imported = await shell.masking("numbers", "import", str(numbers), "--service", "default", *common)
+    assert json.loads(imported) == {"imported": 2, "service": "default"}
+
+    people = ["+84901234567:customer", "+84907654321:driver"]
+    opened = json.loads(await shell.masking("sessions", "open", *people, "--unique-name", "order-7", *common))
+    assert opened["participants"][0]["display"] == "+8490…67"
+    shown = await shell.masking("sessions", "show", opened["id"], "--config", str(shell.config))
+    assert opened["participants"][0]["proxies"][0]["number"] in shown
+    assert "901234567" not in shown
+    closed = json.loads(await shell.masking("sessions", "close", opened["id"], *common))
+    assert closed["status"] == "closed"
+
+    refused = await shell.masking("sessions", "open", people[0], people[0], *common, code=1)
+    assert "participant_conflict" in refused and "901234567" not in refused
+
+
+@pytest.mark.service
+async def test_a_key_made_on_the_command_line_opens_its_tenant_and_no_other(shell: Shell) -> None:
+    config = ["--config", str(shell.config)]
+    made = await shell.masking("keys", "create", "--tenant", "acme", "--scope", "sessions", *config, "--json")
+    key = json.loads(made)["key"]
+    people = ["+84901234567:customer", "+84907654321:driver"]
+    refused = await shell.masking("sessions", "open", *people, *config, "--key", key, code=1)
+    assert "number_pool_exhausted" in refused or "geo_unavailable" in refused
+    assert "no such scope" in await shell.masking("keys", "create", "--tenant", "a", "--scope", "all", *config, code=1)
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["capacity"], ["explain", "a", "b"], ["recordings", "verify"]])
+async def test_a_command_of_a_later_version_says_so_and_fails(words: list[str], tmp_path: Path) -> None:
+    assert "not_implemented" in await Shell(tmp_path).masking(*words, code=1)
+
+
+async def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path / "masking.toml")
+    await asyncio.to_thread(shell.config.write_text, '[service]\nbootstrap_kee = "x"\n')
+    said = await shell.masking("sessions", "show", "ses_x", "--config", str(shell.config), code=1)
+    assert said.strip() == 'masking: service.bootstrap_kee: no such key; did you mean "bootstrap_key"?'
+    assert "no API key" in await shell.masking("sessions", "show", "ses_x", code=1)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    assert "is `masking serve` running?" in await shell.masking(
+        "sessions", "show", "ses_x", "--url", nobody, "--key", "k", code=1
+    )
+
+
+@pytest.mark.service
+async def test_a_second_service_on_the_same_data_is_refused(shell: Shell) -> None:
+    said = await shell.masking("serve", "--config", str(shell.config), code=1)
+    assert "another `masking serve` runs on" in said
