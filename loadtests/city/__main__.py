@@ -35,6 +35,7 @@ ROLES = ("edge", "relay", "api", "courier", "valkey")
 NUMBERS = 300
 LONGEST_MINUTES, MOST_ORDERS = 60.0, 50.0
 CITIZENS = 5  # one shop, four dispute desks
+TOO_LATE = 0.05  # part of the packets that the phones may fail to send before what they hear means nothing
 GRACE = 90.0  # seconds after the last order's arrival that Locust gets
 
 
@@ -132,6 +133,14 @@ def left_over(service: Service) -> list[str]:
     return found
 
 
+def media_of(service: Service) -> dict[str, float]:
+    """What the relay did with the city's packets, by its own count."""
+    counts = {"received": service.metric("masking_media_packets_total", what="received")}
+    for reason in ("spray", "outside", "wrong_port", "bad_version", "payload", "flood", "late", "rtcp"):
+        counts[reason] = service.metric("masking_media_dropped_total", reason=reason)
+    return {what: count for what, count in counts.items() if count}
+
+
 def summary(steps: list[Step], watch: Watch) -> dict[str, Any]:
     """The figures of the run, by step: how many, p50 and p99 in ms, how many not as promised."""
     by_name: dict[str, list[Step]] = {}
@@ -159,6 +168,7 @@ def show(console: Console, figures: dict[str, Any]) -> None:
     console.print(table)
     cpu = ", ".join(f"{role} {seconds:g}" for role, seconds in figures["cpu_seconds"].items())
     console.print(f"CPU-seconds: {cpu}. Memory of our processes: {figures['memory_mb']:g} MB at most.")
+    console.print("RTP packets: " + ", ".join(f"{what} {count:g}" for what, count in figures["packets"].items()) + ".")
 
 
 def city(asked: argparse.Namespace, console: Console) -> int:
@@ -171,20 +181,28 @@ def city(asked: argparse.Namespace, console: Console) -> int:
         )  # fmt: skip
         with console.status("the city is awake"):
             code, watch = run_citizens(ground, service, folder)
-            problems = left_over(service)
+            problems, media = left_over(service), media_of(service)
         shutil.copyfile(service.root / "service.log", folder / "service.log")
     steps = read_steps(ground.steps) if ground.steps.exists() else []
     problems += sorted({f"{one.kind} {one.name}: {one.problem}" for one in steps if one.problem is not None})
     if code or not steps:
         problems.append(f"Locust ended with {code} (see {folder / 'locust.log'})")
-    figures = summary(steps, watch) | {"problems": problems, "orders_per_second": asked.orders_per_second}
+    moments = read_moments(ground.moments) if ground.moments.exists() else []
+    if moments:
+        sent, unsent = moments[-1].packets, moments[-1].unsent
+        media = {"sent": sent, "unsent, the city being late": unsent} | media
+        if unsent > TOO_LATE * sent:
+            problems.insert(
+                0, f"the city itself was held up ({unsent} packets unsent): what follows judges the machine"
+            )
+    figures = summary(steps, watch) | {"packets": media, "problems": problems}
     (folder / "city.json").write_text(json.dumps(figures, indent=1) + "\n")
     show(console, figures)
     if steps:
         from loadtests.city import plots  # here: matplotlib takes a second, and memory, the run should have
 
         demand = Demand(ground.orders_per_second, ground.peak, ground.seconds)
-        pictures = plots.draw(folder, demand, steps, read_moments(ground.moments), watch.loads)
+        pictures = plots.draw(folder, demand, steps, moments, watch.loads)
         plots.into_report(folder / "report.html", pictures)
         console.print(f"Report and pictures: {folder}")
     for problem in problems:

@@ -59,7 +59,9 @@ class World:
     def note(self) -> None:
         """How much goes on at this moment."""
         city = self.city
-        moment = Moment(time.monotonic() - self.began, city.orders, city.open_sessions, self.exchange.up / 2)
+        phones = self.exchange
+        since = time.monotonic() - self.began
+        moment = Moment(since, city.orders, city.open_sessions, phones.up / 2, phones.packets, phones.unsent)
         self._moments.write(json.dumps(moment) + "\n")
 
     def close(self) -> None:
@@ -120,6 +122,7 @@ class Shop(User):
                 break
             world.note()
             time.sleep(0.5)
+        world.note()
         unlooked = world.city.closed.unfinished_tasks
         ended = not living and not unlooked
         problem = None if ended else f"{len(living)} orders and {unlooked} disputes are not over"

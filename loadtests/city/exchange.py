@@ -80,7 +80,8 @@ class Exchange:
     """Places calls at the edge and answers those it is told to expect; everybody else's it refuses and counts.
 
     A context manager: bound and served meanwhile. `strays` counts calls nobody expected (the wrong person called, or
-    the wrong number shown), `unacknowledged` answers the edge never ACKed.
+    the wrong number shown), `unacknowledged` answers the edge never ACKed, `packets` the RTP that phones sent and
+    `unsent` what they could not send in time.
     """
 
     def __init__(self, listen: tuple[str, int], edge: tuple[str, int]) -> None:
@@ -101,6 +102,8 @@ class Exchange:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.strays = 0
         self.unacknowledged = 0
+        self.packets = 0
+        self.unsent = 0
 
     def __enter__(self) -> Exchange:
         self._thread.start()
@@ -257,6 +260,8 @@ class Exchange:
         call.over_at = now
         if call.voice is not None:
             call.voice.close()
+            self.packets += call.voice.sent
+            self.unsent += call.voice.unsent
         self._calls.pop(call.leg, None)
         call.settled.set()
         call.over.set()

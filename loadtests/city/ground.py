@@ -51,12 +51,15 @@ class Step(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """How much went on at that second: orders so far, sessions open, calls up."""
+    """How much went on at that second: orders so far, sessions open, calls up, RTP packets sent (and unsent, the
+    city being late) by phones that have hung up."""
 
     at: float
     orders: int
     sessions: int
     calls: float
+    packets: int
+    unsent: int
 
 
 class Load(NamedTuple):

@@ -17,6 +17,7 @@ from sipedge.softphone import sounds
 
 TONES: Final[dict[Role, int]] = {"customer": 440, "driver": 660}
 FRAME_SECONDS: Final = g711.FRAME / g711.RATE
+LATE: Final = 5  # frames that are sent in one go after a stop
 _PORT_TRIES = 64
 
 
@@ -39,6 +40,8 @@ class Voice:
         self.port = int(self._media.getsockname()[1])
         self.heard = 0  # packets of the other's tone
         self.other = 0  # notices, ring-back, silence
+        self.sent = 0
+        self.unsent = 0  # frames left out because this process was held up: its fault, not the service's
         self._says, self._knows = FRAMES[role], KNOWN["driver" if role == "customer" else "customer"]
         self._ssrc = ssrc
         self._remote: tuple[str, int] | None = None
@@ -60,9 +63,13 @@ class Voice:
     def _talk(self) -> None:
         began, count = time.monotonic(), 0
         while not self._over.wait(max(0.0, began + count * FRAME_SECONDS - time.monotonic())):
+            late = int((time.monotonic() - began) / FRAME_SECONDS) - count
+            if late > LATE:  # as a real phone does it: a gap, and no speech that is ever more behind its time
+                count, self.unsent = count + late, self.unsent + late
             said = rtp.build(8, count, count * g711.FRAME, self._ssrc, self._says[count % len(self._says)])
             with suppress(OSError):
                 self._media.sendto(said, self._remote or ("", 0))
+                self.sent += 1
             self._listen()
             count += 1
         self._release()

@@ -12,7 +12,7 @@ import pytest
 
 from loadtests.city.__main__ import left_over, service_of
 from loadtests.city.api import Api
-from loadtests.city.errands import City, Closed, NotAsPromised, Talk, channels_of
+from loadtests.city.errands import City, Closed, NotAsPromised, Talk, channels_of, said
 from loadtests.city.exchange import Exchange
 from loadtests.city.orders import Attempt, Demand, Manner, Order, Population, Redial, Role
 from loadtests.city.voices import TONES
@@ -153,7 +153,10 @@ def stereo(left: bytes, right: bytes) -> bytes:
 def test_channels_are_told_apart_and_other_files_have_none() -> None:
     customer, driver = sounds.tone(TONES["customer"], 2.0), sounds.tone(TONES["driver"], 2.0)
     channels = channels_of(stereo(customer, driver))
-    assert [sounds.dominant(channel, TONES.values()) for channel in channels] == [440, 660]
+    assert [said(channel, "customer") for channel in channels] == [1.0, 0.0]
+    assert [said(channel, "driver") for channel in channels] == [0.0, 1.0]
+    assert said(sounds.silence(2.0), "customer") == said(customer[:8000], "customer") == 0.0
+    assert said(customer + sounds.silence(1.0), "customer") == 1.0
     assert channels_of(b"RIFF") == channels_of(b"") == []
 
 
