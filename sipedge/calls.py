@@ -196,7 +196,7 @@ class Call:
         circuit, callee = self.circuit, self.circuit.callee
         assert callee is not None
         try:
-            theirs = circuit.read(answer.response, callee.trunk, sdp.EVENTS_PAYLOAD)
+            theirs = circuit.read(callee.described(answer), callee.trunk, sdp.EVENTS_PAYLOAD)
         except sdp.BadSdp:
             theirs = None
         if theirs is None:

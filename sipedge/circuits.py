@@ -26,7 +26,7 @@ from sipedge.media import sdp
 from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
 from sipedge.media.plane import Event as MediaEvent
 from sipedge.media.spoken import Asset
-from sipedge.sip.events import Acked, AckMissing, Answered, Cancelled, Ended, Failed, Invited, Progressed
+from sipedge.sip.events import Acked, AckMissing, Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
 from sipedge.sip.messages import Message
 from sipedge.trunks import Trunk, TrunkTable
 
@@ -104,6 +104,8 @@ class Circuit:
                     raise Over("caller", "hangup", 200, event.request.cause)
                 case Ended() if self.callee is not None and event.leg == self.callee.token:
                     raise Over("callee", "hangup", 200, event.request.cause)
+                case PrackMissing():  # RFC 3262 3
+                    raise Over("caller", "no_ack", 504, 102)
                 case AckMissing():  # RFC 3261 13.3.1.4
                     raise Over("caller", "no_ack", 200, 102)
                 case CallLost():

@@ -24,6 +24,7 @@ from sipedge.sip.events import (
     Event,
     Failed,
     Invited,
+    PrackMissing,
     Progressed,
     Refused,
     Requested,
@@ -34,7 +35,7 @@ from sipedge.wire import Wire
 
 log = structlog.get_logger("sipedge.driver")
 
-LegEvent = Cancelled | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
+LegEvent = Cancelled | PrackMissing | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
 ANSWER = b"SIP/2.0 "
 
 

@@ -37,6 +37,7 @@ from sipedge.trunks import TrunkTable
 log = structlog.get_logger("sipedge.edge")
 
 METHODS: Final = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
+EXTENSIONS: Final = ("100rel",)
 BODIES: Final = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf")
 MAX_CALLS: Final = 4_000
 LATE: Final = 0.25  # seconds the loop may be late until new calls are refused
@@ -58,6 +59,7 @@ class Edge:
             advertise=lambda flow: self.driver.advertise(flow),
             route=self._next_hop,
             methods=METHODS,
+            extensions=EXTENSIONS,
             accept=BODIES,
         )
         self.driver = Driver(
@@ -189,11 +191,13 @@ class Edge:
                 code = 488 if event.request.description else 200
             case "INFO" if event.leg is not None:
                 code = 200
-            case "PRACK":  # we send no reliable provisional response (RFC 3262 3)
-                code = 481
+            case "PRACK":  # only one that holds an offer comes here
+                code = 488
             case _:
                 code = 405 if event.leg is None else 501
         headers = [("Allow", ", ".join(METHODS))] if code in (200, 405) else []
+        if event.request.method == "OPTIONS":
+            headers.append(("Supported", ", ".join(EXTENSIONS)))
         if code == 503:
             headers.append(("Retry-After", str(self.exchange.random.randint(1, 5))))
         self.endpoint.respond(event.transaction, code, self.loop.time(), headers=headers)

@@ -17,7 +17,7 @@ from masking.numbering import Number
 from sipedge.driver import Driver, LegEvent
 from sipedge.media import sdp
 from sipedge.media.plane import Terms
-from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, Progressed
+from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
 from sipedge.sip.messages import Message, Request
 from sipedge.trunks import Trunk
 
@@ -78,6 +78,8 @@ class Leg:
         match event:
             case Cancelled():
                 self.over, self.code = True, 487
+            case PrackMissing():
+                self.over, self.code = True, 504
             case Failed():
                 self.over, self.code = True, event.status
                 self.q850 = event.response.cause if event.response is not None else None
@@ -156,6 +158,7 @@ class CalleeLeg(Leg):
         super().__init__(driver, token, trunk, origin, tell)
         self.rung = False
         self.heard_of = False
+        self._promised: Message | None = None  # the last reliable response that held a description
 
     @classmethod
     def dial(
@@ -190,9 +193,19 @@ class CalleeLeg(Leg):
 
     def heard(self, event: LegEvent) -> None:
         self.heard_of = True
-        if isinstance(event, Progressed) and event.status in RINGING:
-            self.rung = True
+        if isinstance(event, Progressed):
+            self.rung = self.rung or event.status in RINGING
+            if event.response.reliable is not None and event.response.description:
+                self._promised = event.response
         super().heard(event)
+
+    def described(self, answer: Answered) -> Message:
+        """The message that holds the callee's description: its 200, or the reliable response of the same phone, which
+        has answered our offer already so that the 200 need not (RFC 3262 5)."""
+        said = self._promised
+        if answer.response.description or said is None or said.to.tag != answer.response.to.tag:
+            return answer.response
+        return said
 
     def give_up(self, q850: int = NORMAL) -> None:
         """CANCEL, or BYE when it was answered."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sipedge.sip import bodies, names
 from sipedge.sip.calling import Calling
-from sipedge.sip.core import COOKIE, Headers, Leg, Stage
+from sipedge.sip.core import COOKIE, REL, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
-from sipedge.sip.events import Acked, AckMissing, Cancelled, Ended, Invited, Refused, Requested
+from sipedge.sip.events import Acked, AckMissing, Cancelled, Ended, Invited, PrackMissing, Refused, Requested
 from sipedge.sip.flows import Flow
 from sipedge.sip.grammar import Malformed
 from sipedge.sip.messages import Request, status_line, write_headers, write_message, write_refusal
-from sipedge.sip.transactions import Action, ClientTransaction, Input, ServerTransaction, State
+from sipedge.sip.transactions import Action, ClientTransaction, Input, Provisional, Said, ServerTransaction, State
 
 MIN_SE = 90  # RFC 4028 4
 _INSIDE_ONLY = frozenset({"BYE", "UPDATE", "INFO", "PRACK"})
@@ -38,23 +38,48 @@ class Called(Calling):
         by us.
 
         False: nothing was sent, because a final answer already went out (a CANCEL crossed). A 2xx to an INVITE is
-        resent until `Acked` or `AckMissing`; a final ≥ 300 ends the leg of an `Invited`.
+        resent until `Acked` or `AckMissing`; a final ≥ 300 ends the leg of an `Invited`. Where the caller requires
+        100rel a provisional response is resent until its PRACK, and what has to wait for that leaves with it.
         """
         request = transaction.request
         if request is None:
             return False
+        said = Said(status, reason, headers, body, content_type)
+        if _must_wait(transaction, said):
+            transaction.held.append(said)
+        else:
+            self._say(transaction, request, said, now)
+        return True
+
+    def _say(self, transaction: ServerTransaction, request: Request, said: Said, now: float) -> None:
+        status = said.status
         leg = self._legs.get(transaction.leg or "")
+        reliable = 100 < status < 200 and _asks_reliably(transaction, request)
+        if reliable and not said.body and not request.description:
+            return  # the first reliable response to an INVITE without an offer must hold ours (RFC 3261 13.2.1)
         head = self._answer_lines(transaction, request, leg, status)
+        more = self._number(transaction, bool(said.body)) if reliable else ""
         transaction.last = write_message(
-            f"{status_line(status, reason)}{head}{write_headers(headers)}", body, content_type
+            f"{status_line(status, said.reason)}{head}{more}{write_headers(said.headers)}", said.body, said.content_type
         )
         given = Input.S1XX if status < 200 else Input.S2XX if status < 300 else Input.SFAIL
         self._feed_server(transaction, given, now)
+        if reliable and transaction.provisional is not None:
+            transaction.provisional.last = transaction.last
+            transaction.provisional.begin(now, self._timers)
         if status >= 200:
+            if transaction.provisional is not None:
+                transaction.provisional.step(given, now, self._timers)  # nobody resends it beside a final answer
             if leg is not None and transaction.method in ("INVITE", "UPDATE"):
                 self._answered(leg, transaction, request, status)
             transaction.shrink()
-        return True
+
+    def _number(self, transaction: ServerTransaction, described: bool) -> str:
+        """Makes a response a reliable one: the headers that ask for its PRACK (RFC 3262 3)."""
+        before = transaction.provisional
+        rseq = self._entropy.between(1, 0xFFFF) if before is None else before.rseq + 1
+        transaction.provisional = Provisional(transaction, rseq, described)
+        return f"Require: {REL}\r\nRSeq: {rseq}\r\n"
 
     def _answer_lines(self, transaction: ServerTransaction, request: Request, leg: Leg | None, status: int) -> str:
         """The headers an answer always has, and those that make or refresh a dialog (RFC 3261 12.1.1)."""
@@ -65,7 +90,7 @@ class Called(Calling):
         if leg is None or status >= 300 or transaction.method not in ("INVITE", "UPDATE"):
             return lines
         routes = "".join([f"Record-Route: {value}\r\n" for value in request.record_routes])
-        allow = f"Allow: {self._allow}\r\n" if status >= 200 else ""
+        allow = f"Allow: {self._allow}\r\n{self._supported()}" if status >= 200 else ""
         return f"{lines}{routes}{self._contact(leg.dialog, transaction.flow)}{allow}"
 
     def _answered(self, leg: Leg, transaction: ServerTransaction, request: Request, status: int) -> None:
@@ -146,9 +171,23 @@ class Called(Calling):
         if method == "BYE":
             self._take_bye(request, leg, transaction, now)
             return
+        if method == "PRACK" and self._take_prack(request, leg, transaction, now):
+            return
         if method == "INVITE":
             leg.invite = transaction
         self._events.append(Requested(leg.dialog.leg, transaction, request, flow))
+
+    def _take_prack(self, request: Request, leg: Leg, transaction: ServerTransaction, now: float) -> bool:
+        """The caller has our reliable response; what waited for that goes out (RFC 3262 3). False when the PRACK holds
+        an offer, which our user answers."""
+        waiting = _acknowledged(leg, request)
+        if waiting is None:
+            self.respond(transaction, 481, now)
+            return True
+        if not request.description:
+            self.respond(transaction, 200, now)
+        self._feed_provisional(waiting, Input.PRACK, now)
+        return not request.description
 
     def _take_bye(self, request: Request, leg: Leg, transaction: ServerTransaction, now: float) -> None:
         """The peer hangs up; what it still asked for is over too (RFC 3261 15.1.2)."""
@@ -228,6 +267,8 @@ class Called(Calling):
     def _screen_inside(self, request: Request, leg: Leg) -> Refusal | None:
         if request.cseq.number < leg.dialog.remote_seq:
             return 500, ()  # out of order (RFC 3261 12.2.2)
+        if request.method == "PRACK":
+            _ = request.rack
         if leg.stage is Stage.UNANSWERED and isinstance(leg.invite, ClientTransaction) and request.method == "BYE":
             return 481, ()  # the called side refuses a call, it does not hang it up (RFC 3261 15)
         if request.method == "INVITE" and leg.invite is not None:
@@ -294,6 +335,25 @@ class Called(Calling):
             if transaction.merge_key is not None:
                 self._merges.pop(transaction.merge_key, None)
 
+    def _feed_provisional(self, provisional: Provisional, given: Input, now: float) -> None:
+        """Moves a reliable response along its table and does what the row says."""
+        invite = provisional.invite
+        for action in provisional.step(given, now, self._timers) or ():
+            if action is Action.SEND:
+                self._send(provisional.flow, provisional.last)
+            elif action is Action.UP:
+                held, invite.held = invite.held, []
+                for said in held:
+                    self.respond(
+                        invite, said.status, now,
+                        reason=said.reason, headers=said.headers, body=said.body, content_type=said.content_type,
+                    )  # fmt: skip
+            else:
+                leg = self._legs.get(provisional.leg or "")
+                self.respond(invite, 504, now)
+                if leg is not None and leg.dialog.leg not in self._legs:
+                    self._events.append(PrackMissing(leg.dialog.leg))
+
     def _acked(self, transaction: ServerTransaction, event: Acked | AckMissing, now: float) -> None:
         """The wait for an ACK is over, one way or the other; a BYE that waited with it goes out."""
         leg = self._legs.get(event.leg)
@@ -304,6 +364,29 @@ class Called(Calling):
         if leg.held_bye is not None:
             headers, leg.held_bye = leg.held_bye, None
             self.bye(event.leg, now, headers=headers)
+
+
+def _asks_reliably(transaction: ServerTransaction, request: Request) -> bool:
+    """Has the caller required that our provisional responses be reliable? Where it only could, they are not."""
+    return transaction.method == "INVITE" and "require" in request.headers and REL in request.require
+
+
+def _must_wait(transaction: ServerTransaction, said: Said) -> bool:
+    """A reliable response without its PRACK holds back the next one, and a 2xx when it describes the session (RFC 3262
+    3)."""
+    before = transaction.provisional
+    if before is None or not before.waits:
+        return False
+    return 100 < said.status < 200 or (said.status < 300 and before.described)
+
+
+def _acknowledged(leg: Leg, prack: Request) -> Provisional | None:
+    """The reliable response of ours that a PRACK names."""
+    for invite in (leg.invite, leg.unacked):
+        if isinstance(invite, ServerTransaction) and invite.provisional is not None:
+            if prack.rack == (invite.provisional.rseq, invite.seq, invite.method):
+                return invite.provisional
+    return None
 
 
 def _key(request: Request, flow: Flow) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from sipedge.sip.core import COOKIE, Core, Headers, Leg, Stage
+from sipedge.sip.core import COOKIE, REL, Core, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
 from sipedge.sip.events import Answered, Cause, Failed, Progressed, Responded
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Response, write_headers
 from sipedge.sip.transactions import Action, ClientTransaction, Draft, Input, State
 
+MAX_FORKS = 16  # phones of one call whose reliable responses we follow
 _STATUS = {Cause.TIMEOUT: 408, Cause.TRANSPORT: 503, Cause.CANCELLED: 487}  # RFC 3261 8.1.3.1
 
 
 def _given(status: int) -> Input:
     return Input.R1XX if status < 200 else Input.R2XX if status < 300 else Input.RFAIL
+
+
+def _in_order(transaction: ClientTransaction, tag: str, rseq: int) -> bool:
+    """Is this reliable response the next one of its phone? One heard before was acknowledged, and its PRACK looks
+    after itself; one that comes too early is sent again by its phone (RFC 3262 4)."""
+    last = transaction.rseqs.get(tag)
+    if (last is not None and rseq != last + 1) or (last is None and len(transaction.rseqs) == MAX_FORKS):
+        return False
+    transaction.rseqs[tag] = rseq
+    return True
 
 
 class Calling(Core):
@@ -40,7 +51,9 @@ class Calling(Core):
         leg, tag, call_id, branch = token(), token(), token(), COOKIE + token()
         dialog = Dialog(leg, call_id, tag, "", from_, to, uri, flow, local_seq=1)
         draft = self._draft(flow, branch, uri, (), dialog.from_, to, call_id, 1, max_forwards)
-        extra = f"{self._contact(dialog, flow)}Allow: {self._allow}\r\n{write_headers(headers)}"
+        # Without an offer of ours a reliable response would hold the peer's, and its PRACK our answer: not asked for.
+        supported = self._supported(reliable=bool(body))
+        extra = f"{self._contact(dialog, flow)}Allow: {self._allow}\r\n{supported}{write_headers(headers)}"
         data = draft.write("INVITE", headers=extra, body=body, content_type=content_type)
         transaction = self._ask("INVITE", flow, branch, draft, data, now, leg=leg, dialog=dialog)
         transaction.offered = bool(body)
@@ -195,14 +208,25 @@ class Calling(Core):
             if response.status >= 200:
                 self._success(transaction, response, now)
             elif not transaction.again:
-                self._progress(transaction, response)
+                self._progress(transaction, response, now)
 
-    def _progress(self, transaction: ClientTransaction, response: Response) -> None:
+    def _progress(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         dialog = transaction.dialog
         assert dialog is not None
+        rseq = response.reliable if transaction.offered and REL in self.extensions else None
+        if rseq is not None and not _in_order(transaction, response.to.tag, rseq):
+            return
         if response.to.tag:
             dialog.learn(response)  # an early dialog (RFC 3261 12.1); the last fork heard is the one we know
+        if rseq is not None:
+            self._prack(transaction, dialog, rseq, now)
         self._events.append(Progressed(dialog.leg, response.status, response))
+
+    def _prack(self, transaction: ClientTransaction, dialog: Dialog, rseq: int, now: float) -> None:
+        """Acknowledges a reliable response (RFC 3262 4), to the phone that sent it."""
+        flow, branch, draft = self._draft_inside(dialog, dialog.next_seq())
+        data = draft.write("PRACK", headers=f"RAck: {rseq} {transaction.draft.seq} INVITE\r\n")
+        self._ask("PRACK", flow, branch, draft, data, now).quiet = True
 
     def _success(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A 2xx to an INVITE: the first confirms, its repetitions are ACKed again, other forks are ended (RFC 3261

@@ -18,6 +18,7 @@ from sipedge.sip.uris import Uri, hostport
 
 Headers = Sequence[tuple[str, str]]
 COOKIE = "z9hG4bK"  # RFC 3261 8.1.1.7
+REL = "100rel"  # RFC 3262
 _POOL = 4096
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
@@ -157,6 +158,11 @@ class Core:
         branch = COOKIE + self._entropy.token()
         draft = self._draft(flow, branch, target, routes, dialog.from_, dialog.to, dialog.call_id, seq, 70)
         return flow, branch, draft
+
+    def _supported(self, reliable: bool = True) -> str:
+        """The Supported header: the extensions we take, 100rel only where it can be (`reliable`)."""
+        tags = ", ".join(sorted(self.extensions if reliable else self.extensions - {REL}))
+        return f"Supported: {tags}\r\n" if tags else ""
 
     def _stateless_tag(self, branch: str, call_id: str) -> str:
         """A To tag that comes out the same for a repeated request without keeping anything (RFC 3261 8.2.7)."""

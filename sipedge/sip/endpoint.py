@@ -14,7 +14,7 @@ from sipedge.sip.events import Disconnect, Event, Refused
 from sipedge.sip.flows import Flow
 from sipedge.sip.framing import Framer
 from sipedge.sip.messages import BadRequest, Malformed, Request, parse
-from sipedge.sip.transactions import ClientTransaction, Input, ServerTransaction
+from sipedge.sip.transactions import ClientTransaction, Input, Provisional, ServerTransaction
 from sipedge.sip.uris import Uri
 
 HALF_MESSAGE_SECONDS = 5.0  # how long a stream may hold part of a message
@@ -25,8 +25,9 @@ class Endpoint(Called):
 
     `entropy(n)` gives n unpredictable bytes (os.urandom). `advertise(flow)` is the "host:port" our Via and Contact
     show to that peer (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the
-    next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags for Require)
-    and `accept` (body types) are what the called side takes; the rest gets 405, 420 and 415. Beyond
+    next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags, for Require and
+    Supported; 100rel wants the method PRACK) and `accept` (body types) are what the called side takes; the rest gets
+    405, 420 and 415. Beyond
     `max_transactions` requests outside a dialog get 503, beyond twice as many those inside one.
     """
 
@@ -108,6 +109,8 @@ class Endpoint(Called):
         for transaction, timer in self._timers.expired(now):
             if isinstance(transaction, ClientTransaction):
                 self._feed_client(transaction, timer, now, None)
+            elif isinstance(transaction, Provisional):
+                self._feed_provisional(transaction, timer, now)
             else:
                 assert isinstance(transaction, ServerTransaction)
                 self._feed_server(transaction, timer, now)

@@ -3,7 +3,7 @@
 Every event of one call leg carries the same `leg`, an opaque token the endpoint minted (`Invited.leg`, or the
 return value of `Endpoint.invite`). A leg's story, as seen by whoever drives it:
 
-    called   Invited → (Cancelled | Acked | AckMissing) … Requested* … Ended
+    called   Invited → (Cancelled | PrackMissing | Acked | AckMissing) … Requested* … Ended
     calling  Progressed* → (Answered | Failed) … Requested*, Responded* … Ended
 
 `leg` is None for requests outside any dialog. Events carry whole messages, which hold people's numbers: never log them.
@@ -86,6 +86,13 @@ class Progressed(Struct, eq=False):
     response: Response
 
 
+class PrackMissing(Struct, eq=False):
+    """Our reliable response was resent for 64*T1 and never acknowledged (RFC 3262 3). 504 has been sent; the leg is
+    over."""
+
+    leg: str
+
+
 class Answered(Struct, eq=False):
     """The first 2xx to our INVITE. ACK has been sent, unless the INVITE carried no offer: then call
     `Endpoint.acknowledge`.
@@ -142,6 +149,7 @@ Event = (
     | Cancelled
     | Acked
     | AckMissing
+    | PrackMissing
     | Requested
     | Ended
     | Progressed

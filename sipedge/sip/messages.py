@@ -216,6 +216,14 @@ class Message:
         return None
 
 
+class RAck(NamedTuple):
+    """Which reliable response a PRACK acknowledges (RFC 3262 7.2)."""
+
+    rseq: int
+    seq: int
+    method: str
+
+
 class Request(Message):
     """A request. `target` is the Request-URI as written."""
 
@@ -236,6 +244,13 @@ class Request(Message):
         value = self.header("max-forwards")
         return 70 if value is None else grammar.read_int(value, 255)
 
+    @field
+    def rack(self) -> RAck:
+        words = self._needed("rack").split()
+        if len(words) != 3:
+            raise Malformed(400, "unreadable RAck")
+        return RAck(grammar.read_int(words[0], _MAX_SECONDS), grammar.read_int(words[1], _MAX_CSEQ), words[2])
+
     def __repr__(self) -> str:
         return f"<Request {self.method}>"
 
@@ -248,6 +263,17 @@ class Response(Message):
         self.reason = reason
         self.headers = {}
         self.body = b""
+
+    @field
+    def reliable(self) -> int | None:
+        """The RSeq of a provisional response that asks for a PRACK (RFC 3262 4); None for any other, and for one that
+        cannot be read."""
+        if "rseq" not in self.headers or not 100 < self.status < 200 or not self.to.tag:
+            return None
+        try:
+            return grammar.read_int(self._needed("rseq"), _MAX_SECONDS) if "100rel" in self.require else None
+        except Malformed:
+            return None
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

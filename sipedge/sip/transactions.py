@@ -1,4 +1,5 @@
-"""The four transactions as tables (RFC 3261 17 with RFC 6026), and the queue their timers wait in.
+"""The four transactions as tables (RFC 3261 17 with RFC 6026), reliable provisional responses as a fifth (RFC 3262),
+and the queue their timers wait in.
 
 Everything that moves a transaction stands in this file. A row reads: in this state, given this input, go to that
 state and do these actions. No row: nothing happens. Entering a state starts the timers its clocks name and drops
@@ -11,7 +12,7 @@ Over a stream nothing is resent and nothing lingers (Timers D, I, J, K are zero)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -50,20 +51,23 @@ class Input(IntEnum):
     SFAIL = 8
     CANCEL = 9  # our user gives the INVITE up
     TRANSPORT = 10  # could not be sent
-    TIMER_A = 11
-    TIMER_B = 12
-    TIMER_D = 13
-    TIMER_E = 14
-    TIMER_F = 15
-    TIMER_G = 16
-    TIMER_H = 17
-    TIMER_I = 18
-    TIMER_J = 19
-    TIMER_K = 20
-    TIMER_L = 21
-    TIMER_M = 22
-    RESEND_2XX = 23  # RFC 3261 13.3.1.4
-    UNANSWERED = 24  # our own user never answered
+    PRACK = 11
+    TIMER_A = 12
+    TIMER_B = 13
+    TIMER_D = 14
+    TIMER_E = 15
+    TIMER_F = 16
+    TIMER_G = 17
+    TIMER_H = 18
+    TIMER_I = 19
+    TIMER_J = 20
+    TIMER_K = 21
+    TIMER_L = 22
+    TIMER_M = 23
+    RESEND_2XX = 24  # RFC 3261 13.3.1.4
+    UNANSWERED = 25  # our own user never answered
+    RESEND_1XX = 26  # RFC 3262 3
+    UNPRACKED = 27
 
 
 class Action(IntEnum):
@@ -74,6 +78,7 @@ class Action(IntEnum):
     TIMED_OUT = 5  # tell the user
     UNSENT = 6  # tell the user
     ACK_MISSING = 7  # tell the user
+    PRACK_MISSING = 8  # refuse the call, tell the user
 
 
 S, I, A = State, Input, Action  # noqa: E741 - the tables are read like the RFC's figures
@@ -171,9 +176,26 @@ SERVER_CLOCKS: Clocks = {
     S.COMPLETED: ((I.TIMER_J, PATIENCE),),
 }
 
-# Timers that run again and how long at most between two runs. A 2xx is resent over streams too: a proxy behind may
-# use UDP.
-DOUBLES: Mapping[Input, float] = {I.TIMER_A: PATIENCE, I.TIMER_E: T2, I.TIMER_G: T2, I.RESEND_2XX: T2}
+PROVISIONAL: Rows = {  # RFC 3262 3: a reliable 1xx is resent until its PRACK, or until a final answer makes it idle
+    (S.PROCEEDING, I.RESEND_1XX): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, I.UNPRACKED): (S.TERMINATED, (A.PRACK_MISSING,)),
+    (S.PROCEEDING, I.PRACK): (S.TERMINATED, (A.UP,)),
+    (S.PROCEEDING, I.S2XX): (S.TERMINATED, ()),
+    (S.PROCEEDING, I.SFAIL): (S.TERMINATED, ()),
+}
+PROVISIONAL_CLOCKS: Clocks = {
+    S.PROCEEDING: ((I.RESEND_1XX, T1), (I.UNPRACKED, PATIENCE)),
+}
+
+# Timers that run again and how long at most between two runs. A 2xx and a reliable 1xx are resent over streams
+# too: a proxy behind may use UDP.
+DOUBLES: Mapping[Input, float] = {
+    I.TIMER_A: PATIENCE,
+    I.TIMER_E: T2,
+    I.TIMER_G: T2,
+    I.RESEND_2XX: T2,
+    I.RESEND_1XX: PATIENCE,
+}
 STEADY = frozenset({I.TIMER_F, I.TIMER_L, I.UNANSWERED})
 _UNRELIABLE_ONLY = (I.TIMER_A, I.TIMER_E, I.TIMER_G)
 _ZERO_OVER_STREAM = (I.TIMER_D, I.TIMER_I, I.TIMER_J, I.TIMER_K)
@@ -210,6 +232,7 @@ _DATAGRAM = {
     "client": Machine(CLIENT, CLIENT_CLOCKS, State.TRYING, False),
     "invite server": Machine(INVITE_SERVER, INVITE_SERVER_CLOCKS, State.PROCEEDING, True),
     "server": Machine(SERVER, SERVER_CLOCKS, State.TRYING, False),
+    "provisional": Machine(PROVISIONAL, PROVISIONAL_CLOCKS, State.PROCEEDING, True),
 }
 MACHINES = {
     (kind, reliable): _over_stream(machine) if reliable else machine
@@ -312,7 +335,7 @@ class ServerTransaction(Transaction):
     Once a final answer is out only `last` is still needed, so the request is let go.
     """
 
-    __slots__ = ("head", "merge_key", "request", "seq", "tag")
+    __slots__ = ("head", "held", "merge_key", "provisional", "request", "seq", "tag")
 
     def __init__(self, key: str, request: Request, flow: Flow, leg: str | None, tag: str) -> None:
         super().__init__("invite server" if request.method == "INVITE" else "server", key, request.method, flow, leg)
@@ -321,11 +344,41 @@ class ServerTransaction(Transaction):
         self.tag = tag  # our To tag
         self.head = answer_head(request, flow.remote)
         self.merge_key: tuple[str, str, int, str] | None = None
+        self.provisional: Provisional | None = None  # our last reliable 1xx
+        self.held: list[Said] = []  # what waits for its PRACK
 
     def shrink(self) -> None:
         """A final answer is out: lets go what only an answer needs."""
         self.request = None
         self.head = ""
+        self.held = []
+
+
+class Said(NamedTuple):
+    """A response as our user worded it."""
+
+    status: int
+    reason: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    content_type: str
+
+
+class Provisional(Transaction):
+    """A provisional response of ours that asks for a PRACK. `described`: it holds a session description."""
+
+    __slots__ = ("described", "invite", "rseq")
+
+    def __init__(self, invite: ServerTransaction, rseq: int, described: bool) -> None:
+        super().__init__("provisional", invite.key, invite.method, invite.flow, invite.leg)
+        self.invite = invite
+        self.rseq = rseq
+        self.described = described
+
+    @property
+    def waits(self) -> bool:
+        """Its PRACK has not come, and is still needed."""
+        return self.state is State.PROCEEDING
 
 
 class Draft(NamedTuple):
@@ -346,13 +399,14 @@ class Draft(NamedTuple):
 class ClientTransaction(Transaction):
     """A request we sent."""
 
-    __slots__ = ("acks", "again", "cancel_headers", "dialog", "draft", "offered", "quiet")
+    __slots__ = ("acks", "again", "cancel_headers", "dialog", "draft", "offered", "quiet", "rseqs")
 
     def __init__(self, key: str, method: str, flow: Flow, leg: str | None, draft: Draft, dialog: Dialog | None) -> None:
         super().__init__("invite client" if method == "INVITE" else "client", key, method, flow, leg)
         self.draft = draft
         self.dialog = dialog  # of an INVITE: what its 2xx confirms
         self.acks: dict[str, tuple[Flow, bytes]] = {}  # To tag of a 2xx → the ACK that answers its repetitions
+        self.rseqs: dict[str, int] = {}  # To tag of a reliable 1xx → the last one in order (RFC 3262 4)
         self.offered = False  # an INVITE that carried an offer: its 2xx is ACKed without asking
         self.again = False  # a re-INVITE
         self.cancel_headers = ""

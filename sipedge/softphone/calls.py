@@ -17,6 +17,7 @@ from sipedge.sip.events import (
     Ended,
     Failed,
     Invited,
+    PrackMissing,
     Progressed,
     Responded,
 )
@@ -228,7 +229,9 @@ class Call:
         self.dialled = request.uri.user
         self._offered = request.description
 
-    def take(self, event: Acked | AckMissing | Answered | Cancelled | Ended | Failed | Progressed) -> None:
+    def take(
+        self, event: Acked | AckMissing | Answered | Cancelled | Ended | Failed | PrackMissing | Progressed
+    ) -> None:
         """What the core says about this leg."""
         match event:
             case Progressed():
@@ -254,6 +257,8 @@ class Call:
                 if event.request.description:
                     self._described(event.request.description)
                 self.acked.set()
+            case PrackMissing():
+                self._finish(504, "us")
             case AckMissing():
                 self.phone.endpoint.bye(self.leg, self.phone.now())
                 self._finish(408, "us")

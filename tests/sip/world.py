@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TypeVar
@@ -51,15 +51,15 @@ class Side:
 class World:
     """`fate(data)` says when copies of a datagram arrive, in seconds from now: `()` loses it, two entries double it."""
 
-    def __init__(self, *, transport: str = "udp", fate: Fate = lambda data: (0.01,)) -> None:
+    def __init__(self, *, transport: str = "udp", fate: Fate = lambda data: (0.01,), **settings: object) -> None:
         self.now = 0.0
         self.transport = transport
         self.fate = fate
         self.sent: list[tuple[float, str, bytes]] = []
         self._flying: list[tuple[float, int, Side, bytes]] = []
         self._count = 0
-        self.alice = Side("alice", ALICE, Endpoint(entropy=entropy("alice")))
-        self.bob = Side("bob", BOB, Endpoint(entropy=entropy("bob")))
+        self.alice = Side("alice", ALICE, Endpoint(entropy=entropy("alice"), **settings))  # type: ignore[arg-type]
+        self.bob = Side("bob", BOB, Endpoint(entropy=entropy("bob"), **settings))  # type: ignore[arg-type]
 
     def other(self, side: Side) -> Side:
         return self.bob if side is self.alice else self.alice
@@ -68,11 +68,11 @@ class World:
         """The flow by which this side reaches the other."""
         return Flow(self.transport, self.other(side).address, side.address, 0 if self.transport == "udp" else 1)
 
-    def dial(self, body: bytes = SDP) -> str:
+    def dial(self, body: bytes = SDP, headers: Sequence[tuple[str, str]] = ()) -> str:
         """Alice calls Bob."""
         flow, uri = self.flow(self.alice), "sip:bob@192.0.2.2:5070"
         leg = self.alice.endpoint.invite(
-            flow, uri, self.now, from_="<sip:alice@192.0.2.1>", to="<sip:bob@192.0.2.2>", body=body
+            flow, uri, self.now, from_="<sip:alice@192.0.2.1>", to="<sip:bob@192.0.2.2>", headers=headers, body=body
         )
         self.settle()
         return leg

@@ -67,7 +67,7 @@ def invite(sdp: str = PCMA, *, extra: str = "", head: str = "", retransmits: boo
 def hears(code: int, *, optional: bool = False, within: int = 9000, check: str = "") -> str:
     """One response; `check`: `<ereg …/>` actions on it."""
     wait = 'optional="true"' if optional else f'timeout="{within}"'
-    routes = 'rrs="true"' if code == 200 else ""
+    routes = 'rrs="true"' if code == 200 or check else ""
     action = f"<action>{check}</action>" if check else ""
     return f'<recv response="{code}" {wait} {routes}>{action}</recv>'
 

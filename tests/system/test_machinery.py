@@ -12,12 +12,15 @@ from tests.system.sipp import (
     Phones,
     accepts,
     ack,
+    answers,
     bye,
     hears,
+    invite,
     is_asked,
     picks_up,
     refusal_ack,
     request,
+    sent,
     trying,
 )
 
@@ -70,3 +73,74 @@ def test_a_part_that_must_be_understood_and_is_not_is_refused(
         dials(session), service.place.caller, pair[0].number, in_parts("required"), hears(415), refusal_ack()
     ) as caller:
         assert "application/sdp" in caller.finish()[-2].header("Accept")
+
+
+# --- reliable provisional responses, on each leg by itself (RFC 3262)
+
+REQUIRES = "Require: 100rel\n"
+RSEQ = '<ereg regexp="[0-9]+" search_in="hdr" header="RSeq:" check_it="true" assign_to="rseq"/>'
+
+
+def prack() -> str:
+    return sent(request("PRACK", "2", extra="RAck: [$rseq] 1 INVITE\n"), options='retrans="500"')
+
+
+def is_invited_and_keeps_its_via() -> str:
+    keep = '<ereg regexp=".*" search_in="hdr" header="Via:" assign_to="via"/>'
+    return f'<recv request="INVITE" timeout="9000" rrs="true"><action>{keep}</action></recv>'
+
+
+def answers_the_invite(line: str, sdp: str = "", extra: str = "", options: str = "") -> str:
+    """As `answers`, when another request came in between."""
+    return sent(
+        f"""SIP/2.0 {line}
+Via: [$via]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+CSeq: 1 INVITE
+Contact: <sip:[local_ip]:[local_port];transport=[transport]>
+{extra}""",
+        sdp,
+        options,
+    )
+
+
+def test_a_caller_that_requires_reliable_ringing_gets_it(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        rings = [invite(extra=REQUIRES), trying(), hears(180, check=RSEQ), prack(), hears(200), hears(200)]
+        steps = [*rings, ack(), bye("3"), hears(200)]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            heard = caller.finish()
+        callee.finish()
+        assert not callee.received("PRACK") and callee.messages()[0].header("Supported") == "100rel"
+    assert next(m for m in heard if m.start.startswith("SIP/2.0 180")).header("Require") == "100rel"
+
+
+def test_a_stranger_that_requires_it_gets_its_announcement_reliably(service: Service, phones: Phones) -> None:
+    pair = service.person("customer", service.place.caller), service.person("driver", service.place.callee)
+    session = service.open_session(*pair)
+    stranger = service.person("third phone", service.place.caller)
+    steps = [invite(extra=REQUIRES), trying(), hears(183, check=RSEQ), prack(), hears(200)]
+    with phones.calls(
+        dials(session), service.place.caller, stranger.number, *steps, hears(404, within=12000), refusal_ack()
+    ) as caller:
+        caller.finish()
+
+
+def test_a_callee_that_answers_in_a_reliable_183_is_acknowledged_and_need_not_repeat_itself(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    tagged = answers("183 Session Progress", PCMA, extra="Require: 100rel\nRSeq: 27\n", options='retrans="500"')
+    story = [is_invited_and_keeps_its_via(), tagged, is_asked("PRACK"), accepts(), answers_the_invite("200 OK")]
+    with phones.waits_for_call(service.place.callee, *story, is_asked("ACK"), *IS_HUNG_UP) as callee:
+        steps = [invite(), trying(), hears(180), hears(200), ack(), bye(), hears(200)]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            heard = caller.finish()
+        (acknowledged,) = (m for m in callee.finish() if m.start.startswith("PRACK"))
+    assert acknowledged.header("RAck") == "27 1 INVITE"
+    assert all(not m.header("RSeq") for m in heard)
