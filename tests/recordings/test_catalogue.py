@@ -101,6 +101,39 @@ async def test_a_status_moves_one_way_whatever_comes_again(engine: AsyncEngine) 
         assert row is not None and row.ended_at == START + 10 and row.key == "t/rec_001.wav"
 
 
+async def test_a_batch_of_many_calls_writes_what_one_by_one_would(engine: AsyncEngine) -> None:
+    notices = (Notice("vi/recording_notice", "cd" * 32, 1, 0.02, 3.4),)
+    calls = [f"int_{number:03}" for number in range(1, 5)]
+    async with engine.begin() as connection:
+        await begun(connection, 1)
+        await drafts.call_ended(connection, calls[0], START + 9)
+        await finished(connection, 1)
+    async with engine.begin() as connection:
+        draft = catalogue.Draft(connection)
+        await draft.load(calls)
+        for number, call in enumerate(calls, 1):
+            draft.begun(
+                tenant="t", recording=f"rec_{number:03}", session="ses_1", interaction=call, unique_name="order-1",
+                started_at=START + number, channels=CHANNELS, numbers=(X, Y),
+            )  # fmt: skip
+            draft.noticed(call, notices)
+        for number in (1, 2, 4):
+            draft.call_ended(calls[number - 1], START + 20 + number)
+        draft.call_ended("int_of_no_recording", START)
+        await draft.write()
+    async with engine.begin() as connection:
+        rows = [await catalogue.get(connection, "t", f"rec_{number:03}") for number in range(1, 5)]
+        assert [(row.recording.status, row.ended_at, row.recording.notices) for row in rows if row] == [
+            ("available", START + 9, notices),
+            ("processing", START + 22, notices),
+            ("recording", None, notices),
+            ("processing", START + 24, notices),
+        ]
+        assert rows[0] is not None and rows[0].key == "t/rec_001.wav", "what the finisher wrote stays"
+        assert await ids(connection, number=X) == await ids(connection, participant="par_c")
+        assert len(await ids(connection, number=X)) == 4
+
+
 async def test_a_failed_recording_stays_failed(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await begun(connection)
