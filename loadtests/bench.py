@@ -23,6 +23,7 @@ from rich.table import Table
 from loadtests import parser, relay, rest, signalling
 from loadtests.measure import Row
 
+WIDTH = 130  # of the table where there is no terminal to ask
 OUT = Path(__file__).parent.parent / "bench.json"
 
 
@@ -69,7 +70,7 @@ def main() -> int:
     arguments.add_argument("--only", nargs="+", choices=sorted(BENCHES), default=list(BENCHES))
     arguments.add_argument("--out", type=Path, default=OUT)
     asked = arguments.parse_args()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     rows: list[Row] = []
     for name in asked.only:
         with console.status(f"measuring {name}"):
