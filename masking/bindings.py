@@ -22,7 +22,7 @@ import msgspec
 
 from masking.records import Line, Person
 from masking.refusals import GeoUnavailable, NumberPoolExhausted
-from pools.grants import Ask, Bound, Entry, Exhausted, holder_id
+from pools.grants import Ask, Bound, Entry, Exhausted, holder_in
 
 if TYPE_CHECKING:
     from masking.house import House
@@ -45,7 +45,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be bound. `random` makes the session's id, so that the same wish makes the same session."""
+    """What is to be bound. `letters` are the session's id but for its shard, so that the same wish makes the same
+    session; `random` is what they were made of."""
 
     tenant: str
     service: str
@@ -56,6 +57,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int
     quarantine_ms: int
     random: bytes
+    letters: str
 
 
 # What a bind stores under a holder's id: its fields and its first events.
@@ -89,9 +91,9 @@ class Ground(msgspec.Struct, frozen=True):
             )
         )
 
-    def holders(self, random: bytes) -> list[str]:
+    def holders(self, letters: str) -> list[str]:
         """The ids the session may get, one per shard it could live in."""
-        return [holder_id(shard, random) for shard in dict.fromkeys([one.home for one in self.attempts])]
+        return [holder_in(shard, letters) for shard in dict.fromkeys([one.home for one in self.attempts])]
 
 
 def _turn(shards: Sequence[str], turn: int) -> str:
@@ -188,7 +190,7 @@ async def bind(
         plan, chosen = attempt
         asks = [Ask(tuple(Entry(parties[way[0]], "|".join(way)) for way in line.ways)) for line in plan.lines]
         home = attempt.home
-        holder = holder_id(home, wish.random)
+        holder = holder_in(home, wish.letters)
         fields, events = write(holder, plan)
         try:
             if set(plan.countries) == {plan.countries[0]}:

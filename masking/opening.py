@@ -17,7 +17,7 @@ from masking.events import append_loose, fact, filled
 from masking.records import Record
 from masking.refusals import GeoUnavailable, NumberPoolExhausted, UniqueNameConflict
 from masking.sessions import NewSession, Session
-from pools.grants import holder_id
+from pools.grants import letters_of
 
 if TYPE_CHECKING:
     from masking.access import Access
@@ -83,11 +83,11 @@ async def _open_in(house: House, wish: Wish, record: Record, ground: Ground) -> 
 
 async def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
-    suffix = holder_id("000000", random)[-22:]
+    letters = letters_of(random)
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
     numbers = checks.numbers(house, new)
     checks.texts(_texts(new), checks.countries(house, map(numbering.country_of, numbers)), numbers)
-    people = await checks.people(house, new, numbers, suffix)
+    people = await checks.people(house, new, numbers, letters)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
@@ -99,6 +99,7 @@ async def _wish(house: House, access: Access, new: NewSession, service: Service,
         ttl_ms=lives_ms,
         quarantine_ms=quarantine * 1000,
         random=random,
+        letters=letters,
     )
     record = Record(
         tenant=access.tenant,
@@ -183,7 +184,7 @@ async def _open_named(house: House, wish: Wish, record: Record, ground: Ground, 
         claim=wish.random.hex(),
         people=_digest(record),
         at=house.now_ms,
-        candidates=ground.holders(wish.random),
+        candidates=ground.holders(wish.letters),
     )
     seen = names.NOBODY
     while (held := await names.claim(house, key, seen, mine)) is not None:

@@ -173,9 +173,18 @@ def shard_of(holder: str) -> str:
 def holder_id(shard: str, random: bytes) -> str:
     """A new holder's id in `shard` out of 17 or more random bytes: 22 letters and digits made of them, always the same
     of the same."""
+    return holder_in(shard, letters_of(random))
+
+
+def letters_of(random: bytes) -> str:
+    """The part of a holder's id that is the same in every shard."""
     if len(random) < 17:
         raise ValueError("an id needs 17 random bytes")
-    letters = blake2b(random, digest_size=22).digest().translate(_LETTERS).decode()
+    return blake2b(random, digest_size=22).digest().translate(_LETTERS).decode()
+
+
+def holder_in(shard: str, letters: str) -> str:
+    """The id with these letters in `shard`; ValueError when it is none."""
     holder = f"ses_{shard}{letters}"
     shard_of(holder)
     return holder
