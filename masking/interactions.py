@@ -16,7 +16,7 @@ by whomever it is told, the stream holds one `call.ended`.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -25,10 +25,11 @@ from masking.records import events_of
 from masking.refusals import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from masking.house import House
     from masking.routes import Route
+    from pools.grants import Fact
 
 Decision = Literal[
     "routed", "no_binding", "ended", "pin", "limit", "mode", "direction", "blocked", "unavailable", "emergency"
@@ -137,43 +138,39 @@ class Call(msgspec.Struct, kw_only=True):
         )
 
 
-async def _tell(house: House, call: Call, kind: EventType, at: float, **data: Any) -> None:
-    # The first fact of a call also says that the session has begun (`in_progress`).
-    fields = None if call.begun else {"begun": 1}
-    await house.leases.append(
-        call.session, [fact(kind, at, {"interaction": call.interaction} | data)], set_fields=fields
-    )
-    call.begun = True
+class Told(NamedTuple):
+    """One fact of a call, ready to be told: its event, or what another owner needs (`state`), or its end."""
+
+    call: Call
+    event: Fact | None = None
+    state: bytes | None = None
+    ends: bool = False
 
 
-async def ringing(house: House, call: Call, at: float) -> None:
+def ringing_fact(call: Call, at: float) -> Told:
     """The callee's phone rings."""
-    await _tell(house, call, "call.ringing", at)
+    return _fact(call, "call.ringing", at)
 
 
-async def answered(house: House, call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> None:
+def answered_fact(call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> Told:
     """The caller's leg got its 200 at `at`: `billable` counts from here, and is 0 when only the platform answered."""
     call.answered_at = at
-    await _tell(house, call, "call.answered", at, by=by)
+    return _fact(call, "call.answered", at, by=by)
 
 
-async def recording_started(house: House, call: Call, at: float, channels: tuple[Channel, ...]) -> None:
+def recording_started_fact(call: Call, at: float, channels: tuple[Channel, ...]) -> Told:
     """The capture of `call.recording` runs; the catalogue shows it as `recording`."""
-    await _tell(house, call, "recording.started", at, recording=call.recording, channels=channels)
+    return _fact(call, "recording.started", at, recording=call.recording, channels=channels)
 
 
-async def bridged(house: House, call: Call, at: float, notices: tuple[Notice, ...] = ()) -> None:
+def bridged_fact(call: Call, at: float, notices: tuple[Notice, ...] = ()) -> Told:
     """Both hear each other from `at` on: `conversation` counts from here. `notices`: the proof of what was played."""
     call.bridged_at = at
-    await _tell(house, call, "call.bridged", at, notices=notices, recording=call.recording)
+    return _fact(call, "call.bridged", at, notices=notices, recording=call.recording)
 
 
-async def ended(house: House, call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> bool:
-    """The call is over: appends its one `call.ended` and frees its slot. True unless somebody had ended it before.
-
-    Idempotent, so it may be told again after `Unavailable`. `notices`: when some were played and the bridge never
-    opened.
-    """
+def ended_fact(call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> Told:
+    """The call is over. `notices`: when some were played and the bridge never opened."""
     data = {
         "interaction": call.interaction,
         "status": status_of(ending, call.answered_at is not None),
@@ -184,19 +181,63 @@ async def ended(house: House, call: Call, at: float, ending: Ending, notices: tu
         "recording": call.recording,
         "notices": notices,
     }
-    outcome = await house.leases.append(
-        call.session,
-        [fact("call.ended", at, data)],
-        set_fields=None if call.begun else {"begun": 1},
-        end_call=call.interaction,
-    )
     call.ended = True
-    return outcome.outcome == "appended"
+    return Told(call, fact("call.ended", at, data), ends=True)
+
+
+def _fact(call: Call, kind: EventType, at: float, **data: Any) -> Told:
+    return Told(call, fact(kind, at, {"interaction": call.interaction} | data))
+
+
+async def tell(house: House, told: Sequence[Told]) -> bool:
+    """Facts of one call, oldest first, in one append. False when somebody had ended the call before: then the end is
+    not told twice, and what happened before it still is."""
+    call, last = told[0].call, told[-1]
+    events = [one.event for one in told if one.event is not None]
+    begun = None if call.begun or not events else {"begun": 1}  # a call's first fact makes its session `in_progress`
+    states = [one.state for one in told if one.state is not None]
+    appended = await house.leases.append(
+        call.session,
+        events,
+        set_fields=begun,
+        end_call=call.interaction if last.ends else None,
+        call_facts=(call.interaction, call.owner, states[-1]) if states and not last.ends else None,
+    )
+    if appended.outcome == "ended" and (before := events[: -1 if last.ends else None]):
+        await house.leases.append(call.session, before, set_fields=begun)
+    call.begun = call.begun or bool(events)
+    return appended.outcome == "appended"
+
+
+async def ringing(house: House, call: Call, at: float) -> None:
+    """Tells `ringing_fact`."""
+    await tell(house, [ringing_fact(call, at)])
+
+
+async def answered(house: House, call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> None:
+    """Tells `answered_fact`."""
+    await tell(house, [answered_fact(call, at, by)])
+
+
+async def recording_started(house: House, call: Call, at: float, channels: tuple[Channel, ...]) -> None:
+    """Tells `recording_started_fact`."""
+    await tell(house, [recording_started_fact(call, at, channels)])
+
+
+async def bridged(house: House, call: Call, at: float, notices: tuple[Notice, ...] = ()) -> None:
+    """Tells `bridged_fact`."""
+    await tell(house, [bridged_fact(call, at, notices)])
+
+
+async def ended(house: House, call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> bool:
+    """Tells `ended_fact` and frees the call's slot. True unless somebody had ended it before, so it may be told again
+    after `Unavailable`."""
+    return await tell(house, [ended_fact(call, at, ending, notices)])
 
 
 async def snapshot(house: House, call: Call, state: bytes) -> None:
     """Keeps what another owner would need to take the call over, beside its live facts."""
-    await house.leases.append(call.session, [], call_facts=(call.interaction, call.owner, state))
+    await tell(house, [Told(call, state=state)])
 
 
 async def refused(

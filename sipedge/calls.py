@@ -6,7 +6,6 @@ story only says what comes next; `Call.finish` puts everything back, whatever wa
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -15,7 +14,7 @@ import structlog
 from masking import interactions, numbering, routes
 from masking.access import DEFAULT_TENANT
 from masking.house import Unavailable
-from masking.interactions import Channel, Decision, Ending
+from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.routes import Refusal, Route
 from sipedge import announcements, snapshots, trunks
@@ -48,11 +47,12 @@ class Call:
         self.state = "invited"
         self.facts: interactions.Call | None = None
         self._begun = False
-        self._teller = exchange.facts.of(self.id)
+        self._teller = exchange.facts.of(self.house, self.id)
         self._taken: list[Trunk] = []
         self._offer_is_bad = False
         self._answered_at = 0.0
         self._recording = False
+        self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.state} {self.trunk.name}>"
@@ -117,7 +117,7 @@ class Call:
             self._refused("no_binding")
             return Refusal(interaction=self.id, decision="no_binding")
         try:
-            return await routes.claim(
+            claimed = await routes.claim(
                 self.house,
                 called=called,
                 caller=trunks.caller(self.trunk, request),
@@ -126,6 +126,8 @@ class Call:
                 trunk=self.trunk.name,
                 at=self.house.now(),
             )
+            self.exchange.counts["claims"] += 1
+            return claimed
         except Unavailable:  # fail closed: nobody is routed unmasked
             self.exchange.unsure[self.id] = self.circuit.loop.time()
             self.exchange.counts["core_unavailable"] += 1
@@ -189,7 +191,7 @@ class Call:
         if self.circuit.callee is not None and self.circuit.callee.rung and self.state != "ringing":
             self.state = "ringing"
             self.circuit.caller.ring()
-            self._tell(interactions.ringing)
+            self._tell(interactions.ringing_fact)
 
     async def answer_caller(self, route: Route, answer: Answered) -> None:
         """The caller's 200 goes out at once, and the recording begins with it."""
@@ -205,9 +207,13 @@ class Call:
         circuit.answer_caller()
         self.state = "answered"
         self._answered_at = circuit.loop.time()
-        self._tell(interactions.answered)
+        self._tell(interactions.answered_fact)
         try:
-            await asyncio.gather(self.record(route), circuit.plane.connect(self.id, 2, theirs.terms))
+            connected = circuit.plane.connect(self.id, 2, theirs.terms)
+            if not route.record and circuit.offer is not None:  # nothing is to be told first: the bridge goes along
+                self._bridged = circuit.plane.bridge(self.id)
+            await self.record(route)
+            await connected
             if circuit.offer is None:
                 await circuit.delayed_answer()
         except PlaneError as problem:
@@ -232,7 +238,7 @@ class Call:
             Channel(index=1, participant=route.from_participant, role=route.from_role),
             Channel(index=2, participant=route.to_participant, role=route.to_role),
         )
-        self._tell(interactions.recording_started, channels)
+        self._tell(interactions.recording_started_fact, channels)
 
     async def tell_both(self, route: Route) -> None:
         """The notice, to both at once, each in its own language. Nobody is recorded who was not told: without the
@@ -256,11 +262,11 @@ class Call:
     async def bridge(self) -> None:
         """They hear each other."""
         try:
-            await self.circuit.plane.bridge(self.id)
+            await (self._bridged or self.circuit.plane.bridge(self.id))
         except PlaneError as problem:
             raise media_failed(problem) from None
         self.state = "bridged"
-        self._tell(interactions.bridged, tuple(self.circuit.spoken))
+        self._tell(interactions.bridged_fact, tuple(self.circuit.spoken))
 
     async def talk(self, route: Route) -> NoReturn:
         """Until one of them hangs up, or the time is over."""
@@ -318,7 +324,7 @@ class Call:
         self.circuit.answer_caller()
         await self.circuit.acked()
         if self.facts is not None:
-            self._tell(interactions.answered, "platform")
+            self._tell(interactions.answered_fact, "platform")
 
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
@@ -328,15 +334,15 @@ class Call:
             trunk.take()
             self._taken.append(trunk)
 
-    def _tell(self, fact: Callable[..., Awaitable[object]], *more: object, last: bool = False) -> None:
+    def _tell(self, fact: Callable[..., Told], *more: object, last: bool = False) -> None:
         """Tells the core a fact as of now."""
-        facts, at = self.facts, self.house.now()
-        self._teller.tell(lambda: fact(self.house, facts, at, *more), last=last)
+        assert self.facts is not None
+        self._teller.tell(fact(self.facts, self.house.now(), *more), last=last)
 
     def _refused(self, decision: Decision, **more: str) -> None:
         """Tells of a refusal that the core was not asked about."""
         at, data = self.house.now(), {"reason": decision, "trunk": self.trunk.name, **more}
-        self._teller.tell(
+        self._teller.ask(
             lambda: interactions.refused(self.house, interaction=self.id, decision=decision, at=at, data=data)
         )
 
@@ -354,7 +360,7 @@ class Call:
                 recording=facts.recording,
             )
             state = snapshots.write(self.house, self.id, snapshot, [one for one in dialogs if one is not None])
-            self._teller.tell(lambda: interactions.snapshot(self.house, facts, state))
+            self._teller.tell(Told(facts, state=state))
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -368,7 +374,7 @@ class Call:
         if self._begun:
             legs = (circuit.caller.facts(), *((circuit.callee.facts(),) if circuit.callee is not None else ()))
             ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)
-            self._tell(interactions.ended, ending, () if bridged else tuple(circuit.spoken), last=True)
+            self._tell(interactions.ended_fact, ending, () if bridged else tuple(circuit.spoken), last=True)
         await circuit.close()
 
 

@@ -136,23 +136,17 @@ class Circuit:
 
     async def open(self, legs: int) -> None:
         """Ports of our own, and the caller's side ready where it made an offer. `Over` with 503 when there are none."""
-        opening = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE)
-        connecting = self._connect_caller()
+        opened = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE)
+        connected = self.plane.connect(self.id, 1, self.offer.terms) if self.offer is not None else None
         try:
-            ports, connected = await asyncio.gather(opening, connecting, return_exceptions=True)  # asked in one go
-            if isinstance(ports, BaseException):
-                raise ports
+            ports = await opened
             self._ports, self._host = ports.ports, self.exchange.media_host or ports.host
             if connected is not None:
-                raise connected
+                await connected
         except NoPorts:
             raise Over("platform", "no_ports", 503) from None
         except PlaneError as problem:
             raise media_failed(problem) from None
-
-    async def _connect_caller(self) -> None:
-        if self.offer is not None:
-            await self.plane.connect(self.id, 1, self.offer.terms)
 
     async def speak(self, assets: Sequence[Asset]) -> None:
         """Plays one asset to each leg at the same time and waits for the longest."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 
 import structlog
 
 from masking.logs import place
+from sipedge.admission import Admission, Door
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import (
     Acked,
@@ -56,6 +58,9 @@ class Driver:
         advertise: str,
         invited: Callable[[Invited], None],
         requested: Callable[[Requested], None],
+        wall: Callable[[], float],
+        admission: Admission,
+        random: Random,
     ) -> None:
         self.loop = loop
         self.endpoint = endpoint
@@ -76,8 +81,10 @@ class Driver:
             settle=self.drive,
             failed=self._failed,
             closed=self._closed,
+            wall=wall,
             advertise=advertise,
         )
+        self.door = Door(admission, secret=random.randbytes(16), random=random, send=self.wire.send)
 
     def close(self) -> None:
         if self._alarm is not None:
@@ -166,8 +173,11 @@ class Driver:
         if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask(*flow.remote):
             self.counts["stranger_requests"] += 1
             return
+        now = self.loop.time()
         try:
-            self.endpoint.receive(data, flow, self.loop.time())
+            if flow.transport == "udp" and self.door.keeps(data, flow, self.wire.age, now):
+                return
+            self.endpoint.receive(data, flow, now)
         except Exception as error:  # a fault of ours in one message must not cost the next one anything
             self._fault(error)
 

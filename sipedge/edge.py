@@ -21,16 +21,19 @@ from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
 from sipedge import names
+from sipedge.admission import Admission, Signals
 from sipedge.calls import Call
 from sipedge.circuits import Exchange
 from sipedge.driver import Driver
 from sipedge.facts import Facts
+from sipedge.media.plane import PlaneError
 from sipedge.media_plane import RelayClient
 from sipedge.orphans import Orphans, beat, heartbeat
 from sipedge.pings import Pings
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
 from sipedge.sip.flows import Flow
+from sipedge.sip.messages import Request
 from sipedge.sip.uris import Uri
 from sipedge.trunks import TrunkTable
 
@@ -39,9 +42,9 @@ log = structlog.get_logger("sipedge.edge")
 METHODS: Final = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
 EXTENSIONS: Final = ("100rel",)
 BODIES: Final = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf")
-MAX_CALLS: Final = 4_000
-LATE: Final = 0.25  # seconds the loop may be late until new calls are refused
-MEASURED_EVERY: Final = 0.25
+MAX_CALLS: Final = 20_000
+SAMPLE_SECONDS: Final = 0.1  # between two looks at how late everything is
+NEIGHBOURS_SECONDS: Final = 0.5  # … at how late the relay and Redis are
 STORY: Final = "story"  # the tasks that are calls
 
 
@@ -54,6 +57,7 @@ class Edge:
         self.loop = asyncio.get_running_loop()
         self.trunks = TrunkTable(config.trunk, config.sip.proxy_entries)
         self.plane = RelayClient(config.relay_socket, owner)
+        self.admission = Admission(self.loop.time())
         self.endpoint = Endpoint(
             entropy=house.random,
             advertise=lambda flow: self.driver.advertise(flow),
@@ -61,6 +65,7 @@ class Edge:
             methods=METHODS,
             extensions=EXTENSIONS,
             accept=BODIES,
+            admit=self._admit,
         )
         self.driver = Driver(
             self.loop,
@@ -70,6 +75,9 @@ class Edge:
             advertise=config.sip.advertise,
             invited=self._invited,
             requested=self._requested,
+            wall=house.now,
+            admission=self.admission,
+            random=random,
         )
         self.exchange = Exchange(
             house=house,
@@ -84,6 +92,7 @@ class Edge:
         self.orphans = Orphans(self.exchange, is_gone)
         self.draining = False
         self.lateness = 0.0
+        self._relay_late = self._redis_trip = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- life --------------------------------------------------------------------------------------------------------
@@ -106,6 +115,7 @@ class Edge:
                 self._start(names.keep(self.trunks)),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),
+                self._start(self._watch_neighbours()),
             ]
             yield bound
             await self._drain(drain)
@@ -138,16 +148,39 @@ class Edge:
         await self.exchange.facts.settle(2.0)
 
     async def _watch_load(self) -> None:
-        """Refuses new calls, cheaply, while the loop is late or too many calls are up; those up go first. Late once is
-        a pause of the machine, late twice in a row is load."""
+        """Tells the admission how late everything is, and what was served all the same."""
+        counts, before_served = self.exchange.counts, 0
         while True:
-            before, late_before = self.loop.time(), self.lateness
-            await asyncio.sleep(MEASURED_EVERY)
-            self.lateness = self.loop.time() - before - MEASURED_EVERY
-            overloaded = min(self.lateness, late_before) > LATE or len(self.exchange.calls) >= MAX_CALLS
-            self.endpoint.refusing = self.draining or overloaded
-            if overloaded:
-                self.exchange.counts["overloaded"] += 1
+            before = self.loop.time()
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self.lateness = self.loop.time() - before - SAMPLE_SECONDS
+            queue, self.driver.wire.oldest = self.driver.wire.oldest, 0.0
+            signals = Signals(self.lateness, queue, self._relay_late, self._redis_trip)
+            served, before_served = counts["claims"] - before_served, counts["claims"]
+            for name in self.admission.sample(signals, served, self.loop.time()):
+                counts[f"late_{name}"] += 1
+
+    async def _watch_neighbours(self) -> None:
+        """Asks the relay how late it is and Redis for nothing at all: how long that takes is the answer."""
+        while True:
+            await asyncio.sleep(NEIGHBOURS_SECONDS)
+            before = self.loop.time()
+            try:
+                await self.house.redis.command("PING")
+            except Unavailable:  # then nothing can be routed, and refusing costs least
+                pass
+            self._redis_trip = self.loop.time() - before
+            try:
+                self._relay_late = (await self.plane.feel()).late
+            except PlaneError:
+                self._relay_late = 0.0
+
+    def _admit(self, request: Request, now: float) -> bool:
+        """May this INVITE begin a call?"""
+        if len(self.exchange.calls) >= MAX_CALLS:
+            self.exchange.counts["overloaded"] += 1
+            return False
+        return self.admission.take(f"{request.call_id} {request.header('cseq')}", now)
 
     # ---- what arrives ------------------------------------------------------------------------------------------------
 
@@ -184,7 +217,8 @@ class Edge:
         """Requests that are no part of a call's story. A re-INVITE is refused, and ends nothing (RFC 3261 14.1)."""
         match event.request.method:
             case "OPTIONS":
-                code = 503 if self.endpoint.refusing and event.leg is None else 200
+                busy = self.endpoint.refusing or self.admission.closed(self.loop.time())
+                code = 503 if busy and event.leg is None else 200
             case "INVITE":
                 code = 488
             case "UPDATE":

@@ -8,9 +8,10 @@ hold any more (it died), and everything when it does not come back in time, is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -29,6 +30,8 @@ from sipedge.media.plane import (
     End,
     Event,
     Failed,
+    Feel,
+    Felt,
     Held,
     Hello,
     Keep,
@@ -68,7 +71,9 @@ class RelayClient:
         self._path = path
         self._owner = owner
         self._hear: dict[str, Callable[[Event], None]] = {}
-        self._waiting: dict[int, asyncio.Future[Result]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Any], type[Any]]] = {}
+        self._deadlines: deque[tuple[float, int]] = deque()  # oldest question first
+        self._watch: asyncio.TimerHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._unsent: list[bytes] = []
         self._asked = 0
@@ -129,10 +134,10 @@ class RelayClient:
                 hear(CallLost(call, "gone"))
 
     def _fail_waiting(self) -> None:
+        self._deadlines.clear()
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(PlaneGone("the connection broke"))
+        for answer, _ in waiting.values():
+            _fail(answer, PlaneGone("the connection broke"))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         frames = wire.Frames()
@@ -154,9 +159,7 @@ class RelayClient:
     def _take(self, body: bytes) -> None:
         message = wire.decode_message(body)
         if isinstance(message, Reply):
-            future = self._waiting.pop(message.id, None)
-            if future is not None and not future.done():
-                future.set_result(message.result)
+            self._answered(message.id, message.result)
             return
         hear = self._hear.get(message.call)
         if isinstance(message, CallLost):
@@ -164,53 +167,67 @@ class RelayClient:
         if hear is not None:
             hear(message)
 
-    def _send(self, frame: bytes) -> None:
-        """What one turn of the loop asks leaves in one write: waking the relay costs more than asking it."""
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._unsent.append(frame)
+    def _answered(self, number: int, result: Result) -> None:
+        answer, kind = self._waiting.pop(number, (None, Done))
+        if answer is None or answer.done():  # too late, or whoever asked has gone
+            return
+        if isinstance(result, kind):
+            answer.set_result(result)
+        else:
+            error = result.error() if isinstance(result, Failed) else BadRequest("an answer of another kind")
+            _fail(answer, error)
 
     def _flush(self) -> None:
         frames, self._unsent = self._unsent, []
         if self._writer is not None:
             self._writer.write(b"".join(frames))
 
-    async def _ask(self, command: Command, kind: type[R]) -> R:
+    def _ask(self, command: Command, kind: type[R]) -> asyncio.Future[R]:
+        """Asks now; what one turn of the loop asks leaves in one write: waking the relay costs more than asking it."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
         writer = self._writer
         if writer is None or writer.transport.is_closing():
-            raise PlaneGone("not connected")
+            _fail(answer, PlaneGone("not connected"))
+            return answer
         self._asked += 1
-        number = self._asked
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._send(wire.encode(Request(number, command)))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                result = await future
-        except TimeoutError:
-            raise PlaneGone("no answer in time") from None
-        finally:
-            self._waiting.pop(number, None)
-        if isinstance(result, Failed):
-            raise result.error()
-        if not isinstance(result, kind):
-            raise BadRequest("an answer of another kind")
-        return result
+        self._waiting[self._asked] = answer, kind
+        self._deadlines.append((loop.time() + ANSWER_SECONDS, self._asked))
+        if self._watch is None:
+            self._watch = loop.call_later(ANSWER_SECONDS, self._look)
+        if not self._unsent:
+            loop.call_soon(self._flush)
+        self._unsent.append(wire.encode(Request(self._asked, command)))
+        return answer
+
+    def _look(self) -> None:
+        """Gives up what was not answered in time."""
+        self._watch = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._waiting):
+            answer, _ = self._waiting.pop(self._deadlines.popleft()[1], (None, None))
+            if answer is not None:
+                _fail(answer, PlaneGone("no answer in time"))
+        if self._deadlines:
+            self._watch = loop.call_at(self._deadlines[0][0], self._look)
 
     # ---- the promise -------------------------------------------------------------------------------------------------
 
-    async def open(
+    def open(
         self, call: str, hear: Callable[[Event], None], *, legs: int = 2, silent_after: float = SILENT_AFTER
-    ) -> Ports:
+    ) -> Awaitable[Ports]:
         self._hear[call] = hear
-        try:
-            return await self._ask(Open(call, 1 if legs == 1 else 2, silent_after), Ports)
-        except BaseException:
-            self._hear.pop(call, None)
-            raise
+        opened = self._ask(Open(call, 1 if legs == 1 else 2, silent_after), Ports)
+        opened.add_done_callback(lambda done: self._unless_opened(call, done))
+        return opened
 
-    async def connect(self, call: str, leg: Leg, terms: Terms) -> None:
-        await self._ask(Connect(call, leg, terms), Done)
+    def _unless_opened(self, call: str, done: asyncio.Future[Ports]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._hear.pop(call, None)
+
+    def connect(self, call: str, leg: Leg, terms: Terms) -> Awaitable[object]:
+        return self._ask(Connect(call, leg, terms), Done)
 
     async def play(self, call: str, leg: Leg, asset: str, *, repeat: bool = False) -> int:
         return (await self._ask(Play(call, leg, asset, repeat), Playing)).play
@@ -221,8 +238,8 @@ class RelayClient:
     async def stop(self, call: str, leg: Leg) -> None:
         await self._ask(Stop(call, leg), Done)
 
-    async def bridge(self, call: str) -> None:
-        await self._ask(Bridge(call), Done)
+    def bridge(self, call: str) -> Awaitable[object]:
+        return self._ask(Bridge(call), Done)
 
     async def record(self, call: str, recording: str, directory: str) -> None:
         await self._ask(Record(call, recording, directory), Done)
@@ -248,3 +265,13 @@ class RelayClient:
 
     async def measure(self) -> Measures:
         return await self._ask(Measure(), Measures)
+
+    async def feel(self) -> Felt:
+        return await self._ask(Feel(), Felt)
+
+
+def _fail(answer: asyncio.Future[Any], error: PlaneError) -> None:
+    """Whoever awaits it learns it; an answer that nobody awaits any more is nobody's error."""
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()

@@ -14,11 +14,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, cast
 
 from masking.config import Listener
+from sipedge.admission import urgency
 from sipedge.sip.flows import Flow
 
 MAX_DATAGRAM: Final = 65_535
@@ -31,6 +34,11 @@ MAX_PER_SOURCE: Final = 100
 MAX_UNSENT: Final = 1 << 20
 MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
 BUFFER: Final = 4 << 20
+CROWD: Final = 8  # datagrams in one batch from which on their order matters
+TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
+STAMP: Final = struct.Struct("@ll")
+STAMP_ROOM: Final = socket.CMSG_SPACE(STAMP.size)
+MAX_AGE: Final = 10.0  # seconds: beyond that somebody set the clock
 
 Address = tuple[str, int]
 
@@ -40,7 +48,7 @@ class Wire:
 
     `allowed(transport, host, port)`: may this source be heard at all? `received(data, flow)`: a datagram, or any piece
     of a stream. `settle()`: a batch was handed up; whatever it caused is to be sent now. `failed(flow)`: what was sent
-    there last did not arrive. `closed(flow)`: a stream ended.
+    there last did not arrive. `closed(flow)`: a stream ended. `wall`: the time of day, as the kernel stamps datagrams.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Wire:
         settle: Callable[[], None],
         failed: Callable[[Flow], None],
         closed: Callable[[Flow], None],
+        wall: Callable[[], float],
         advertise: str = "",
     ) -> None:
         self.loop = loop
@@ -62,6 +71,9 @@ class Wire:
         self.closed = closed
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
+        self.age = 0.0  # seconds that the oldest datagram of this batch has waited in its socket
+        self.oldest = 0.0  # … of all batches, until somebody looks and sets it back
+        self._wall = wall
         self._advertise = advertise
         self._shown: dict[tuple[str, Address, str], str] = {}
         self._own: dict[str, str] = {}
@@ -91,6 +103,8 @@ class Wire:
             if listener.transport == "udp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+                if sys.platform == "linux":
+                    sock.setsockopt(socket.SOL_SOCKET, TIMESTAMPNS, 1)
                 self._udp[local] = sock
                 self.loop.add_reader(sock.fileno(), self._drain, sock, local)
             else:
@@ -218,20 +232,42 @@ class Wire:
     # ---- receiving ---------------------------------------------------------------------------------------------------
 
     def _drain(self, sock: socket.socket, local: Address) -> None:
-        for _ in range(DRAIN):
+        """Reads what is there, the first with the time the kernel took it; what is urgent is handed up first."""
+        batch: list[tuple[bytes, Address]] = []
+        while len(batch) < DRAIN:
             try:
-                data, source = sock.recvfrom(MAX_DATAGRAM)
+                if batch:
+                    data, source = sock.recvfrom(MAX_DATAGRAM)
+                else:
+                    data, stamps, _, source = sock.recvmsg(MAX_DATAGRAM, STAMP_ROOM)
+                    self.age = self._age(stamps)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # an ICMP error of an earlier send is reported here: nothing was received
                 self.counts["udp_errors"] += 1
+                if self.counts["udp_errors"] % DRAIN == 0:
+                    break
                 continue
+            batch.append((data, source))
+        if len(batch) >= CROWD:
+            batch.sort(key=_urgency)
+        for data, source in batch:
             remote = (source[0], source[1])
             if not self.allowed("udp", *remote):
                 self.counts["stranger_datagrams"] += 1
             else:
                 self.received(data, Flow("udp", remote, local))
         self.settle()
+
+    def _age(self, stamps: list[tuple[int, int, bytes]]) -> float:
+        """How long ago the kernel took a datagram, by its stamp; 0 where it does not say."""
+        for level, kind, stamp in stamps:
+            if level == socket.SOL_SOCKET and kind == TIMESTAMPNS and len(stamp) == STAMP.size:
+                seconds, nanoseconds = STAMP.unpack(stamp)
+                age = float(min(max(self._wall() - seconds - nanoseconds / 1e9, 0.0), MAX_AGE))
+                self.oldest = max(self.oldest, age)
+                return age
+        return 0.0
 
     def admits(self, host: str, port: int) -> bool:
         """May this source open one more connection?"""
@@ -272,6 +308,10 @@ class Wire:
     @property
     def connections(self) -> int:
         return len(self._streams)
+
+
+def _urgency(received: tuple[bytes, Address]) -> int:
+    return urgency(received[0])
 
 
 def _route_to(peer: str) -> str:

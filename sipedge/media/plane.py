@@ -26,7 +26,7 @@ When the connection breaks, the relay goes on relaying for `ORPHAN_SECONDS`, the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -226,8 +226,26 @@ class Measure(msgspec.Struct, frozen=True, tag="measure"):
     """How does the plane fare? Answer: `Measures`."""
 
 
+class Feel(msgspec.Struct, frozen=True, tag="feel"):
+    """How late is the plane just now? Answer: `Felt`."""
+
+
 Command: TypeAlias = (
-    Hello | Open | Connect | Play | RingBack | Stop | Bridge | Record | Keep | End | Close | Claim | List | Measure
+    Hello
+    | Open
+    | Connect
+    | Play
+    | RingBack
+    | Stop
+    | Bridge
+    | Record
+    | Keep
+    | End
+    | Close
+    | Claim
+    | List
+    | Measure
+    | Feel
 )
 
 
@@ -315,6 +333,12 @@ class Measures(msgspec.Struct, frozen=True, tag="measures"):
     lateness_max: float
 
 
+class Felt(msgspec.Struct, frozen=True, tag="felt"):
+    """How late the plane's timed work was since it was last asked so: the 95th percentile, in seconds."""
+
+    late: float
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """It is not so; `detail` never holds a phone number."""
 
@@ -330,7 +354,7 @@ ERRORS: Final[dict[str, type[PlaneError]]] = {
     kind.code: kind for kind in (NoPorts, UnknownCall, CallExists, BadRequest, AddressRefused, BadAsset, CaptureFailed)
 }
 
-Result: TypeAlias = Ports | Playing | Done | Recorded | Closed | Held | Measures | Failed
+Result: TypeAlias = Ports | Playing | Done | Recorded | Closed | Held | Measures | Felt | Failed
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
@@ -397,16 +421,20 @@ Message: TypeAlias = Reply | PlayFinished | Digit | MediaSilent | RecordingFaile
 
 
 class MediaPlane(Protocol):
-    """What the edge codes against. Every method raises `PlaneError` (`PlaneGone` when the plane cannot be asked)."""
+    """What the edge codes against. Every method raises `PlaneError` (`PlaneGone` when the plane cannot be asked).
 
-    async def open(
+    Methods that are no coroutines ask at once, and raise when their answer is awaited: a call may ask several things in
+    one turn and then wait once, since they are done in the order asked.
+    """
+
+    def open(
         self, call: str, hear: Callable[[Event], None], *, legs: Literal[1, 2] = 2, silent_after: float = SILENT_AFTER
-    ) -> Ports:
+    ) -> Awaitable[Ports]:
         """Opens a call; its events go to `hear` (called in the event loop, must not block). Raises `NoPorts`."""
         ...
 
-    async def connect(self, call: str, leg: Leg, terms: Terms) -> None:
-        """Gives a leg its peer. Raises `AddressRefused`."""
+    def connect(self, call: str, leg: Leg, terms: Terms) -> Awaitable[object]:
+        """Gives a leg its peer: asked at once, answered when awaited. Raises `AddressRefused`."""
         ...
 
     async def play(self, call: str, leg: Leg, asset: str, *, repeat: bool = False) -> int:
@@ -421,8 +449,8 @@ class MediaPlane(Protocol):
         """Stops what is played to a leg."""
         ...
 
-    async def bridge(self, call: str) -> None:
-        """Lets the legs hear each other, keeps audio in a begun recording."""
+    def bridge(self, call: str) -> Awaitable[object]:
+        """Lets the legs hear each other, keeps audio in a begun recording: asked at once, answered when awaited."""
         ...
 
     async def record(self, call: str, recording: str, directory: str) -> None:
@@ -451,4 +479,8 @@ class MediaPlane(Protocol):
 
     async def measure(self) -> Measures:
         """The plane's health."""
+        ...
+
+    async def feel(self) -> Felt:
+        """How late it is now, at next to no cost."""
         ...

@@ -98,6 +98,8 @@ class Commands:
                 return Held(board.held())
             case plane.Measure():
                 return board.measures()
+            case plane.Feel():
+                return plane.Felt(board.loop.lateness.lately())
 
     # ---- what is asked about ----
 

@@ -21,6 +21,7 @@ MILLISECOND: Final = 1_000_000
 BATCH: Final = 256  # descriptors a turn: a bound on how long timers wait behind packets
 _WINDOW: Final = 30 * SECOND
 _SAMPLES: Final = 20_000
+_FEW: Final = 1_000
 
 log = logging.getLogger("sipedge.relay")
 
@@ -41,11 +42,12 @@ class Timer:
 class Lateness:
     """How late timed work was, over the last 30 to 60 seconds: what a packet waits in the loop at worst."""
 
-    __slots__ = ("_before", "_now", "_turned")
+    __slots__ = ("_before", "_lately", "_now", "_turned")
 
     def __init__(self) -> None:
         self._before: list[int] = []
         self._now: list[int] = []
+        self._lately: list[int] = []
         self._turned = 0
 
     def add(self, late: int, now: int) -> None:
@@ -54,6 +56,13 @@ class Lateness:
             self._before, self._now, self._turned = self._now, [], now
         if len(self._now) < _SAMPLES:
             self._now.append(late)
+        if len(self._lately) < _FEW:
+            self._lately.append(late)
+
+    def lately(self) -> float:
+        """The 95th percentile since this was last asked, in seconds."""
+        ordered, self._lately = sorted(self._lately), []
+        return ordered[len(ordered) * 95 // 100] / SECOND if ordered else 0.0
 
     def measure(self) -> tuple[float, float]:
         """The 99th percentile and the maximum, in seconds."""

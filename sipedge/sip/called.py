@@ -130,7 +130,8 @@ class Called(Calling):
     def _take_outside(self, request: Request, key: str, flow: Flow, now: float) -> None:
         """A request outside any dialog (RFC 3261 8.2)."""
         invites = request.method == "INVITE"
-        if self.refusing and invites or self._full():
+        turned_away = invites and (self.refusing or (self._admit is not None and not self._admit(request, now)))
+        if turned_away or self._full():
             self._refuse(request, flow, 503, (("Retry-After", str(self._entropy.between(1, 5))),))
             return
         merge_key = (request.call_id, request.from_.tag, request.cseq.number, request.method)

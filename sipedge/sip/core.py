@@ -13,6 +13,7 @@ from hashlib import blake2s
 from sipedge.sip.dialogs import Dialog
 from sipedge.sip.events import Event
 from sipedge.sip.flows import Flow
+from sipedge.sip.messages import Request
 from sipedge.sip.transactions import ClientTransaction, Draft, ServerTransaction, Timers, Transaction
 from sipedge.sip.uris import Uri, hostport
 
@@ -95,6 +96,7 @@ class Core:
         self.accept: frozenset[str] = frozenset()
         self.max_transactions = 0
         self.refusing = False
+        self._admit: Callable[[Request, float], bool] | None = None
         self._allow = ", ".join(methods)
         self._entropy = Entropy(entropy)
         self._secret = entropy(16)

@@ -28,10 +28,11 @@ class Endpoint(Called):
     next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags, for Require and
     Supported; 100rel wants the method PRACK) and `accept` (body types) are what the called side takes; the rest gets
     405, 420 and 415. Beyond
-    `max_transactions` requests outside a dialog get 503, beyond twice as many those inside one.
+    `max_transactions` requests outside a dialog get 503, beyond twice as many those inside one. `admit(request, now)`
+    is asked before an INVITE begins a call; False: it gets 503 too.
     """
 
-    # Set while draining or overloaded: new calls get 503 with Retry-After 1..5, before anything is read deeply.
+    # Set while draining: new calls get 503 with Retry-After 1..5.
     refusing: bool
 
     def __init__(
@@ -44,12 +45,14 @@ class Endpoint(Called):
         extensions: Sequence[str] = (),
         accept: Sequence[str] = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf"),
         max_transactions: int = 100_000,
+        admit: Callable[[Request, float], bool] | None = None,
     ) -> None:
         super().__init__(entropy=entropy, advertise=advertise, route=route, methods=methods)
         self.extensions = frozenset(extensions)
         self.accept = frozenset(accept)
         self.max_transactions = max_transactions
         self.refusing = False
+        self._admit = admit
         self._framers: dict[int, Framer] = {}
         self._halves: dict[int, tuple[float, Flow]] = {}  # connection → when its half message is too old; oldest first
 

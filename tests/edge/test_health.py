@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
-from masking.house import Unavailable
+from masking import interactions
+from masking.house import House, Unavailable
+from masking.interactions import Told
 from sipedge import edge as edges
 from sipedge import facts, names
 from sipedge.facts import Facts
@@ -52,17 +55,29 @@ async def test_a_name_nobody_knows_leaves_what_was_known(monkeypatch: pytest.Mon
 async def test_an_overloaded_edge_refuses_new_calls_cheaply(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges, "MAX_CALLS", 0)
     scene = await stage()
-    async with asyncio.timeout(2.0):
-        while not scene.place.edge.endpoint.refusing:
-            await asyncio.sleep(0.01)
     scene.call()
     failed = await scene.caller.expect(Failed)
     assert failed.status == 503 and failed.response is not None and 1 <= (failed.response.retry_after or 0) <= 5
     assert scene.place.edge.exchange.counts["overloaded"] >= 1
     monkeypatch.undo()
+    scene.call()
+    await scene.callee.expect(Invited)
+
+
+async def test_new_calls_are_turned_away_before_they_are_read(stage: Stage) -> None:
+    scene = await stage()
+    edge = scene.place.edge
+    edge.admission.rate = edge.admission._tokens = 0.0
+    scene.call()
+    failed = await scene.caller.expect(Failed)
+    assert failed.status == 503 and failed.response is not None and 1 <= (failed.response.retry_after or 0) <= 5
     async with asyncio.timeout(2.0):
-        while scene.place.edge.endpoint.refusing:
+        while not edge.driver.door.counts["refusals_acknowledged"]:
             await asyncio.sleep(0.01)
+    assert edge.driver.door.counts["refused"] == 1 and edge.endpoint.statistics()["server_transactions"] == 0
+    edge.admission.rate = edge.admission._tokens = 100.0
+    scene.call()
+    await scene.callee.expect(Invited)
 
 
 async def test_an_address_is_shown_as_the_peer_reaches_it(open_edge: Opener, phones: Make) -> None:
@@ -72,52 +87,84 @@ async def test_an_address_is_shown_as_the_peer_reaches_it(open_edge: Opener, pho
     assert wire.host_towards("::1") == "::1"
 
 
-async def test_facts_are_told_in_order_and_again_until_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "RETRY_SECONDS", (0.001,))
-    told: list[str] = []
-    failing = {"answered": 3, "bridged": 1}
+class Core:
+    """Stands for the core: keeps what it was told, append by append; `away` times Redis is away, `refuses` one fact."""
 
-    def fact(name: str) -> facts.Fact:
-        async def tell() -> None:
-            if failing.get(name, 0):
-                failing[name] -= 1
-                raise Unavailable("away")
-            if name == "wrong":
-                raise ValueError("a fact the core refuses")
-            told.append(name)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.appends: list[list[str]] = []
+        self.away = 0
+        self.refuses = ""
+        monkeypatch.setattr(interactions, "tell", self.tell)
 
-        return tell
+    async def tell(self, house: House, told: list[Told]) -> bool:
+        assert house is HOUSE
+        kinds = [one.event[0] for one in told if one.event is not None]
+        if self.away:
+            self.away -= 1
+            raise Unavailable("away")
+        if self.refuses in kinds:
+            raise ValueError("a fact the core refuses")
+        self.appends.append(kinds)
+        return True
 
-    all_facts = Facts()
-    teller = all_facts.of("int_one")
-    for name in ("ringing", "answered", "wrong", "bridged"):
-        teller.tell(fact(name))
-    await asyncio.sleep(0)
-    assert all_facts.untold == {"int_one"}
-    teller.tell(fact("ended"))
+
+HOUSE = cast(House, object())
+CALL = interactions.Call(interaction="int_one", session="ses_one", tenant="default")
+
+
+def told(kind: str, ends: bool = False) -> Told:
+    return Told(CALL, (kind, 1, b"{}"), ends=ends)
+
+
+async def test_facts_that_come_together_are_one_append_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, all_facts = Core(monkeypatch), Facts()
+    teller = all_facts.of(HOUSE, "int_one")
+    for kind in ("ringing", "answered", "bridged"):
+        teller.tell(told(kind))
+    assert all_facts.untold == {"int_one"} and core.appends == []
     await all_facts.settle(2.0)
-    assert sorted(told) == ["answered", "bridged", "ended", "ringing"] and not all_facts.untold
-    assert told.index("ringing") == 0
+    assert core.appends == [["ringing", "answered", "bridged"]] and not all_facts.untold
+
+
+async def test_facts_are_told_again_until_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "RETRY_SECONDS", (0.001,))
+    core, all_facts = Core(monkeypatch), Facts()
+    core.away = 3
+    asked: list[str] = []
+
+    async def ask() -> None:
+        asked.append("refused")
+
+    teller = all_facts.of(HOUSE, "int_one")
+    teller.tell(told("ringing"))
+    teller.hurry()
+    await asyncio.sleep(0)
+    teller.ask(ask)
+    teller.tell(told("ended", ends=True), last=True)
+    await all_facts.settle(2.0)
+    assert core.appends == [["ringing"], ["ended"]] and asked == ["refused"] and core.away == 0
+
+
+async def test_a_fact_the_core_refuses_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, all_facts = Core(monkeypatch), Facts()
+    core.refuses = "wrong"
+    teller = all_facts.of(HOUSE, "int_one")
+    for kind in ("ringing", "wrong", "bridged"):
+        teller.tell(told(kind))
+    await all_facts.settle(2.0)
+    assert core.appends == [["ringing"], ["bridged"]] and not all_facts.untold
 
 
 async def test_the_end_of_a_call_is_told_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "GATHER_SECONDS", 30.0)
-    told: list[str] = []
-
-    def fact(name: str) -> facts.Fact:
-        async def tell() -> None:
-            told.append(name)
-
-        return tell
-
-    all_facts = Facts()
-    teller = all_facts.of("int_one")
-    teller.tell(fact("bridged"))
+    core, all_facts = Core(monkeypatch), Facts()
+    teller = all_facts.of(HOUSE, "int_one")
+    teller.tell(told("bridged"))
     await asyncio.sleep(0.01)
-    assert told == []
-    teller.tell(fact("ended"), last=True)
-    await all_facts.settle(1.0)
-    assert told == ["bridged", "ended"]
+    assert core.appends == []
+    teller.tell(told("ended", ends=True), last=True)
+    await asyncio.sleep(0)
+    assert core.appends == [["bridged", "ended"]]
 
 
 async def test_an_inbox_gives_what_came_or_nothing_in_time() -> None:
