@@ -193,7 +193,7 @@ def city(asked: argparse.Namespace, console: Console) -> int:
         media = {"sent": sent, "unsent, the city being late": unsent} | media
         if unsent > TOO_LATE * sent:
             problems.insert(
-                0, f"the city itself was held up ({unsent} packets unsent): what follows judges the machine"
+                0, f"the city was held up itself ({unsent} packets unsent): what follows judges the machine"
             )
     figures = summary(steps, watch) | {"packets": media, "problems": problems}
     (folder / "city.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -30,7 +30,7 @@ HEARD = 60  # packets of the other's voice that make a conversation
 READABLE_WITHIN = 2.0  # seconds from a call's end to its interaction
 AVAILABLE_WITHIN = 10.0  # seconds from a call's end to its recording
 AGREES = 0.25  # seconds that our clock and the service's may differ over how long a call was
-SAID = 0.7  # part of a channel's pieces with sound that have to be its own tone
+SAID = 0.4  # part of those pieces that have to be its own tone; where the city itself stopped, a piece is cut
 PIECES = 20  # that are listened to; listening to all would cost the city more than its calls do
 RATE = 8000
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("masking.courier")
 
 LEASE_PAUSE: Final = 1.0
+OUTBOX_PAUSE: Final = 0.05  # what is written meanwhile shares one transaction; the archive is promised within 2 s
 SWEEP_PAUSE: Final = 0.5
 TROUBLE_PAUSE: Final = 0.5
 
@@ -50,7 +51,7 @@ class Courier:
 
     async def _work(self) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, 0.0)
+            tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, OUTBOX_PAUSE)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
             tasks.start_soon(self._finisher.run)
             while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost
