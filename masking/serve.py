@@ -39,7 +39,9 @@ async def running(config: Config, config_path: Path | None, log_to: int | None =
     await asyncio.to_thread(prepare, config)
     with contextlib.ExitStack() as held:
         held.enter_context(await asyncio.to_thread(_only_one, config.data_dir / "serve.lock"))
-        listening = held.enter_context(_listening(*config.http.address))
+        listening = _listening(*config.http.address, config.http.workers)
+        for one in listening:
+            held.enter_context(one)
         children = await asyncio.to_thread(_children, config, config_path, listening)
         async with contextlib.AsyncExitStack() as ending:
             for child in children:
@@ -83,9 +85,8 @@ def prepare(config: Config) -> None:
         Keyring.create(config.key_path)
 
 
-def _children(config: Config, config_path: Path | None, listening: socket.socket) -> list[Child]:
+def _children(config: Config, config_path: Path | None, listening: list[socket.socket]) -> list[Child]:
     ours = ["--config", str(config_path)] if config_path else []
-    fd = listening.fileno()
 
     def python(module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", module, *ours, *arguments]
@@ -96,7 +97,7 @@ def _children(config: Config, config_path: Path | None, listening: socket.socket
         Child("relay", relay_command(config)),
         Child("edge", python("sipedge"), grace=EDGE_DRAIN + 5.0),
     ]
-    for _ in range(config.http.workers):
+    for fd in (one.fileno() for one in listening):
         children.append(Child("api", python("masking.api", "--fd", str(fd)), pass_fds=(fd,)))
     return children
 
@@ -156,17 +157,26 @@ def _only_one(path: Path) -> TextIO:
     return held
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """The API's listening socket, made once and shared by its workers: a restart refuses no connection."""
+def _listening(host: str, port: int, workers: int) -> list[socket.socket]:
+    """A listening socket for each API worker, kept open here: a worker's restart refuses no connection.
+
+    They share the port by SO_REUSEPORT, so that the kernel spreads connections over the workers; one socket for all
+    would leave a burst of connections to whichever worker woke first.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        if port:  # with SO_REUSEPORT alone a second service of the same user would quietly share the port
+            socket.create_server((host, port), family=family).close()
+        first = socket.create_server((host, port), family=family, backlog=1024, reuse_port=True)
+        address = first.getsockname()[:2]
+        more = range(workers - 1)
+        return [first, *(socket.create_server(address, family=family, backlog=1024, reuse_port=True) for _ in more)]
     except OSError as error:
         raise BadConfig(f"http.listen: {host}:{port}: {os.strerror(error.errno or 0)}") from None
 
 
-def _ready_line(config: Config, listening: socket.socket, children: list[Child]) -> dict[str, Any]:
-    host, port = listening.getsockname()[:2]
+def _ready_line(config: Config, listening: list[socket.socket], children: list[Child]) -> dict[str, Any]:
+    host, port = listening[0].getsockname()[:2]
     edge = next(child for child in children if child.role == "edge")
     pids: dict[str, list[int | None]] = {}
     for child in children:

@@ -1,6 +1,6 @@
 """`python -m masking.api --config FILE [--fd N]`: one worker of the API.
 
-Serves on the socket it was given (`--fd`, shared by all workers) or on `http.listen` (with SO_REUSEPORT, so that more
+Serves on the socket it was given (`--fd`, held open by the supervisor) or on `http.listen` (with SO_REUSEPORT, so that more
 workers may be started beside it). Prints one JSON line when it accepts requests. SIGTERM: no new connections, requests
 under way are answered, then it ends.
 """

@@ -1,6 +1,6 @@
 """Creators in parallel through several API processes, and the history of who held which number for whom.
 
-`run` is what `make test` runs small and `make soak` at 50,000 sessions; `conflicts` judges the history. It is kept
+`run` is what `make test` runs small and `make soak` at 50,000 sessions; `overlaps` judges the history. It is kept
 apart from how the history came about, so that a deliberately broken allocator can be judged too.
 """
 

@@ -25,6 +25,7 @@ def test_no_two_live_bindings_share_a_number_and_a_caller(tmp_path: Path) -> Non
         assert done.closed > COUNT / 3 and len(done.history) == 2 * done.opened
         after = set(service.pids_of("api"))
         assert len(after) == 2 and len(after & before) == 1, "one died and is back"
+        assert done.retried > 0, "it died with requests in its hands"
         assert "Traceback" not in service.log()
         sessions = service.get("/v1/sessions", unique_name=f"run{SEED}-0")["data"]
         assert len(sessions) == 1, "asked for twice, made once"
