@@ -1,8 +1,8 @@
 """`python -m masking.api --config FILE [--fd N]`: one worker of the API.
 
-Serves on the socket it was given (`--fd`, held open by the supervisor) or on `http.listen` (with SO_REUSEPORT, so that more
-workers may be started beside it). Prints one JSON line when it accepts requests. SIGTERM: no new connections, requests
-under way are answered, then it ends.
+Serves on the socket it was given (`--fd`, held open by the supervisor) or on `http.listen` (with SO_REUSEPORT, so that
+more workers may be started beside it). Prints one JSON line when it accepts requests. SIGTERM: no new connections,
+requests under way are answered, then it ends.
 """
 
 from __future__ import annotations
