@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.pools.history import overlaps
-from tests.system import faults, hostile, lease_run
+from tests.system import chaos, faults, hostile, lease_run
 from tests.system.live import live_call
 from tests.system.service import Service
 from tests.system.sipp import Phones
@@ -83,12 +83,26 @@ def kills(asked: argparse.Namespace, console: Console) -> Broken:
     return broken
 
 
+def deaths(asked: argparse.Namespace, console: Console) -> Broken:
+    broken = []
+    for seed in range(asked.seed, asked.seed + asked.faults):
+        with fresh_folder() as folder:
+            after = chaos.run(folder, seed, seconds=60.0)
+        killed = ", ".join(f"{role} {count}" for role, count in sorted(after.kills.items()))
+        console.print(
+            f"deaths, seed {seed}: killed {killed}; {after.answered} calls answered, {after.failed} not,"
+            f" {after.interactions} interactions, recordings {dict(after.recordings)}, {len(after.wrong)} wrong"
+        )
+        broken += [f"seed {seed}: {one}" for one in after.wrong]
+    return broken
+
+
 def quiet(service: Service) -> Broken:
     return ["a traceback in the log"] if "Traceback" in service.log() else []
 
 
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
-    "leases": leases, "mutations": mutations, "kills": kills,
+    "leases": leases, "mutations": mutations, "kills": kills, "deaths": deaths,
 }  # fmt: skip
 
 

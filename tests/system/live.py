@@ -45,6 +45,10 @@ class Voice:
     def sdp(self) -> str:
         return PCMA.replace("[media_port]", str(self._socket.getsockname()[1]))
 
+    def sdp_of(self, host: str) -> str:
+        """Its description in plain text, for phones that are not SIPp."""
+        return self.sdp.replace("[media_ip]", host).replace("\n", "\r\n")
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.system import chaos
 from tests.system.faults import NUMBERS, ROLES, Aftermath, broken_promises, one_fault
 from tests.system.live import CUSTOMERS_SOUND, DRIVERS_SOUND, live_call
 from tests.system.service import Service, eventually
@@ -33,6 +34,39 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_process_costs_no_more_than_promised(faults: dict[str, Future[Aftermath]], role: str) -> None:
     assert broken_promises(faults[role].result(140)) == []
+
+
+def test_whatever_dies_whenever_the_accounts_are_right(tmp_path: Path) -> None:
+    accounts = chaos.run(tmp_path, seed=7)
+    assert accounts.wrong == []
+    assert sum(accounts.kills.values()) >= 3 and accounts.answered >= 3 and accounts.interactions >= 5
+
+
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "interactions": [{"id": "int_1", "status": "completed", "conversation": 4.0}],
+    "recordings": [{"id": "rec_1", "interaction": "int_1", "status": "available"}],
+    "events": [
+        {"seq": seq, "type": kind, "data": {"interaction": "int_1"}}
+        for seq, kind in enumerate(["call.initiated", "recording.started", "call.ended"], 1)
+    ],
+}
+WRONG: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "ended twice": {"events": [*GOOD["events"], GOOD["events"][2] | {"seq": 4}]},
+    "never ended": {"events": GOOD["events"][:2]},
+    "began twice": {"events": [*GOOD["events"], GOOD["events"][0] | {"seq": 4}]},
+    "a gap in the sequence": {"events": [*GOOD["events"][:2], GOOD["events"][2] | {"seq": 4}]},
+    "no interaction": {"interactions": []},
+    "two interactions": {"interactions": GOOD["interactions"] * 2},
+    "no recording": {"recordings": []},
+    "two recordings": {"recordings": [*GOOD["recordings"], GOOD["recordings"][0] | {"id": "rec_2"}]},
+    "a good call's recording failed": {"recordings": [GOOD["recordings"][0] | {"status": "failed"}]},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_books_that_cannot_be_right_are_found_wrong(what: str) -> None:
+    assert chaos.mistakes("ses_1", **GOOD) == []
+    assert chaos.mistakes("ses_1", **(GOOD | WRONG[what])) != []
 
 
 def test_redis_away_is_503_for_new_calls_and_nothing_for_those_that_are_up(tmp_path: Path) -> None:
