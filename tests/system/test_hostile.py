@@ -12,7 +12,7 @@ from tests.system.mutate import Mutator
 from tests.system.service import Service
 from tests.system.sipp import Phones, accepts, ack, bye, hears, invite, is_asked, picks_up, trying, waits
 
-pytestmark = [pytest.mark.service, pytest.mark.peer]
+pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(150)]
 
 SEED, COUNT = 4475, 5000
 

@@ -10,7 +10,7 @@ import pytest
 from tests.pools.history import overlaps
 from tests.system.lease_run import run, two_apis
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.timeout(150)]
 
 SEED, COUNT = 64, 3000
 

@@ -14,7 +14,7 @@ import pytest
 from tests.system.baresip import RATE, Baresip, channels, host_address, power, share_of
 from tests.system.service import Person, Service, running
 
-pytestmark = [pytest.mark.service, pytest.mark.peer]
+pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(150)]
 
 TALK = 9.0  # seconds after the answer: a notice of at most 4 s, then tones
 ONE_SECOND = slice(-2 * RATE, -RATE)  # the last but one second of a call, well behind the notice

@@ -33,7 +33,7 @@ from tests.system.sipp import (
     waits,
 )
 
-pytestmark = [pytest.mark.service, pytest.mark.peer]
+pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(150)]
 
 Session = dict[str, Any]
 HANGS_UP = [ack(), waits(300), bye(), hears(200)]

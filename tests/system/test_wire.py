@@ -25,7 +25,7 @@ from tests.system.sipp import (
     waits,
 )
 
-pytestmark = [pytest.mark.service, pytest.mark.peer]
+pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(150)]
 
 
 def plain_request(method: str, user: str, host: str, caller: str, source: tuple[str, int], call: str) -> bytes:
