@@ -203,7 +203,7 @@ class Call:
             theirs = None
         if theirs is None:
             raise Over("platform", "media", 480, 88)
-        callee.codec = theirs.codec.name
+        callee.agreed, callee.codec = theirs, theirs.codec.name
         circuit.answer_caller()
         self.state = "answered"
         self._answered_at = circuit.loop.time()

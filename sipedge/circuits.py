@@ -18,6 +18,7 @@ import structlog
 from masking.house import House
 from masking.interactions import Notice, Side
 from masking.routes import Route
+from sipedge import renegotiation
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
@@ -26,7 +27,18 @@ from sipedge.media import sdp
 from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
 from sipedge.media.plane import Event as MediaEvent
 from sipedge.media.spoken import Asset
-from sipedge.sip.events import Acked, AckMissing, Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
+from sipedge.sip.events import (
+    Acked,
+    AckMissing,
+    Answered,
+    Cancelled,
+    Ended,
+    Failed,
+    Invited,
+    PrackMissing,
+    Progressed,
+    Requested,
+)
 from sipedge.sip.messages import Message
 from sipedge.trunks import Trunk, TrunkTable
 
@@ -84,7 +96,6 @@ class Circuit:
         self.inbox: Inbox[LegEvent | MediaEvent | Leave] = Inbox(self.loop)
         self.caller = CallerLeg(exchange.driver, invited, trunk, self._origin(), self.inbox.put)
         self.callee: CalleeLeg | None = None
-        self.offer: Agreed | None = None  # what we agreed to with the caller
         self.spoken: list[Notice] = []  # the proof of what was heard
         self._host = ""
         self._ports: tuple[int, ...] = ()
@@ -107,7 +118,11 @@ class Circuit:
                 case PrackMissing():  # RFC 3262 3
                     raise Over("caller", "no_ack", 504, 102)
                 case AckMissing():  # RFC 3261 13.3.1.4
-                    raise Over("caller", "no_ack", 200, 102)
+                    raise Over("callee" if event.leg != self.caller.token else "caller", "no_ack", 200, 102)
+                case Requested():
+                    await renegotiation.answer(self, event)
+                case Acked() if (leg := self.leg(event.leg)) is not None and leg.asks:
+                    await renegotiation.confirm(self, leg, event)
                 case CallLost():
                     raise Over("platform", "media_lost", 503, 41)
                 case MediaSilent():
@@ -124,12 +139,32 @@ class Circuit:
                 case _:
                     return event
 
+    @property
+    def offer(self) -> Agreed | None:
+        """What we agreed to with the caller."""
+        return self.caller.agreed
+
+    @offer.setter
+    def offer(self, agreed: Agreed | None) -> None:
+        self.caller.agreed = agreed
+
+    def leg(self, token: str | None) -> CallerLeg | CalleeLeg | None:
+        """The leg of that name; None for one that was given up."""
+        return next((leg for leg in (self.caller, self.callee) if leg is not None and leg.token == token), None)
+
+    def respond(self, event: Requested, status: int, body: bytes) -> None:
+        """Answers a request inside a leg."""
+        self.exchange.driver.endpoint.respond(event.transaction, status, self.loop.time(), body=body)
+        self.exchange.driver.say()
+
     # ---- media -------------------------------------------------------------------------------------------------------
 
-    def read(self, message: Message, trunk: Trunk, events_in: int | None = None) -> Agreed | None:
+    def read(
+        self, message: Message, trunk: Trunk, events_in: int | None = None, before: Agreed | None = None
+    ) -> Agreed | None:
         """What a description leads to, None when there is none; `BadSdp` is counted on its way up."""
         try:
-            return agreed(message, trunk, events_in)
+            return agreed(message, trunk, events_in, before)
         except sdp.BadSdp as problem:
             self.exchange.counts["media_outside" if isinstance(problem, sdp.Outside) else "bad_descriptions"] += 1
             raise
@@ -178,14 +213,17 @@ class Circuit:
         """The caller's codec first: then nothing need be transcoded."""
         first = self.offer.codec.name if self.offer is not None else None
         codecs = sorted(sdp.AUDIO_CODECS, key=lambda name: name != first)
-        return sdp.offer(origin, self._shown_to(self._peers[leg - 1]), self._ports[leg - 1], codecs)
+        return sdp.offer(origin, *self.media_address(leg), codecs)
 
     def our_answer(self) -> bytes:
         """For the caller's 183 or 200: the answer to its offer, or our offer when it made none."""
         if self.offer is None:
             return self.our_offer(1, self.caller.origin)
-        host = self._shown_to(self._peers[0])
-        return sdp.answer(self.offer.description, self.caller.origin, host, self._ports[0], self.offer.codec)
+        return sdp.answer(self.offer.description, self.caller.origin, *self.media_address(1), self.offer.codec)
+
+    def media_address(self, leg: int) -> tuple[str, int]:
+        """Where this leg's peer sends its media."""
+        return self._shown_to(self._peers[leg - 1]), self._ports[leg - 1]
 
     def _shown_to(self, peer: str) -> str:
         """Our media's address as this peer reaches it, also where the relay listens on every address."""

@@ -37,7 +37,10 @@ from sipedge.wire import Wire
 
 log = structlog.get_logger("sipedge.driver")
 
-LegEvent = Cancelled | PrackMissing | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
+SESSION_METHODS = frozenset({"INVITE", "UPDATE", "PRACK"})  # what may change a session goes to the call it belongs to
+LegEvent = (
+    Requested | Cancelled | PrackMissing | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
+)
 ANSWER = b"SIP/2.0 "
 
 
@@ -150,6 +153,8 @@ class Driver:
         match event:
             case Invited():
                 self._invited(event)
+            case Requested(leg=leg) if leg in self._legs and event.request.method in SESSION_METHODS:
+                self._legs[leg](event)
             case Requested():
                 self._requested(event)
             case Refused():

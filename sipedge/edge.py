@@ -214,19 +214,15 @@ class Edge:
         return found.trunk if found is not None else None
 
     def _requested(self, event: Requested) -> None:
-        """Requests that are no part of a call's story. A re-INVITE is refused, and ends nothing (RFC 3261 14.1)."""
+        """Requests that are no part of a call's story; those that would change a session have no call any more."""
         match event.request.method:
             case "OPTIONS":
                 busy = self.endpoint.refusing or self.admission.closed(self.loop.time())
                 code = 503 if busy and event.leg is None else 200
-            case "INVITE":
-                code = 488
-            case "UPDATE":
-                code = 488 if event.request.description else 200
+            case "INVITE" | "UPDATE" | "PRACK":
+                code = 481
             case "INFO" if event.leg is not None:
                 code = 200
-            case "PRACK":  # only one that holds an offer comes here
-                code = 488
             case _:
                 code = 405 if event.leg is None else 501
         headers = [("Allow", ", ".join(METHODS))] if code in (200, 405) else []

@@ -16,6 +16,7 @@ from masking.interactions import Leg as LegFacts
 from masking.numbering import Number
 from sipedge.driver import Driver, LegEvent
 from sipedge.media import sdp
+from sipedge.media.plane import Leg as PlaneLeg
 from sipedge.media.plane import Terms
 from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
 from sipedge.sip.messages import Message, Request
@@ -37,8 +38,9 @@ class Agreed(msgspec.Struct, frozen=True):
     terms: Terms
 
 
-def agreed(message: Message, trunk: Trunk, events_in: int | None = None) -> Agreed | None:
-    """What a peer's description leads to; None when the message holds none.
+def agreed(message: Message, trunk: Trunk, events_in: int | None = None, before: Agreed | None = None) -> Agreed | None:
+    """What a peer's description leads to; None when the message holds none. `before`: what stands, and is kept to
+    where the description leaves a choice.
 
     Raises `sdp.Outside` when its media lies outside the trunk's networks, `sdp.BadSdp` when it cannot be used.
     """
@@ -46,11 +48,22 @@ def agreed(message: Message, trunk: Trunk, events_in: int | None = None) -> Agre
         return None
     description = sdp.parse(message.description)
     stream = description.audio
-    codec = sdp.choose(stream) if stream is not None else None
+    codec = _codec(stream, before) if stream is not None else None
     if stream is None or codec is None:
         raise sdp.BadSdp("no audio that we speak")
+    if stream.host is None and before is not None:  # the old way to hold (RFC 3264 8.4) names no address: it keeps its
+        stream = msgspec.structs.replace(stream, host=before.terms.host, port=before.terms.port)
     terms = sdp.terms(stream, codec, trunk.media, symmetric=trunk.config.symmetric, events_in=events_in)
     return Agreed(description, codec, terms)
+
+
+def _codec(stream: sdp.Stream, before: Agreed | None) -> sdp.Format | None:
+    """The peer's first choice; in a call that stands the codec it has, and no number that its recording was not told
+    of."""
+    if before is None:
+        return sdp.choose(stream)
+    known = [one for one in stream.formats if one == before.codec or sdp.STATIC.get(one.name) == one.payload]
+    return next((one for one in known if one.name == before.codec.name), known[0] if known else None)
 
 
 def reason(q850: int | None) -> list[tuple[str, str]]:
@@ -59,7 +72,12 @@ def reason(q850: int | None) -> list[tuple[str, str]]:
 
 
 class Leg:
-    """What both legs share. `heard` takes the endpoint's events, keeps the leg's state, and tells the call."""
+    """What both legs share. `heard` takes the endpoint's events, keeps the leg's state, and tells the call.
+
+    `agreed`: what holds between its peer and us; `asks`: our offer went out in a 200 and waits for its answer.
+    """
+
+    number: PlaneLeg
 
     def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
         self.driver = driver
@@ -71,7 +89,10 @@ class Leg:
         self.code: int | None = None
         self.q850: int | None = None
         self.codec: str | None = None
+        self.agreed: Agreed | None = None
+        self.asks = False
         self._tell = tell
+        self._described = b""  # our last description
         driver.attach(token, self.heard)
 
     def heard(self, event: LegEvent) -> None:
@@ -88,6 +109,15 @@ class Leg:
             case Ended():
                 self.over, self.q850 = True, event.request.cause or NORMAL
         self._tell(event)
+
+    def describe(self, write: Callable[[sdp.Origin], bytes]) -> bytes:
+        """Our description, with the next version when it is not the one said last (RFC 3264 8)."""
+        body = write(self.origin)
+        if self._described and body != self._described:
+            self.origin = self.origin.next()
+            body = write(self.origin)
+        self._described = body
+        return body
 
     @property
     def now(self) -> float:
@@ -112,6 +142,8 @@ class Leg:
 class CallerLeg(Leg):
     """The leg that called us."""
 
+    number = 1
+
     def __init__(
         self, driver: Driver, invited: Invited, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]
     ) -> None:
@@ -128,10 +160,12 @@ class CallerLeg(Leg):
 
     def progress(self, body: bytes) -> bool:
         """183 with a description: what is played from now on is heard before any charge."""
+        self._described = body
         return self._respond(183, body=body)
 
     def answer(self, body: bytes) -> bool:
         """200. False: the caller had given up."""
+        self._described = body
         self.answered = self._respond(200, body=body)
         if self.answered:
             self.code = 200
@@ -153,6 +187,8 @@ class CallerLeg(Leg):
 
 class CalleeLeg(Leg):
     """The leg we call. `rung`: its phone rings; `heard_of`: it gave any sign of life, 100 included."""
+
+    number = 2
 
     def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
         super().__init__(driver, token, trunk, origin, tell)
@@ -189,7 +225,9 @@ class CalleeLeg(Leg):
             max_forwards=max_forwards,
         )
         driver.say()
-        return cls(driver, token, trunk, origin, tell)
+        leg = cls(driver, token, trunk, origin, tell)
+        leg._described = offer
+        return leg
 
     def heard(self, event: LegEvent) -> None:
         self.heard_of = True

@@ -108,6 +108,13 @@ class Called(Calling):
         elif leg.stage is Stage.UNANSWERED and transaction.method == "INVITE":
             self._drop(leg.dialog)
 
+    def bye(self, leg: str, now: float, *, headers: Headers = ()) -> str | None:
+        """As the calling side says; a re-INVITE that waits for our answer is over with the leg."""
+        found = self._legs.get(leg)
+        if found is not None and found.stage is Stage.UP and isinstance(found.invite, ServerTransaction):
+            self.respond(found.invite, 487, now)
+        return super().bye(leg, now, headers=headers)
+
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _take_request(self, request: Request, flow: Flow, now: float) -> None:
@@ -176,6 +183,8 @@ class Called(Calling):
             return
         if method == "INVITE":
             leg.invite = transaction
+        elif method == "UPDATE" and request.description:
+            leg.update = transaction
         self._events.append(Requested(leg.dialog.leg, transaction, request, flow))
 
     def _take_prack(self, request: Request, leg: Leg, transaction: ServerTransaction, now: float) -> bool:
@@ -272,11 +281,17 @@ class Called(Calling):
             _ = request.rack
         if leg.stage is Stage.UNANSWERED and isinstance(leg.invite, ClientTransaction) and request.method == "BYE":
             return 481, ()  # the called side refuses a call, it does not hang it up (RFC 3261 15)
-        if request.method == "INVITE" and leg.invite is not None:
-            if isinstance(leg.invite, ServerTransaction):
-                return 500, (("Retry-After", str(self._entropy.between(0, 10))),)  # RFC 3261 14.2
-            return 491, ()
+        if request.method == "INVITE" or (request.method == "UPDATE" and request.description):
+            return self._screen_offer(leg)
         return None
+
+    def _screen_offer(self, leg: Leg) -> Refusal | None:
+        """One offer at a time: while theirs waits for our answer it is 500, while ours waits for theirs, or for an ACK,
+        491 (RFC 3261 14.2, RFC 3311 5.2)."""
+        updating = leg.update is not None and leg.update.request is not None
+        if updating or isinstance(leg.invite, ServerTransaction):
+            return 500, (("Retry-After", str(self._entropy.between(0, 10))),)
+        return (491, ()) if leg.invite is not None or leg.unacked is not None else None
 
     def _refuse(self, request: Request, flow: Flow, status: int, headers: Headers = ()) -> None:
         """Answers without keeping anything: repeated, the request gets the same answer (RFC 3261 8.2.7)."""

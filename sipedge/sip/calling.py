@@ -97,9 +97,9 @@ class Calling(Core):
     def request(
         self, leg: str, method: str, now: float, *, headers: Headers = (), body: bytes = b"", content_type: str = ""
     ) -> str | None:
-        """Sends a request inside an answered leg (INFO, UPDATE, re-INVITE with its offer, …) and returns the
-        transaction; `Responded` brings the answer. None when the leg is over, unanswered, or busy with another
-        INVITE (RFC 3261 14.1)."""
+        """Sends a request inside an answered leg (INFO, UPDATE, re-INVITE, …) and returns the transaction; `Responded`
+        brings the answer. The 2xx of a re-INVITE without an offer wants `acknowledge`, as that of an `Answered` does.
+        None when the leg is over, unanswered, or busy with another INVITE (RFC 3261 14.1)."""
         found = self._legs.get(leg)
         if found is None or found.stage is Stage.UNANSWERED or (method == "INVITE" and found.invite is not None):
             return None
@@ -111,7 +111,7 @@ class Calling(Core):
         data = draft.write(method, headers=extra, body=body, content_type=content_type)
         transaction = self._ask(method, flow, branch, draft, data, now, leg=leg)
         if method == "INVITE":
-            transaction.dialog, transaction.offered, transaction.again = dialog, True, True
+            transaction.dialog, transaction.offered, transaction.again = dialog, bool(body), True
             found.invite = transaction
         return transaction.key
 

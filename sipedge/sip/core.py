@@ -66,13 +66,14 @@ class Stage(IntEnum):
 class Leg:
     """One leg of a call: its dialog and the INVITE, ACK and BYE it is waiting for."""
 
-    __slots__ = ("dialog", "held_bye", "invite", "stage", "unacked", "withdrawn")
+    __slots__ = ("dialog", "held_bye", "invite", "stage", "unacked", "update", "withdrawn")
 
     def __init__(self, dialog: Dialog, invite: Transaction | None, stage: Stage = Stage.UNANSWERED) -> None:
         self.dialog = dialog
         self.stage = stage
         self.invite = invite  # an INVITE without a final answer, from either side
         self.unacked: ServerTransaction | None = None  # our 2xx without its ACK
+        self.update: ServerTransaction | None = None  # the peer's last UPDATE that held an offer
         self.held_bye: Headers | None = None  # a BYE that waits for that ACK
         self.withdrawn = False  # we gave our INVITE up
 

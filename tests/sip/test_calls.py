@@ -421,6 +421,57 @@ def test_a_re_invite_over_an_unfinished_one_gets_500_and_a_time_to_come_back() -
     assert len(sent(world, "bob", b"SIP/2.0 500")) == 2, "a request older than the last is out of order"
 
 
+def test_offers_that_overlap_get_500_and_a_time_to_come_back() -> None:
+    world = World()
+    leg = talking(world)
+    for method in ("UPDATE", "UPDATE", "INVITE"):
+        world.alice.endpoint.request(leg, method, world.now, body=SDP, content_type="application/sdp")
+        world.run(world.now + 0.1)
+    first, second = world.alice.told(Responded)
+    assert (first.method, second.method, first.status, second.status) == ("UPDATE", "INVITE", 500, 500)
+    assert first.response is not None and first.response.retry_after is not None
+    waiting = world.bob.one(Requested)
+    world.bob.endpoint.respond(waiting.transaction, 200, world.now, body=SDP)
+    world.alice.endpoint.request(leg, "UPDATE", world.now)
+    world.alice.endpoint.request(leg, "UPDATE", world.now, body=SDP, content_type="application/sdp")
+    world.run(world.now + 0.1)
+    assert len(world.bob.told(Requested)) == 3, "answered, and so is open for the next; one without an offer always is"
+
+
+def test_an_offer_before_our_2xx_is_acknowledged_has_to_wait() -> None:
+    world = World(fate=lambda data: () if data.startswith(b"ACK") else (0.01,))
+    leg = ringing(world)
+    world.bob.endpoint.respond(world.bob.one(Invited).transaction, 200, world.now, body=SDP)
+    world.run(world.now + 0.1)
+    for method in ("INVITE", "UPDATE"):
+        world.alice.endpoint.request(leg, method, world.now, body=SDP, content_type="application/sdp")
+        world.run(world.now + 0.1)
+    assert [event.status for event in world.alice.told(Responded)] == [491, 491]
+
+
+def test_hanging_up_over_a_pending_re_invite_of_theirs_ends_both() -> None:
+    world = World()
+    leg = talking(world)
+    world.alice.endpoint.request(leg, "INVITE", world.now, body=SDP, content_type="application/sdp")
+    world.run(world.now + 0.1)
+    assert world.bob.endpoint.bye(bobs(world), world.now) is not None
+    world.run(world.now + 1)
+    assert world.alice.one(Responded).status == 487 and world.alice.one(Ended)
+    over(world)
+
+
+def test_a_re_invite_without_an_offer_is_acknowledged_with_the_answer() -> None:
+    world = World()
+    leg = talking(world)
+    on(world.bob, Requested, lambda event: world.bob.endpoint.respond(event.transaction, 200, world.now, body=SDP))
+    world.alice.endpoint.request(leg, "INVITE", world.now)
+    world.run(world.now + 0.1)
+    assert world.alice.one(Responded).status == 200 and len(world.bob.told(Acked)) == 1
+    world.alice.endpoint.acknowledge(leg, b"answer", world.now)
+    world.run(world.now + 0.1)
+    assert world.bob.told(Acked)[1].request.body == b"answer"
+
+
 def test_a_pending_re_invite_is_cancelled_without_ending_the_call() -> None:
     world = World()
     leg = talking(world)

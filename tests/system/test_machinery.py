@@ -22,6 +22,7 @@ from tests.system.sipp import (
     request,
     sent,
     trying,
+    waits,
 )
 
 pytestmark = [pytest.mark.service, pytest.mark.peer]
@@ -144,3 +145,62 @@ def test_a_callee_that_answers_in_a_reliable_183_is_acknowledged_and_need_not_re
         (acknowledged,) = (m for m in callee.finish() if m.start.startswith("PRACK"))
     assert acknowledged.header("RAck") == "27 1 INVITE"
     assert all(not m.header("RSeq") for m in heard)
+
+
+# --- a call that is changed while it stands (RFC 3261 14.2, RFC 3311 5.2, RFC 6337)
+
+HELD = PCMA.replace("a=sendrecv", "a=sendonly")
+ELSEWHERE = PCMA.replace("[media_ip]", "198.51.100.7")
+
+
+def asks_again(cseq: int, sdp: str, method: str = "INVITE") -> str:
+    return sent(request(method, str(cseq)), sdp, 'retrans="500"')
+
+
+def acks(cseq: int, sdp: str = "") -> str:
+    return sent(request("ACK", str(cseq)), sdp)
+
+
+def test_hold_and_resume_are_answered_on_their_own_leg_and_the_recording_goes_on(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair, record="always")
+    holds = [asks_again(2, HELD), trying(), hears(200), acks(2), waits(500)]
+    resumes = [asks_again(3, PCMA, "UPDATE"), hears(200), waits(500), bye("4"), hears(200)]
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        steps = [invite(), trying(), hears(180), hears(200), ack(), waits(300), *holds, *resumes]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            answers = [m for m in caller.finish() if m.received and m.start.startswith("SIP/2.0 200") and m.body]
+        assert [m.start.split()[0] for m in callee.finish() if m.received] == ["INVITE", "ACK", "BYE"]
+    assert [m.body.split("a=")[-1] for m in answers] == ["sendrecv", "recvonly", "sendrecv"]
+    recording = service.recording(session["id"])
+    assert recording["status"] == "available" and recording["duration"] > 1.2 and recording["gaps"] == []
+
+
+def test_an_offer_that_cannot_be_used_is_refused_and_the_call_goes_on(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    again = [asks_again(2, ELSEWHERE), trying(), hears(488), refusal_ack("2")]
+    update = [asks_again(3, ELSEWHERE, "UPDATE"), hears(488), waits(100), bye("4"), hears(200)]
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        steps = [invite(), trying(), hears(180), hears(200), ack(), *again, *update]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            caller.finish()
+        callee.finish()
+    assert service.ended_interaction(session["id"])["status"] == "completed"
+
+
+def test_a_re_invite_without_an_offer_is_answered_with_ours(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    again = [asks_again(2, ""), trying(), hears(200), acks(2, PCMA), waits(100), bye("3"), hears(200)]
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        with phones.calls(
+            dials(session), service.place.caller, pair[0].number,
+            invite(), trying(), hears(180), hears(200), ack(), *again,
+        ) as caller:  # fmt: skip
+            offers = [m.body for m in caller.finish() if m.received and m.body]
+        callee.finish()
+    assert "PCMU" in offers[1] and f"c=IN IP4 {service.place.edge}" in offers[1]

@@ -11,7 +11,6 @@ import pytest
 
 from tests.system.service import Person, Service, eventually
 from tests.system.sipp import (
-    PCMA,
     Message,
     Phones,
     accepts,
@@ -245,19 +244,6 @@ def test_an_asserted_identity_under_privacy_id_still_names_the_caller_to_us_and_
         steps = [invite(extra=asserted), trying(), hears(180), hears(200), *HANGS_UP]
         told(phones, service, "anonymous", dials(session), *steps)
         assert f"sip:{dials(session, 1)}@" in callee.finish()[0].header("From")
-
-
-def test_a_reinvite_is_answered_488_and_the_call_goes_on(
-    service: Service, phones: Phones, pair: tuple[Person, Person]
-) -> None:
-    session = service.open_session(*pair)
-    hold = PCMA.replace("sendrecv", "sendonly")
-    again = sent(request("INVITE", "2"), hold, 'retrans="500"')
-    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
-        steps = [invite(), trying(), hears(180), hears(200), ack(), again, trying(), hears(488), refusal_ack("2")]
-        told(phones, service, pair[0], dials(session), *steps, waits(200), bye("3"), hears(200))
-        callee.finish()
-    assert service.ended_interaction(session["id"])["status"] == "completed"
 
 
 # --- nobody bound
