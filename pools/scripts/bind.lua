@@ -11,42 +11,44 @@ local holder, quarantine, cap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local home = ARGV[6] == '1'
 local record = tag .. 's:' .. holder
 
-local known = call('HMGET', record, 'expires', 'numbers', 'status', 'seq', 'rev')
-if known[1] then return {'again', known[2], known[1], known[3], known[4], known[5]} end
+if call('EXISTS', record) == 1 then
+  return {'again', unpack(call('HMGET', record, 'numbers', 'expires', 'status', 'seq', 'rev'))}
+end
 
 local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
 local now = clock(head[1])
 local cursor, open = tonumber(head[3] or '0'), head[4] or ''
 local size = #open
 local lapses = now + tonumber(ARGV[2]) + quarantine
-local expires, ends = now + tonumber(ARGV[2]) .. '', lapses .. ''
+local present = string.format('%d', now)
+local expires, ends = string.format('%d', lapses - quarantine), string.format('%d', lapses)
 -- An entry is before .. generation .. after .. ordinal.
 local before, after = expires .. ':' .. ends .. ':' .. (head[2] or '1') .. ':', ':' .. string.sub(holder, 5) .. ':'
 
--- What the parties hold or have in quarantine here. Of each: its entries and when they lapse by position (a number), how many have not
--- lapsed, when the first and the last of those do, the positions that have; `row` will be its HSET.
-local parties, byname = {}, {}
+-- What the parties hold or have in quarantine here. Of each: when its entries lapse by position (a number), how many have not, when the
+-- first and the last of those do, the positions that have; `row` will be its HSET, `longer` says that its key has to live longer.
+local parties, known = {}, {}
 local function party_of(name)
-  local party = byname[name]
-  if party then return party end
+  if known[name] then return known[name] end
   local key = tag .. 'p:' .. name
   local flat = call('HGETALL', key)
-  local entries, untils, lapsed = {}, {}, {}
-  local count, first, last = 0, nil, 0
-  for i = 1, #flat, 2 do
-    local position, entry = tonumber(flat[i]), flat[i + 1]
-    local till = tonumber(string.sub(entry, 15, 27))
-    entries[position], untils[position] = entry, till
-    if till <= now then
-      lapsed[#lapsed + 1] = position
-    else
-      count = count + 1
-      if not first or till < first then first = till end
-      if till > last then last = till end
+  local party = {untils = {}, count = 0, last = 0, row = {key}}
+  if #flat > 0 then
+    local untils, lapsed, count, first, last, sub = party.untils, {}, 0, math.huge, 0, string.sub
+    for i = 1, #flat, 2 do
+      local position, till = flat[i] + 0, sub(flat[i + 1], 15, 27) + 0  -- cheaper than tonumber, for hundreds of entries
+      untils[position] = till
+      if till <= now then
+        lapsed[#lapsed + 1] = position
+      else
+        count = count + 1
+        if till < first then first = till end
+        if till > last then last = till end
+      end
     end
+    party.lapsed, party.count, party.first, party.last = lapsed, count, count > 0 and first, last
   end
-  party = {entries = entries, untils = untils, lapsed = lapsed, count = count, first = first, last = last, row = {key}}
-  parties[#parties + 1], byname[name] = party, party
+  parties[#parties + 1], known[name] = party, party
   return party
 end
 
@@ -64,6 +66,17 @@ local function last_shared(group)
   return best
 end
 
+-- When, of the positions that are not free for the group, the first will be.
+local function soonest(group)
+  local found
+  for place = 1, size do
+    local position, at = string.byte(open, place), now
+    for i = 1, #group do at = math.max(at, group[i].untils[position] or now) end
+    if not found or at < found then found = at end
+  end
+  return found
+end
+
 -- A position free for the group, or nothing and when there will be one.
 local function choose(group)
   local members = #group
@@ -72,21 +85,22 @@ local function choose(group)
   end
   local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
   if sticky then return sticky end
-  local soonest
+  local byte = string.byte
   for step = 0, size - 1 do
-    local position = string.byte(open, (cursor + step) % size + 1)
-    local at = now
+    local position, free = byte(open, (cursor + step) % size + 1), true
     for i = 1, members do
       local till = group[i].untils[position]
-      if till and till > at then at = till end
+      if till and till > now then
+        free = false
+        break
+      end
     end
-    if at == now then
+    if free then
       cursor = (cursor + step + 1) % size
       return position
     end
-    if not soonest or at < soonest then soonest = at end
   end
-  return nil, soonest
+  return nil, soonest(group)
 end
 
 -- Decide.
@@ -100,30 +114,31 @@ for ask = 1, tonumber(ARGV[9]) do
   else
     local group = {}
     for i = 1, members do group[i] = party_of(ARGV[at + 2 + i]) end
-    local position, soonest = choose(group)
+    local position, later = choose(group)
     if position then
       places[#places + 1] = ask
       local ordinal, place = ARGV[at + 1], position .. ''
       wanted[#wanted + 1] = place
       for i = 1, members do
         local party = group[i]
-        local older, row = party.entries[position], party.row
-        local generation = older and string.match(older, '^%d+:(%d+):', 29) + 1 or '1'
+        local row, generation = party.row, '1'
+        if party.untils[position] then
+          generation = (string.match(call('HGET', row[1], place) or '', '^%d+:(%d+):', 29) or 0) + 1
+        end
         if i > 1 then ordinal = ordinal + 1 end
-        local entry = before .. generation .. after .. ordinal
-        party.entries[position], party.untils[position] = entry, lapses
+        party.untils[position] = lapses
         if lapses > now then
           party.count = party.count + 1
           if not party.first or lapses < party.first then party.first = lapses end
-          if lapses > party.last then party.last = lapses end
         end
+        if lapses > party.last then party.last, party.longer = lapses, true end
         row[#row + 1] = place
-        row[#row + 1] = entry
+        row[#row + 1] = before .. generation .. after .. ordinal
         grants[#grants + 1] = place .. ':' .. ordinal .. ':' .. ARGV[at + 2 + i]
       end
     else
       needed = needed + 1
-      if soonest and soonest - now > retry then retry = soonest - now end
+      if later and later - now > retry then retry = later - now end
     end
   end
   at = at + 3 + members
@@ -135,25 +150,26 @@ if #wanted > 0 then
   local found = call('HMGET', tag .. 'm', unpack(wanted))
   for i = 1, #places do numbers[places[i]] = found[i] end
 end
-for _, party in ipairs(parties) do
-  local key, gone = party.row[1], {}
+for i = 1, #parties do
+  local party = parties[i]
+  local key = party.row[1]
   call('HSET', unpack(party.row))
-  call('PEXPIRE', key, party.last - now + PARTY_MARGIN)
-  for _, position in ipairs(party.lapsed) do
-    if party.untils[position] <= now then gone[#gone + 1] = position end
+  if party.longer then call('PEXPIRE', key, lapses - now + PARTY_MARGIN) end
+  if party.lapsed then
+    local gone = {}
+    for _, position in ipairs(party.lapsed) do
+      if party.untils[position] <= now then gone[#gone + 1] = position end
+    end
+    if #gone > 8 then call('HDEL', key, unpack(gone)) end
   end
-  if #gone > 8 then call('HDEL', key, unpack(gone)) end
 end
-local present = now .. ''
 call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
 
 local listed = table.concat(numbers, ' ')
 local fields = at + 2 * tonumber(ARGV[at])
 local seq = 0
 if home then
-  local fill = {}
-  for ask = 1, #numbers do fill['x' .. (ask - 1)] = numbers[ask] end
-  seq = append(holder, 0, fields + 1, present, fill)
+  seq = append(holder, 0, fields + 1, present, numbers)
   call('ZADD', tag .. 'due', expires, holder)
 else
   -- A lease for a holder of another shard. Should that holder never come to be, the sweeper meets this mark in a minute.

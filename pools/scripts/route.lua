@@ -11,21 +11,22 @@ if ARGV[2] == '' then
   live = live == '1'
 else
   local entry = call('HGET', tag .. 'p:' .. ARGV[2], ARGV[1])
-  if not entry or tonumber(string.sub(entry, 15, 27)) <= now then return {'no_binding'} end
-  live = tonumber(string.sub(entry, 1, 13)) > now
-  holder, ordinal = string.match(entry, '^%d+:%d+:(%w+):(%d+)$', 29)
-  local elsewhere = string.sub(holder, 1, 6) ~= string.sub(tag, 2, 7)
+  if not entry then return {'no_binding'} end
+  local ends, till
+  ends, till, holder, ordinal = string.match(entry, '^(%d+):(%d+):%d+:%d+:(%w+):(%d+)$')
+  if tonumber(till) <= now then return {'no_binding'} end
+  live = tonumber(ends) > now
+  local elsewhere = string.find(tag, string.sub(holder, 1, 6), 2, true) ~= 2
   holder = 'ses_' .. holder
   if elsewhere then return {'elsewhere', holder, holder .. ' ' .. ordinal .. ' ' .. (live and '1' or '')} end
 end
 
 local record = tag .. 's:' .. holder
-local known = call('HMGET', record, 'status', 'expires', 'seq', 'max_calls', 'mode', 'denied', 'paused', 'targets', 'calls',
-  unpack(ARGV, 13))
-local status, expires, most, mode, denied, paused, calls = known[1], known[2], known[4], known[5], known[6], known[7], known[9]
+local known = call('HMGET', record, 'expires', 'targets', 'calls', 'status', 'max_calls', 'mode', 'denied', 'paused', unpack(ARGV, 13))
+local expires, calls, status, most, mode, denied, paused = known[1], known[3], known[4], known[5], known[6], known[7], known[8]
 if not expires then return {'no_binding'} end
--- The targets stand one after the other with a space between; a pattern of as many words as come before finds the one.
-local from, to = string.match(known[8], '^' .. string.rep('%S+ ', ordinal) .. '([^|]*)|(%S+)')
+-- The targets stand one after the other with a space between: a pattern of as many words as come before finds the one.
+local from, to = string.match(known[2], '^' .. string.rep('%S+ ', ordinal) .. '([^|]*)|(%S+)')
 
 local claimed, decision, present = false, 'routed', now .. ''
 if status == 'closed' or status == 'failed' or not live or tonumber(expires) <= now then
@@ -43,8 +44,10 @@ else
   claimed = call('HSETNX', tag .. 'live', ARGV[3], holder .. '|' .. ARGV[4] .. '|' .. present .. '|' .. ARGV[5]) == 0
 end
 
-local seq = known[3]
-if not claimed then
+local seq
+if claimed then
+  seq = call('HGET', record, 'seq')
+else
   local first = decision == 'routed' and 7 or 10
   local kind, at, data = ARGV[first], ARGV[first + 1], ARGV[first + 2]
   if at == '' then at = present end
@@ -53,4 +56,4 @@ if not claimed then
   call('XADD', tag .. 'o', '*', 'holder', holder, 'seq', seq, 'type', kind, 'at', at, 'data', data)
   if first == 7 then call('HSET', record, 'seq', seq, 'calls', calls + 1) else call('HSET', record, 'seq', seq) end
 end
-return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 10, 9 + #ARGV - 12)}
+return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 9, 8 + #ARGV - 12)}
