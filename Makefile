@@ -19,7 +19,7 @@ check: develop
 
 bench:
 	@scripts/install bench
-	@scripts/peers
+	@scripts/peers bench
 	@.venv/bin/python -m loadtests.bench $(ARGS)
 
 city:
