@@ -43,7 +43,7 @@ async def serve(config: Config, drain: float) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_house(config, now=time.time, random=os.urandom, archive=False, budget=REDIS_BUDGET) as house:
         owner = f"{PREFIX}{host_name()}.{os.getpid()}.{os.urandom(4).hex()}"
-        edge = Edge(house, random=random.SystemRandom(), owner=owner, is_gone=is_gone)
+        edge = Edge(house, random=random.Random(os.urandom(32)), owner=owner, is_gone=is_gone)
         async with edge.running(config.sip.listeners, drain) as bound:
             for left in config.run_dir.glob("edge-*.metrics.sock"):  # of edges that were killed
                 left.unlink(missing_ok=True)

@@ -7,14 +7,14 @@ Calls speak through `Driver.say`; what they cause leaves at the end of the turn 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
-from random import Random
 
 import structlog
 
 from masking.logs import place
-from sipedge.admission import Admission, Door
+from sipedge.admission import Door
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import (
     Acked,
@@ -42,13 +42,15 @@ LegEvent = (
     Requested | Cancelled | PrackMissing | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
 )
 ANSWER = b"SIP/2.0 "
+TICK = 0.02  # seconds between two rings of the alarm
 
 
 class Driver:
     """Joins one endpoint with one wire.
 
     `may_ask(host, port)`: do requests from there belong to anyone? What a leg hears goes to the function given to
-    `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`.
+    `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`. `door(send)` makes what
+    stands before the parser. `wall`: the time of day.
     """
 
     def __init__(
@@ -62,8 +64,7 @@ class Driver:
         invited: Callable[[Invited], None],
         requested: Callable[[Requested], None],
         wall: Callable[[], float],
-        admission: Admission,
-        random: Random,
+        door: Callable[[Callable[[Flow, bytes], None]], Door],
     ) -> None:
         self.loop = loop
         self.endpoint = endpoint
@@ -87,7 +88,7 @@ class Driver:
             wall=wall,
             advertise=advertise,
         )
-        self.door = Door(admission, secret=random.randbytes(16), random=random, send=self.wire.send)
+        self.door = door(self.wire.send)
 
     def close(self) -> None:
         if self._alarm is not None:
@@ -137,6 +138,8 @@ class Driver:
 
     def _set_alarm(self) -> None:
         due = self.endpoint.due()
+        if due is not None:  # none is needed sooner than that, and many calls' timers ring as one
+            due = math.ceil(due / TICK) * TICK
         if due == self._alarm_at and self._alarm is not None:
             return
         if self._alarm is not None:

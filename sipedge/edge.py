@@ -21,7 +21,7 @@ from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
 from sipedge import names
-from sipedge.admission import Admission, Signals
+from sipedge.admission import Admission, Door, Signals
 from sipedge.calls import Call
 from sipedge.circuits import Exchange
 from sipedge.driver import Driver
@@ -76,8 +76,7 @@ class Edge:
             invited=self._invited,
             requested=self._requested,
             wall=house.now,
-            admission=self.admission,
-            random=random,
+            door=lambda send: Door(self.admission, secret=house.random(16), random=random, send=send),
         )
         self.exchange = Exchange(
             house=house,

@@ -91,6 +91,7 @@ class Edge:
         self._asked: deque[bytes] = deque()
         self._owed = bytearray()
         self._working = False
+        self._corked = False
         loop.watch(connection.fileno(), self._read)
 
     def _read(self, now: int) -> None:
@@ -115,8 +116,13 @@ class Edge:
 
     def _work(self, now: int) -> None:
         """Answers a few requests; the rest waits for the next turn, and reading waits for the rest."""
+        idle = not self._owed
+        self._corked = True  # the answers leave in one piece: an edge is woken once
         for _ in range(min(_TURN, len(self._asked))):
             self._answer(self._asked.popleft())
+        self._corked = False
+        if idle and self._owed:
+            self._flush(now)
         socket = self._socket
         if socket is None:
             return
@@ -144,7 +150,7 @@ class Edge:
         if len(self._owed) > _OWED:
             log.warning("an edge does not read: its connection ends")
             self._gone()
-        elif idle:
+        elif idle and not self._corked:
             self._flush(self._loop.now)
 
     def _flush(self, now: int) -> None:
