@@ -14,8 +14,8 @@ else
   if not entry then return {'no_binding'} end
   local ends, till
   ends, till, holder, ordinal = string.match(entry, '^(%d+):(%d+):%d+:%d+:(%w+):(%d+)$')
-  if tonumber(till) <= now then return {'no_binding'} end
-  live = tonumber(ends) > now
+  if till + 0 <= now then return {'no_binding'} end
+  live = ends + 0 > now
   local elsewhere = string.find(tag, string.sub(holder, 1, 6), 2, true) ~= 2
   holder = 'ses_' .. holder
   if elsewhere then return {'elsewhere', holder, holder .. ' ' .. ordinal .. ' ' .. (live and '1' or '')} end
@@ -28,8 +28,8 @@ if not expires then return {'no_binding'} end
 -- The targets stand one after the other with a space between: a pattern of as many words as come before finds the one.
 local from, to = string.match(known[2], '^' .. string.rep('%S+ ', ordinal) .. '([^|]*)|(%S+)')
 
-local claimed, decision, present = false, 'routed', now .. ''
-if status == 'closed' or status == 'failed' or not live or tonumber(expires) <= now then
+local claimed, decision, present = false, 'routed', string.format('%d', now)
+if status == 'closed' or status == 'failed' or not live or expires + 0 <= now then
   decision = 'ended'
 elseif paused and paused ~= '' then
   decision = 'blocked'
@@ -51,7 +51,7 @@ else
   local first = decision == 'routed' and 7 or 10
   local kind, at, data = ARGV[first], ARGV[first + 1], ARGV[first + 2]
   if at == '' then at = present end
-  if string.find(data, '$', 1, true) then data = string.gsub(data, '%$(%l+)', {from = from, to = to, decision = decision}) end
+  data = string.gsub(data, '%$(%l+)', {from = from, to = to, decision = decision})
   seq = call('RPUSH', tag .. 'e:' .. holder, kind .. ' ' .. at .. ' ' .. data)
   call('XADD', tag .. 'o', '*', 'holder', holder, 'seq', seq, 'type', kind, 'at', at, 'data', data)
   if first == 7 then call('HSET', record, 'seq', seq, 'calls', calls + 1) else call('HSET', record, 'seq', seq) end
