@@ -1,8 +1,9 @@
-"""What relaying and recording a call costs, beside a socket loop that only relays.
+"""What relaying and recording a call costs, beside rtpengine in userspace and a socket loop that only relays.
 
-`run()` starts, in turn, our relay (every call bridged and recorded) and a loop in C that checks, rewrites and records
-nothing, under the same phones, and compares packets per CPU-second. Without gcc the loop is plain Python. Relay and
-phones have a core each where the machine has two.
+`run()` starts, in turn, a loop in C that checks, rewrites and records nothing, our relay with every call bridged and
+recorded, rtpengine (which records nothing either), and our relay recording nothing, under the same phones, and compares
+packets per CPU-second. Without gcc the loop is plain Python; without rtpengine its row says so. Relay and phones have a
+core each where the machine has two.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import os
 import random
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from loadtests import rtpengine
+from loadtests.measure import Row, row
 from sipedge.media import plane, wire
 from sipedge.media.plane import Reply, Request, Terms
 
@@ -40,50 +41,44 @@ class Run:
     loss: float
 
 
-def run(calls: int = 300, seconds: float = 4.0, runs: int = 5) -> list[dict[str, Any]]:
+def run(calls: int = 300, seconds: float = 4.0, runs: int = 5) -> list[Row]:
     """Rows of `bench.json`: medians of interleaved runs."""
+    ours, bare, loop, peer = [], [], [], []
+    missing = ""
     with tempfile.TemporaryDirectory() as folder:
         tools = Tools(Path(folder))
-        ours, bare, peer = [], [], []
         for _ in range(runs):
+            loop.append(measure_loop(tools, calls, seconds))
             ours.append(measure_ours(tools, calls, seconds, record=True))
-            peer.append(measure_peer(tools, calls, seconds))
+            try:
+                peer.append(measure_rtpengine(tools, calls, seconds))
+            except rtpengine.Unavailable as error:
+                missing = str(error)
             bare.append(measure_ours(tools, calls, seconds, record=False))
-    recording = statistics.median(one.cpu for one in ours) - statistics.median(one.cpu for one in bare)
+    rows = [compared("relay-recording", ours, tools.peer, loop), compared("relay", bare, tools.peer, loop)]
+    if missing:
+        rows += [alone(one, "rtpengine", missing) for one in rows]
+    else:
+        rows += [compared("relay-recording", ours, "rtpengine", peer), compared("relay", bare, "rtpengine", peer)]
+    pairs = zip(ours, bare, strict=True)
+    recording = [(with_it.cpu - without.cpu) / (calls * seconds) * 1e6 for with_it, without in pairs]
     return [
-        row("relay-recording", "packets/CPU-s", tools.peer, runs, [o.packets_per_cpu for o in ours], peer),
-        row("relay", "packets/CPU-s", tools.peer, runs, [o.packets_per_cpu for o in bare], peer),
-        row("relay-delay-p99", "ms", tools.peer, runs, [o.p99 for o in ours], peer, "p99"),
-        row("relay-loss", "part lost", tools.peer, runs, [o.loss for o in ours], peer, "loss"),
-        {
-            "name": "recorder",
-            "value": round(recording / (calls * seconds) * 1e6, 1),
-            "unit": "us CPU per call-second",
-            "peer": None,
-            "peer_value": None,
-            "ratio": None,
-            "runs": runs,
-        },
+        *rows,
+        row("relay-delay-p99", "ms", [one.p99 for one in ours], tools.peer, [one.p99 for one in loop], 3),
+        row("relay-loss", "part lost", [one.loss for one in ours], tools.peer, [one.loss for one in loop], 5),
+        alone(row("recorder", "us CPU per call-second", recording, "", [0.0]), None, ""),
     ]
 
 
-def row(
-    name: str, unit: str, peer: str, runs: int, values: Sequence[float], theirs: Sequence[Run], field: str = ""
-) -> dict[str, Any]:
-    """One row: our median beside the peer's."""
-    value = statistics.median(values)
-    peer_value = statistics.median(getattr(one, field or "packets_per_cpu") for one in theirs)
-    ratio = round(value / peer_value, 3) if peer_value else None
-    digits = 0 if value > 1000 else 4
-    return {
-        "name": name,
-        "value": round(value, digits),
-        "unit": unit,
-        "peer": peer,
-        "peer_value": round(peer_value, digits),
-        "ratio": ratio,
-        "runs": runs,
-    }
+def compared(name: str, ours: Sequence[Run], peer: str, theirs: Sequence[Run]) -> Row:
+    """Packets per CPU-second, ours and a peer's."""
+    per_cpu = [one.packets_per_cpu for one in ours], [one.packets_per_cpu for one in theirs]
+    return row(name, "packets/CPU-s", per_cpu[0], peer, per_cpu[1], 0)
+
+
+def alone(found: Row, peer: str | None, why: str) -> Row:
+    """A row without a peer's figures, and why there are none."""
+    return found | {"peer": peer, "peer_value": None, "ratio": None, "why": why}
 
 
 class Tools:
@@ -104,12 +99,15 @@ class Tools:
     @contextlib.contextmanager
     def start(self, command: Sequence[str], cpu: int) -> Iterator[subprocess.Popen[str]]:
         """A process with a core of its own, ended at the end."""
-        cpus = sorted(os.sched_getaffinity(0))
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent, bufsize=1
-        )
+        cpus = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {sorted(cpus)[cpu % len(cpus)]})  # inherited: every thread of it begins there
         try:
-            os.sched_setaffinity(process.pid, {cpus[cpu % len(cpus)]})
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent, bufsize=1
+            )
+        finally:
+            os.sched_setaffinity(0, cpus)
+        try:
             yield process
         finally:
             process.terminate()
@@ -155,7 +153,7 @@ def measured(relay: subprocess.Popen[str], phones: subprocess.Popen[str], ports:
     return Run(said["received"] / max(cpu, 0.01), cpu, said["p50"] / 1000, said["p99"] / 1000, loss)
 
 
-def measure_peer(tools: Tools, calls: int, seconds: float) -> Run:
+def measure_loop(tools: Tools, calls: int, seconds: float) -> Run:
     """The loop that only relays."""
     first = random.randrange(11_000, 15_000, 2)
     with (
@@ -165,6 +163,21 @@ def measure_peer(tools: Tools, calls: int, seconds: float) -> Run:
         assert line_of(relay) == "ready\n"
         line_of(phones)
         return measured(relay, phones, [first + 2 * index for index in range(2 * calls)])
+
+
+def measure_rtpengine(tools: Tools, calls: int, seconds: float) -> Run:
+    """rtpengine with a worker thread. Raises `rtpengine.Unavailable`."""
+    first = random.randrange(11_000, 15_000, 2)
+    command = rtpengine.command(first - 1, first, first + 8 * calls, tools.folder)
+    with (
+        tools.start(command, 1) as relay,
+        tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
+        rtpengine.Control(first - 1) as control,
+    ):
+        control.wait()
+        theirs = list(map(int, line_of(phones).split()))
+        ours = [port for index in range(calls) for port in control.call(index, theirs[2 * index : 2 * index + 2])]
+        return measured(relay, phones, ours)
 
 
 def measure_ours(tools: Tools, calls: int, seconds: float, record: bool) -> Run:
