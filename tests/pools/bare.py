@@ -54,6 +54,9 @@ class Bare:
     def _key(self, rest: str) -> str:
         return "{" + self.SHARD + "}" + rest
 
+    def _value(self, n: int) -> str:
+        return self._key("k:" + parties_of(n)[0])
+
     async def bind(self, n: int) -> None:
         parties, holder, position = parties_of(n), holder_of(self.SHARD, n), n % 200
         ends = f"{NOW + TTL}:{NOW + TTL + QUARANTINE}"
@@ -80,13 +83,13 @@ class Bare:
 
     async def read(self, n: int) -> None:
         """One GET in a script."""
-        await self.redis.script(READ, [f"k{n}"], [])
+        await self.redis.script(READ, [self._value(n)], [])
 
     async def set(self, n: int) -> None:
-        """What the others get: as long as an entry."""
-        await self.redis.command("SET", f"k{n}", b"v" * 64)
+        """What the others get: as long as an entry, under a name as long as a party's."""
+        await self.redis.command("SET", self._value(n), b"v" * 62)
 
     async def get(self, n: int) -> bytes | None:
         """A plain GET."""
-        found: bytes | None = await self.redis.command("GET", f"k{n}")
+        found: bytes | None = await self.redis.command("GET", self._value(n))
         return found

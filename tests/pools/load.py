@@ -32,38 +32,41 @@ def call_of(n: int) -> str:
 
 
 class Load:
-    """One shard with 200 numbers."""
+    """One shard with `size` numbers."""
 
-    SHARD: Final = "bench0"
-
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, shard: str = "bench0", size: int = 200) -> None:
         self.redis = redis
+        self.shard = shard
+        self.size = size
         self.leases = Leases(redis)
         self.bound: list[tuple[PhoneNumber, str, str]] = []
         self._by_number: dict[str, PhoneNumber] = {}
 
     async def open(self) -> None:
-        items = [Item(f"+84247300{n:04d}", "VN", "") for n in range(200)]
+        items = [Item(f"+84247300{n:04d}", "VN", "") for n in range(self.size)]
         words: list[str | int] = []
         for place, item in enumerate(items):
             words += [place, item.number, "active", 1]
             self._by_number[item.number] = PhoneNumber(
                 number=item.number, tenant="t", service="default", country="VN", trunk="", state="active",
-                shard=self.SHARD, position=place,
+                shard=self.shard, position=place,
             )  # fmt: skip
-        await self.redis.script(PLACE, ["{" + self.SHARD + "}h"], words)
+        await self.redis.script(PLACE, ["{" + self.shard + "}h"], words)
 
     async def bind(self, n: int) -> Bound:
         """A shared X for two new parties, with a session record of the usual size and its two first events."""
-        parties = parties_of(n)
+        bound = await self.bind_parties(n, *parties_of(n))
+        self.bound.append((self._by_number[bound.numbers[0]], parties_of(n)[0], bound.holder))
+        return bound
+
+    async def bind_parties(self, n: int, *parties: str) -> Bound:
+        """The same for these two."""
         entries = tuple(Entry(party, "par_a|par_b" if i == 0 else "par_b|par_a") for i, party in enumerate(parties))
         events: list[Fact] = [("session.opened", None, OPENED), ("number.leased", None, OPENED)]
-        bound = await self.leases.bind(
-            self.SHARD, holder_of(self.SHARD, n), [Ask(entries)], ttl_ms=TTL, quarantine_ms=QUARANTINE,
+        return await self.leases.bind(
+            self.shard, holder_of(self.shard, n), [Ask(entries)], ttl_ms=TTL, quarantine_ms=QUARANTINE,
             fields={"record": RECORD}, events=events,
         )  # fmt: skip
-        self.bound.append((self._by_number[bound.numbers[0]], parties[0], bound.holder))
-        return bound
 
     async def route(self, n: int) -> Route:
         """A route that claims a call slot and writes its first event; asked again it only reads."""
@@ -78,5 +81,5 @@ class Load:
     async def lookup(self, n: int) -> bytes:
         """The entry of (X, caller) alone."""
         number, party, _ = self.bound[n % len(self.bound)]
-        found: bytes = await self.redis.command("HGET", "{" + self.SHARD + "}p:" + party, number.position)
+        found: bytes = await self.redis.command("HGET", "{" + self.shard + "}p:" + party, number.position)
         return found

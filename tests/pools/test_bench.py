@@ -39,7 +39,7 @@ async def test_the_bare_scripts_write_the_same(redis: Redis) -> None:
     load, bare = Load(redis), Bare(redis)
     await load.open()
     members = {"m", "v", "h"}
-    before = await written(redis, Load.SHARD)
+    before = await written(redis, load.shard)
     assert set(before) == members
     await calls(redis)
     await load.bind(0)
@@ -49,6 +49,6 @@ async def test_the_bare_scripts_write_the_same(redis: Redis) -> None:
     await bare.route(0)
     assert ours == await calls(redis)
     assert ours == {"hset": 5, "hsetnx": 1, "pexpire": 2, "rpush": 2, "xadd": 3, "zadd": 1}
-    mine, theirs = await written(redis, Load.SHARD), await written(redis, Bare.SHARD)
+    mine, theirs = await written(redis, load.shard), await written(redis, Bare.SHARD)
     assert mine.pop("h").keys() - before["h"].keys() == theirs.pop("h").keys()  # type: ignore[attr-defined]
     assert {name: mine[name] for name in mine.keys() - members} == theirs
