@@ -37,7 +37,7 @@ def test_a_killed_process_costs_no_more_than_promised(faults: dict[str, Future[A
 
 
 def test_whatever_dies_whenever_the_accounts_are_right(tmp_path: Path) -> None:
-    accounts = chaos.run(tmp_path, seed=7)
+    accounts = chaos.run(tmp_path, seed=7, seconds=14.0, every=2.5)
     assert accounts.wrong == []
     assert sum(accounts.kills.values()) >= 3 and accounts.answered >= 3 and accounts.interactions >= 5
 
