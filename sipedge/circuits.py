@@ -18,11 +18,11 @@ import structlog
 from masking.house import House
 from masking.interactions import Notice, Side
 from masking.routes import Route
-from sipedge import renegotiation
+from sipedge import renegotiation, session_timers
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
-from sipedge.legs import CAUSES, NORMAL, Agreed, CalleeLeg, CallerLeg, agreed
+from sipedge.legs import CAUSES, NORMAL, Agreed, CalleeLeg, CallerLeg, Leg, agreed
 from sipedge.media import sdp
 from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
 from sipedge.media.plane import Event as MediaEvent
@@ -38,6 +38,7 @@ from sipedge.sip.events import (
     PrackMissing,
     Progressed,
     Requested,
+    Responded,
 )
 from sipedge.sip.messages import Message
 from sipedge.trunks import Trunk, TrunkTable
@@ -107,8 +108,10 @@ class Circuit:
     async def hear(self, until: float | None) -> LegEvent | MediaEvent | None:
         """The next thing that matters; None when `until` passes. What ends a call raises `Over`."""
         while True:
-            event = await self.inbox.get(until)
+            event = await self.inbox.get(self._next(until))
             match event:
+                case None if until is None or self.loop.time() < until:
+                    self._keep_sessions()
                 case Cancelled():
                     raise Over("caller", "canceled", 487)
                 case Ended() if event.leg == self.caller.token:
@@ -119,6 +122,8 @@ class Circuit:
                     raise Over("caller", "no_ack", 504, 102)
                 case AckMissing():  # RFC 3261 13.3.1.4
                     raise Over("callee" if event.leg != self.caller.token else "caller", "no_ack", 200, 102)
+                case Responded(leg=token) if (leg := self.leg(token)) is not None and leg.awaits(event.transaction):
+                    await self._refreshed(leg, event)
                 case Requested():
                     await renegotiation.answer(self, event)
                 case Acked() if (leg := self.leg(event.leg)) is not None and leg.asks:
@@ -139,6 +144,37 @@ class Circuit:
                 case _:
                     return event
 
+    def _next(self, until: float | None) -> float | None:
+        """When to look up at the latest: `until`, or when a leg's session wants something."""
+        dues = [leg.timer.due for leg in (self.caller, self.callee) if leg is not None and leg.timer is not None]
+        return min(dues if until is None else [*dues, until], default=None)
+
+    def _keep_sessions(self) -> None:
+        """Refreshes what is ours to refresh; a leg that nobody refreshed ends the call (RFC 4028 10)."""
+        now = self.loop.time()
+        for leg in (self.caller, self.callee):
+            if leg is None or leg.timer is None or leg.timer.due > now:
+                continue
+            if leg.timer.ends <= now:
+                raise Over("platform", "session_expired", 200, 102)
+            session_timers.refresh(self, leg, leg.timer, now)
+
+    async def _refreshed(self, leg: CallerLeg | CalleeLeg, answer: Responded) -> None:
+        """What our refresh came to."""
+        assert leg.timer is not None
+        if not session_timers.heard(self, leg, leg.timer, answer, self.loop.time()):
+            raise Over("platform", "session_expired", 200, 102)
+        if answer.status < 300 and answer.response is not None and answer.response.description:
+            await renegotiation.follow(self, leg, answer.response)
+
+    def request(self, leg: Leg, method: str, headers: Sequence[tuple[str, str]], body: bytes) -> str | None:
+        """Asks a leg's peer something; the transaction, None when it has to wait for another."""
+        endpoint = self.exchange.driver.endpoint
+        kind = "application/sdp" if body else ""
+        asked = endpoint.request(leg.token, method, self.loop.time(), headers=headers, body=body, content_type=kind)
+        self.exchange.driver.say()
+        return asked
+
     @property
     def offer(self) -> Agreed | None:
         """What we agreed to with the caller."""
@@ -152,9 +188,10 @@ class Circuit:
         """The leg of that name; None for one that was given up."""
         return next((leg for leg in (self.caller, self.callee) if leg is not None and leg.token == token), None)
 
-    def respond(self, event: Requested, status: int, body: bytes) -> None:
+    def respond(self, event: Requested, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answers a request inside a leg."""
-        self.exchange.driver.endpoint.respond(event.transaction, status, self.loop.time(), body=body)
+        now = self.loop.time()
+        self.exchange.driver.endpoint.respond(event.transaction, status, now, headers=headers, body=body)
         self.exchange.driver.say()
 
     # ---- media -------------------------------------------------------------------------------------------------------

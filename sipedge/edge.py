@@ -40,7 +40,7 @@ from sipedge.trunks import TrunkTable
 log = structlog.get_logger("sipedge.edge")
 
 METHODS: Final = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
-EXTENSIONS: Final = ("100rel",)
+EXTENSIONS: Final = ("100rel", "timer")
 BODIES: Final = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf")
 MAX_CALLS: Final = 20_000
 SAMPLE_SECONDS: Final = 0.1  # between two looks at how late everything is

@@ -14,10 +14,12 @@ import msgspec
 
 from masking.interactions import Leg as LegFacts
 from masking.numbering import Number
+from sipedge import session_timers
 from sipedge.driver import Driver, LegEvent
 from sipedge.media import sdp
 from sipedge.media.plane import Leg as PlaneLeg
 from sipedge.media.plane import Terms
+from sipedge.session_timers import SessionTimer
 from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
 from sipedge.sip.messages import Message, Request
 from sipedge.trunks import Trunk
@@ -74,7 +76,8 @@ def reason(q850: int | None) -> list[tuple[str, str]]:
 class Leg:
     """What both legs share. `heard` takes the endpoint's events, keeps the leg's state, and tells the call.
 
-    `agreed`: what holds between its peer and us; `asks`: our offer went out in a 200 and waits for its answer.
+    `agreed`: what holds between its peer and us; `asks`: our offer went out in a 200 and waits for its answer;
+    `description`: the one we last gave; `updates`: the peer takes UPDATE.
     """
 
     number: PlaneLeg
@@ -91,8 +94,10 @@ class Leg:
         self.codec: str | None = None
         self.agreed: Agreed | None = None
         self.asks = False
+        self.updates = False
+        self.timer: SessionTimer | None = None
         self._tell = tell
-        self._described = b""  # our last description
+        self.description = b""
         driver.attach(token, self.heard)
 
     def heard(self, event: LegEvent) -> None:
@@ -106,17 +111,23 @@ class Leg:
                 self.q850 = event.response.cause if event.response is not None else None
             case Answered():
                 self.answered, self.code = True, event.response.status
+                self.timer = session_timers.accepted(event.response, self.now)
+                self.updates = session_timers.takes_update(event.response)
             case Ended():
                 self.over, self.q850 = True, event.request.cause or NORMAL
         self._tell(event)
 
+    def awaits(self, transaction: str) -> bool:
+        """Is this the session refresh we wait for?"""
+        return self.timer is not None and self.timer.waits == transaction
+
     def describe(self, write: Callable[[sdp.Origin], bytes]) -> bytes:
         """Our description, with the next version when it is not the one said last (RFC 3264 8)."""
         body = write(self.origin)
-        if self._described and body != self._described:
+        if self.description and body != self.description:
             self.origin = self.origin.next()
             body = write(self.origin)
-        self._described = body
+        self.description = body
         return body
 
     @property
@@ -150,6 +161,7 @@ class CallerLeg(Leg):
         super().__init__(driver, invited.leg, trunk, origin, tell)
         self.request: Request = invited.request
         self._transaction = invited.transaction
+        self.updates = session_timers.takes_update(invited.request)
         self._rang = False
 
     def ring(self) -> None:
@@ -160,15 +172,16 @@ class CallerLeg(Leg):
 
     def progress(self, body: bytes) -> bool:
         """183 with a description: what is played from now on is heard before any charge."""
-        self._described = body
+        self.description = body
         return self._respond(183, body=body)
 
     def answer(self, body: bytes) -> bool:
         """200. False: the caller had given up."""
-        self._described = body
-        self.answered = self._respond(200, body=body)
+        self.description = body
+        headers, timer = session_timers.granted(self.request, self.now)
+        self.answered = self._respond(200, headers=headers, body=body)
         if self.answered:
-            self.code = 200
+            self.code, self.timer = 200, timer
         return self.answered
 
     def refuse(self, code: int, q850: int | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -226,7 +239,7 @@ class CalleeLeg(Leg):
         )
         driver.say()
         leg = cls(driver, token, trunk, origin, tell)
-        leg._described = offer
+        leg.description = offer
         return leg
 
     def heard(self, event: LegEvent) -> None:

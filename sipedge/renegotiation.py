@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sipedge import session_timers
 from sipedge.legs import Agreed, Leg
 from sipedge.media import sdp
 from sipedge.media.plane import AddressRefused, PlaneError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 async def answer(circuit: Circuit, event: Requested) -> None:
     """Answers a re-INVITE, an UPDATE, or a PRACK that holds an offer."""
     leg, request = circuit.leg(event.leg), event.request
+    headers: session_timers.Headers = []
     if leg is None or leg.over:
         status, body = 481, b""  # of a trunk that was passed over
     elif request.description:
@@ -32,7 +34,9 @@ async def answer(circuit: Circuit, event: Requested) -> None:
         leg.asks = True
     else:
         status, body = 200, b""  # a sign of life
-    circuit.respond(event, status, body)
+    if leg is not None and status == 200 and request.method != "PRACK":
+        headers, leg.timer = session_timers.granted(request, circuit.loop.time())
+    circuit.respond(event, status, headers, body)
 
 
 async def confirm(circuit: Circuit, leg: Leg, acked: Acked) -> None:
@@ -40,6 +44,15 @@ async def confirm(circuit: Circuit, leg: Leg, acked: Acked) -> None:
     leg.asks = False
     try:
         await _turn(circuit, leg, acked.request, sdp.EVENTS_PAYLOAD)
+    except (sdp.BadSdp, PlaneError):
+        circuit.exchange.counts["renegotiations_failed"] += 1
+
+
+async def follow(circuit: Circuit, leg: Leg, response: Message) -> None:
+    """The answer to a re-INVITE of ours, which repeated what we last said: a peer may move in it."""
+    ours = sdp.parse(leg.description).audio
+    try:
+        await _turn(circuit, leg, response, ours.events if ours is not None else None)
     except (sdp.BadSdp, PlaneError):
         circuit.exchange.counts["renegotiations_failed"] += 1
 

@@ -254,8 +254,10 @@ class Called(Calling):
         if method in ("INVITE", "UPDATE"):
             if request.contact is not None:
                 _ = request.contact.uri.params
-            if request.session_expires is not None and request.session_expires < MIN_SE:
-                return 422, (("Min-SE", str(MIN_SE)),)  # RFC 4028 9
+            if request.session_expires is not None:
+                _ = request.refresher, request.supported
+                if request.session_expires < MIN_SE:
+                    return 422, (("Min-SE", str(MIN_SE)),)  # RFC 4028 9
         return None
 
     def _readable(self, request: Request) -> bool:

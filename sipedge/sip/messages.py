@@ -199,6 +199,16 @@ class Message:
         return self._seconds("session-expires")
 
     @field
+    def refresher(self) -> str:
+        """Who refreshes the session: "uac", "uas", or "" when Session-Expires does not say."""
+        _, semicolon, params = (self.header("session-expires") or "").partition(";")
+        return grammar.read_params(semicolon + params).get("refresher", "").lower()
+
+    @field
+    def min_se(self) -> int | None:
+        return self._seconds("min-se")
+
+    @field
     def retry_after(self) -> int | None:
         return self._seconds("retry-after")
 

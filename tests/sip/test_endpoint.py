@@ -267,6 +267,14 @@ def test_an_extension_we_take_may_be_required() -> None:
     assert statuses(one) == [100]
 
 
+def test_an_interval_we_take_is_for_our_user_and_one_nobody_can_read_is_refused() -> None:
+    one = endpoint()
+    one.receive(request("INVITE", "Session-Expires: 90;refresher=uac"), UDP, 0.0)
+    assert statuses(one) == [100] and isinstance(one.take_events()[0], Invited)
+    one.receive(request("INVITE", "Session-Expires: 90", "Supported: ,", n=2), UDP, 0.0)
+    assert statuses(one) == [400]
+
+
 def test_a_body_we_take_names_the_others_it_would() -> None:
     one = endpoint(accept=["text/plain", "application/sdp"])
     one.receive(request("OPTIONS", "Content-Type: text/html", body=b"x"), UDP, 0.0)

@@ -420,3 +420,9 @@ def test_hostile_values_cost_time_in_proportion_to_their_length(hostile: str) ->
                 getattr(read, field)
         except Malformed:
             continue
+
+
+def test_a_session_interval_says_who_refreshes_it() -> None:
+    assert request("Session-Expires: 90; refresher=UAS").refresher == "uas"
+    assert request("Session-Expires: 90").refresher == request().refresher == ""
+    assert (request("Min-SE: 120").min_se, request().min_se) == (120, None)

@@ -117,7 +117,7 @@ def test_a_caller_that_requires_reliable_ringing_gets_it(
         with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
             heard = caller.finish()
         callee.finish()
-        assert not callee.received("PRACK") and callee.messages()[0].header("Supported") == "100rel"
+        assert not callee.received("PRACK") and callee.messages()[0].header("Supported").startswith("100rel")
     assert next(m for m in heard if m.start.startswith("SIP/2.0 180")).header("Require") == "100rel"
 
 
@@ -204,3 +204,47 @@ def test_a_re_invite_without_an_offer_is_answered_with_ours(
             offers = [m.body for m in caller.finish() if m.received and m.body]
         callee.finish()
     assert "PCMU" in offers[1] and f"c=IN IP4 {service.place.edge}" in offers[1]
+
+
+# --- session timers, on each leg by itself (RFC 4028)
+
+
+def test_a_session_interval_is_granted_refreshed_and_kept_from_the_other_leg(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    interval = "Supported: timer\nSession-Expires: 90;refresher=uac\nMin-SE: 90\n"
+    refresh = [sent(request("UPDATE", "2", extra=interval), options='retrans="500"'), hears(200)]
+    again = [sent(request("INVITE", "3", extra=interval), PCMA, 'retrans="500"'), trying(), hears(200), acks(3)]
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        steps = [
+            invite(extra=interval),
+            trying(),
+            hears(180),
+            hears(200),
+            ack(),
+            *refresh,
+            *again,
+            bye("4"),
+            hears(200),
+        ]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            granted = [m for m in caller.finish() if m.received and m.header("Session-Expires")]
+        invited = callee.finish()[0]
+    assert [m.header("Session-Expires") for m in granted] == ["90;refresher=uac"] * 3
+    assert {m.header("Require") for m in granted} == {"timer"}
+    assert invited.header("Supported") == "100rel, timer" and not invited.header("Session-Expires")
+
+
+def test_an_interval_below_ours_is_refused_with_the_least_we_take_also_within_a_call(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    session = service.open_session(*pair)
+    short = "Supported: timer\nSession-Expires: 60\n"
+    refresh = [sent(request("UPDATE", "2", extra=short), options='retrans="500"'), hears(422)]
+    with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(), *IS_HUNG_UP) as callee:
+        steps = [invite(), trying(), hears(180), hears(200), ack(), *refresh, bye("3"), hears(200)]
+        with phones.calls(dials(session), service.place.caller, pair[0].number, *steps) as caller:
+            (refused,) = (m for m in caller.finish() if m.start.startswith("SIP/2.0 422"))
+        callee.finish()
+    assert refused.header("Min-SE") == "90"
