@@ -131,10 +131,10 @@ async def growth(server: RedisServer, small: RedisServer, runs: int, live: int) 
         await many[n % len(many)].bind(n)
 
     async def bind_busy(n: int) -> None:
-        """One of 20 parties and always somebody new."""
-        await busy.bind_parties(n, f"busy{n % 20:012d}", parties_of(n)[0])
+        """One of 100 parties and always somebody new."""
+        await busy.bind_parties(n, f"busy{n % 100:012d}", parties_of(n)[0])
 
-    await meter.burst(bind_busy, 0, 20 * (253 - runs))
+    await meter.burst(bind_busy, 0, 100 * (253 - runs))
     await meter.burst(bind_anywhere, 0, 20_000)
     await beside.burst(little.bind, 0, 10_000)
     await meter.burst(few.bind, 0, 10_000)
@@ -142,7 +142,7 @@ async def growth(server: RedisServer, small: RedisServer, runs: int, live: int) 
     for turn in range(runs):
         fresh = 1_000_000 + turn * 5_000
         ours = (meter, bind_busy)
-        found["bind-busy-party"].append(await in_turn(ours, (meter, few.bind), 3_000_000 + 20 * turn, 20, 20))
+        found["bind-busy-party"].append(await in_turn(ours, (meter, few.bind), 3_000_000 + 100 * turn, 100, 100))
         ours = (meter, bind_anywhere)
         found["bind-100000-numbers"].append(await in_turn(ours, (meter, few.bind), fresh, 5_000))
     await meter.burst(few.bind, 2_000_000, live)
