@@ -9,6 +9,7 @@ core each where the machine has two.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -121,6 +122,20 @@ class Tools:
         return [*self._commands[name], *map(str, arguments)]
 
 
+def free_ports(count: int) -> int:
+    """The first of so many consecutive ports of loopback nobody holds."""
+    while True:
+        first = random.randrange(11_000, 29_000, 2)
+        try:
+            for port in range(first, first + count):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                    one.bind(("127.0.0.1", port))
+            return first
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
 def cpu_of(pid: int) -> float:
     """Seconds of CPU a process has used, kernel and all: to the nanosecond where the kernel keeps such books."""
     books = list(Path(f"/proc/{pid}/task").glob("*/schedstat"))
@@ -155,7 +170,7 @@ def measured(relay: subprocess.Popen[str], phones: subprocess.Popen[str], ports:
 
 def measure_loop(tools: Tools, calls: int, seconds: float) -> Run:
     """The loop that only relays."""
-    first = random.randrange(11_000, 15_000, 2)
+    first = free_ports(4 * calls)
     with (
         tools.start(tools.command("loop", first, 2 * calls), 1) as relay,
         tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
@@ -167,12 +182,13 @@ def measure_loop(tools: Tools, calls: int, seconds: float) -> Run:
 
 def measure_rtpengine(tools: Tools, calls: int, seconds: float) -> Run:
     """rtpengine with a worker thread. Raises `rtpengine.Unavailable`."""
-    first = random.randrange(11_000, 15_000, 2)
-    command = rtpengine.command(first - 1, first, first + 8 * calls, tools.folder)
+    control_port = free_ports(8 * calls + 2)
+    first = control_port + 2
+    command = rtpengine.command(control_port, first, first + 8 * calls - 1, tools.folder)
     with (
         tools.start(command, 1) as relay,
         tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
-        rtpengine.Control(first - 1) as control,
+        rtpengine.Control(control_port) as control,
     ):
         control.wait()
         theirs = list(map(int, line_of(phones).split()))
@@ -182,11 +198,11 @@ def measure_rtpengine(tools: Tools, calls: int, seconds: float) -> Run:
 
 def measure_ours(tools: Tools, calls: int, seconds: float, record: bool) -> Run:
     """Our relay, every call bridged, and recorded where asked."""
-    first = random.randrange(11_000, 15_000, 2)
+    first = free_ports(8 * calls)
     path = str(tools.folder / "relay.sock")
     command = [sys.executable, "-m", "sipedge.relay", "--socket", path]
     with (
-        tools.start([*command, "--ports", f"{first}-{first + 8 * calls}"], 1) as relay,
+        tools.start([*command, "--ports", f"{first}-{first + 8 * calls - 1}"], 1) as relay,
         tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
     ):
         line_of(relay)
