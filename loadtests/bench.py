@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from loadtests import parser, relay, rest, signalling
+from loadtests import overload, parser, relay, rest, signalling
 from loadtests.measure import Row
 
 WIDTH = 130  # of the table where there is no terminal to ask
@@ -44,6 +44,7 @@ def relay_rows(quick: bool) -> list[Row]:
 
 BENCHES: dict[str, Callable[[bool], list[Row]]] = {
     "signalling": signalling_rows,
+    "overload": lambda quick: overload.run(quick=quick),
     "parser": lambda quick: parser.run(runs=3 if quick else 7),
     "relay": relay_rows,
     "pools": lambda quick: measured_by("tests.pools.bench", quick),  # bind, route and the Redis client
@@ -58,8 +59,9 @@ def table(rows: list[Row]) -> Table:
         shown.add_column(column, justify="left" if column in ("what", "unit", "peer") else "right")
     for one in rows:
         cells = [one[key] for key in ("name", "value", "unit", "peer", "peer_value", "ratio", "runs")]
+        none = "n/a" if one.get("why") else "–"
         shown.add_row(
-            *("–" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells)
+            *(none if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells)
         )
     return shown
 
@@ -77,6 +79,8 @@ def main() -> int:
             rows += BENCHES[name](asked.quick)
     asked.out.write_text(json.dumps(rows, indent=1) + "\n")
     console.print(table(rows))
+    for why in dict.fromkeys(one["why"] for one in rows if one.get("why")):
+        console.print(f"n/a: {why}.")
     missing = [peer for peer in ("sippy", "kamailio") if not signalling.available(peer)]
     if missing:
         console.print(f"Not installed, so not measured beside: {', '.join(missing)}.")

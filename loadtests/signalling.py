@@ -59,21 +59,21 @@ class Run:
 
 
 @contextmanager
-def ours(folder: Path, place: Place) -> Iterator[Peer]:
+def ours(folder: Path, place: Place, ports: str = "10000-32767", pairs: int = PAIRS) -> Iterator[Peer]:
     """The whole service, every process on the peer's core; the edge's CPU is what is compared with a B2BUA's."""
     trunk = Trunk(
         "load", f"sip:{place.callee}:5080", [place.caller, place.callee], more={"max_cps": 5000, "max_calls": 20000}
     )
-    settings = {"media": {"ports": "10000-32767"}}
+    settings = {"media": {"ports": ports}}
     service = Service(folder, place=place, trunks=[trunk], settings=settings)
     with on_core(PEER_CORE), service:
         service.import_numbers([f"+84247200{n:04d}" for n in range(NUMBERS)], "load")
-        pairs = []
-        for n in range(PAIRS):
+        opened = []
+        for n in range(pairs):
             people = [Person("customer", f"+84907{n:06d}"), Person("driver", f"+84908{n:06d}")]
             session = service.open_session(*people)
-            pairs.append((people[0].number, str(session["participants"][0]["proxies"][0]["number"])))
-        yield Peer(lambda: service.pids_of("edge"), service.pids, pairs)
+            opened.append((people[0].number, str(session["participants"][0]["proxies"][0]["number"])))
+        yield Peer(lambda: service.pids_of("edge"), service.pids, opened)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def tame_collector() -> None:
     """What is loaded by now stays; young garbage goes often and cheaply, old rarely: a full pass is a pause."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(5_000, 40, 100)
 
 
 def say_ready(listening: list[str]) -> None:

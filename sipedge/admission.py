@@ -13,7 +13,7 @@ Only new INVITEs are ever refused here.
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2s
 from random import Random
@@ -31,7 +31,11 @@ QUICK: Final = 1.3  # times, a sample
 SLOW: Final = 1.02
 EASE: Final = 0.03  # of the ceiling, a sample, once nobody is refused any more
 FIRM: Final = 2  # samples in a row: late once is a pause of the machine, late twice is load
-BEST_OF: Final = 10  # samples that say what can be served
+FADE: Final = 0.98  # a sample, of the best that was ever served: what was possible may be possible again
+OPENING: Final = 24  # calls on their way from INVITE to second leg that are a crowd, which no sample sees so soon
+CALM: Final = 8  # … and no longer are one
+CROWDED: Final = 0.1  # seconds that a crowd is borne with: it may be what a pause of ours left behind
+CRUSH: Final = 96  # … that are never borne with
 REMEMBERED: Final = 16.0  # seconds; an INVITE is sent again within that, whatever became of its first copy
 
 
@@ -39,12 +43,12 @@ class Signals(NamedTuple):
     """How late everything was since the last sample, in seconds."""
 
     loop: float = 0.0  # the event loop
-    queue: float = 0.0  # the oldest datagram found in a socket
+    queue: float = 0.0  # what datagrams waited in the socket, on average
     relay: float = 0.0  # the relay's timed work
     redis: float = 0.0  # one round trip
 
 
-LIMITS: Final = Signals(loop=0.05, queue=0.05, relay=0.02, redis=0.1)
+LIMITS: Final = Signals(loop=0.1, queue=0.04, relay=0.02, redis=0.15)
 
 
 class Admission:
@@ -52,25 +56,26 @@ class Admission:
 
     def __init__(self, now: float) -> None:
         self.rate = CEILING
+        self.opening = 0  # calls taken whose second leg has not left yet
         self._tokens = CEILING * BURST
         self._at = now  # when the tokens were last counted
         self._sampled = now
+        self._crowded: float | None = None  # since when
         self._refused = 0
+        self._opened = 0
         self._late = 0  # samples in a row
         self._cuts = 0  # in a row
-        self._served: deque[float] = deque(maxlen=BEST_OF)  # calls a second, by sample
+        self._best = 0.0  # calls a second that were served
         self.admitted = Lately(now)
         self.refused = Lately(now)
 
-    def sample(self, signals: Signals, served: int, now: float) -> tuple[str, ...]:
-        """Draws the rate after a look at everything, about ten times a second; names what fell behind. `served`: calls
-        that got their answer from the core since the last sample, which is what this machine can do when it is busy."""
+    def sample(self, signals: Signals, now: float) -> tuple[str, ...]:
+        """Draws the rate after a look at everything, about ten times a second; names what fell behind."""
         looked_at = zip(Signals._fields, signals, LIMITS, strict=True)
         behind = tuple([name for name, found, limit in looked_at if found > limit])
-        self._served.append(served / max(now - self._sampled, 0.001))
-        self._sampled = now
+        self._best = best = max(self._opened / max(now - self._sampled, 0.001), self._best * FADE)
+        self._opened, self._sampled = 0, now
         self._count(now)
-        best = max(self._served)
         self._late = self._late + 1 if behind else 0
         if self._late >= FIRM:
             self._late = 0  # what was cut must show before more is cut
@@ -94,7 +99,9 @@ class Admission:
     def closed(self, now: float) -> bool:
         """Would a new call be refused now? Asking takes nothing."""
         self._count(now)
-        return self._tokens < 1.0
+        if self._tokens < 1.0 or self.opening >= CRUSH:
+            return True
+        return self.opening >= OPENING and self._crowded is not None and now - self._crowded > CROWDED
 
     def take(self, invite: str, now: float) -> bool:
         """Takes one more call, or not. `invite` names it: Call-ID and CSeq."""
@@ -102,8 +109,19 @@ class Admission:
             self._refused += 1
             return False
         self._tokens -= 1.0
+        self.opening += 1
+        if self.opening >= OPENING and self._crowded is None:
+            self._crowded = now
         self.admitted.add(invite, now)
         return True
+
+    def opened(self) -> None:
+        """The work of taking a call is done, whatever became of it: that is what this machine can do when it is
+        busy."""
+        self.opening -= 1
+        if self.opening < CALM:
+            self._crowded = None
+        self._opened += 1
 
     def turn_away(self, invite: str, now: float) -> None:
         """A call was refused unread. Sent again it is refused again, so that its caller hears one answer."""

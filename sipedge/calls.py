@@ -52,6 +52,7 @@ class Call:
         self._offer_is_bad = False
         self._answered_at = 0.0
         self._recording = False
+        self._opening = True
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
 
     def __repr__(self) -> str:
@@ -90,8 +91,7 @@ class Call:
             await self.refuse(claimed)
         self.begin(claimed)
         await self.circuit.open(legs=2)
-        answer = await self.reach_callee(claimed)
-        await self.answer_caller(claimed, answer)
+        await self.answer_caller(claimed, await self.reach_callee(claimed))
         await self.tell_both(claimed)
         await self.bridge()
         await self.talk(claimed)
@@ -117,7 +117,7 @@ class Call:
             self._refused("no_binding")
             return Refusal(interaction=self.id, decision="no_binding")
         try:
-            claimed = await routes.claim(
+            return await routes.claim(
                 self.house,
                 called=called,
                 caller=trunks.caller(self.trunk, request),
@@ -126,8 +126,6 @@ class Call:
                 trunk=self.trunk.name,
                 at=self.house.now(),
             )
-            self.exchange.counts["claims"] += 1
-            return claimed
         except Unavailable:  # fail closed: nobody is routed unmasked
             self.exchange.unsure[self.id] = self.circuit.loop.time()
             self.exchange.counts["core_unavailable"] += 1
@@ -170,6 +168,7 @@ class Call:
         if trunk.address is None:
             return None
         leg = self.circuit.dial(trunk, trunk.address, route)
+        self._opened()
         silent_at = min(deadline, self.circuit.loop.time() + SILENCE)
         while True:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):
@@ -270,6 +269,7 @@ class Call:
 
     async def talk(self, route: Route) -> NoReturn:
         """Until one of them hangs up, or the time is over."""
+        self.circuit.caller.request.let_go()
         limit = self._answered_at + route.call_time_limit
         while await self.circuit.hear(limit) is not None:
             continue
@@ -328,6 +328,12 @@ class Call:
 
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
+    def _opened(self) -> None:
+        """The second leg has left, or never will: the admission counts on hearing it once."""
+        if self._opening:
+            self._opening = False
+            self.exchange.admission.opened()
+
     def _take(self, trunk: Trunk) -> None:
         """A call counts once on every trunk it touches."""
         if trunk not in self._taken:
@@ -366,6 +372,7 @@ class Call:
 
     async def finish(self, over: Over) -> None:
         """Ends legs, media and slot, once, and gives back what was taken."""
+        self._opened()
         bridged, self.state = self.state == "bridged", "ended"
         circuit = self.circuit
         circuit.end(over)

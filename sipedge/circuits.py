@@ -19,6 +19,7 @@ from masking.house import House
 from masking.interactions import Notice, Side
 from masking.routes import Route
 from sipedge import renegotiation, session_timers
+from sipedge.admission import Admission
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
@@ -62,6 +63,7 @@ class Exchange:
     trunks: TrunkTable
     plane: MediaPlane
     facts: Facts
+    admission: Admission
     random: Random
     owner: str
     media_host: str = ""

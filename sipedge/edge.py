@@ -84,6 +84,7 @@ class Edge:
             trunks=self.trunks,
             plane=self.plane,
             facts=Facts(),
+            admission=self.admission,
             random=random,
             owner=owner,
             media_host=config.media.advertise,
@@ -147,17 +148,14 @@ class Edge:
         await self.exchange.facts.settle(2.0)
 
     async def _watch_load(self) -> None:
-        """Tells the admission how late everything is, and what was served all the same."""
-        counts, before_served = self.exchange.counts, 0
+        """Tells the admission how late everything is."""
         while True:
             before = self.loop.time()
             await asyncio.sleep(SAMPLE_SECONDS)
             self.lateness = self.loop.time() - before - SAMPLE_SECONDS
-            queue, self.driver.wire.oldest = self.driver.wire.oldest, 0.0
-            signals = Signals(self.lateness, queue, self._relay_late, self._redis_trip)
-            served, before_served = counts["claims"] - before_served, counts["claims"]
-            for name in self.admission.sample(signals, served, self.loop.time()):
-                counts[f"late_{name}"] += 1
+            signals = Signals(self.lateness, self.driver.wire.take_wait(), self._relay_late, self._redis_trip)
+            for name in self.admission.sample(signals, self.loop.time()):
+                self.exchange.counts[f"late_{name}"] += 1
 
     async def _watch_neighbours(self) -> None:
         """Asks the relay how late it is and Redis for nothing at all: how long that takes is the answer."""
@@ -193,10 +191,12 @@ class Edge:
         except Exception as error:  # a caller is never left without a final answer
             log.error("call_not_begun", error=type(error).__name__, at=place(error))
             self.exchange.counts["faults"] += 1
+            self.admission.opened()
             self._refuse(event, 500)
             return
         if call is None:  # a proxy of ours that does not say by which trunk
             self.exchange.counts["unnamed_trunk"] += 1
+            self.admission.opened()
             self._refuse(event, 403)
             return
         await call.run()

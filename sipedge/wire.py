@@ -72,7 +72,8 @@ class Wire:
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
         self.age = 0.0  # seconds that the oldest datagram of this batch has waited in its socket
-        self.oldest = 0.0  # … of all batches, until somebody looks and sets it back
+        self._waited = 0.0  # all datagrams' ages since `take_wait`
+        self._read = 0
         self._wall = wall
         self._advertise = advertise
         self._shown: dict[tuple[str, Address, str], str] = {}
@@ -249,6 +250,8 @@ class Wire:
                     break
                 continue
             batch.append((data, source))
+        self._waited += self.age * len(batch)
+        self._read += len(batch)
         if len(batch) >= CROWD:
             batch.sort(key=_urgency)
         for data, source in batch:
@@ -259,14 +262,18 @@ class Wire:
                 self.received(data, Flow("udp", remote, local))
         self.settle()
 
+    def take_wait(self) -> float:
+        """Seconds a datagram waited in its socket on average since this was last asked."""
+        wait = self._waited / self._read if self._read else 0.0
+        self._waited, self._read = 0.0, 0
+        return wait
+
     def _age(self, stamps: list[tuple[int, int, bytes]]) -> float:
         """How long ago the kernel took a datagram, by its stamp; 0 where it does not say."""
         for level, kind, stamp in stamps:
             if level == socket.SOL_SOCKET and kind == TIMESTAMPNS and len(stamp) == STAMP.size:
                 seconds, nanoseconds = STAMP.unpack(stamp)
-                age = float(min(max(self._wall() - seconds - nanoseconds / 1e9, 0.0), MAX_AGE))
-                self.oldest = max(self.oldest, age)
-                return age
+                return float(min(max(self._wall() - seconds - nanoseconds / 1e9, 0.0), MAX_AGE))
         return 0.0
 
     def admits(self, host: str, port: int) -> bool:

@@ -24,6 +24,7 @@ MAX_BYTES: Final = 16_384
 MAX_LINES: Final = 512
 MAX_STREAMS: Final = 16
 MAX_FORMATS: Final = 64
+REMEMBERED: Final = 1_024  # addresses that need not be read again: media comes from few
 STATIC: Final[dict[str, int]] = {"PCMU": 0, "PCMA": 8}  # RFC 3551 6
 EVENTS_PAYLOAD: Final = 101  # telephone-event in what we offer
 AUDIO_CODECS: Final[tuple[CodecName, ...]] = ("PCMA", "PCMU")
@@ -231,6 +232,7 @@ def _media(value: str) -> _Block:
     return _Block(kind, int(port), profile, tuple(offered))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _unicast(value: str) -> str | None:
     """The address of a c= line; None for the old-style hold; only literal unicast addresses pass."""
     fields = value.split()
@@ -246,6 +248,7 @@ def _unicast(value: str) -> str | None:
     return str(address)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     if "%" in text or len(text) > 45:
         return None

@@ -137,14 +137,16 @@ class Called(Calling):
     def _take_outside(self, request: Request, key: str, flow: Flow, now: float) -> None:
         """A request outside any dialog (RFC 3261 8.2)."""
         invites = request.method == "INVITE"
-        turned_away = invites and (self.refusing or (self._admit is not None and not self._admit(request, now)))
-        if turned_away or self._full():
-            self._refuse(request, flow, 503, (("Retry-After", str(self._entropy.between(1, 5))),))
+        if self.refusing and invites or self._full():
+            self._refuse(request, flow, 503, self._later())
             return
         merge_key = (request.call_id, request.from_.tag, request.cseq.number, request.method)
         refusal = self._screen(request) or self._screen_outside(request, merge_key)
         if refusal is not None:
             self._refuse(request, flow, *refusal)
+            return
+        if invites and self._admit is not None and not self._admit(request, now):
+            self._refuse(request, flow, 503, self._later())
             return
         leg = tag = self._entropy.token()
         dialog = None
@@ -319,6 +321,9 @@ class Called(Calling):
         self._events.append(Refused(status, fault.reason, flow))
 
     # -- machinery --------------------------------------------------------------------------------------------------
+
+    def _later(self) -> Headers:
+        return (("Retry-After", str(self._entropy.between(1, 5))),)
 
     def _full(self, times: int = 1) -> bool:
         return len(self._servers) + len(self._clients) >= times * self.max_transactions

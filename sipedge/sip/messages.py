@@ -27,6 +27,8 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _Q850 = re.compile(r"q\.850$", re.IGNORECASE)
 
+_START = frozenset({"method", "target", "status", "reason"})
+
 T = TypeVar("T")
 
 
@@ -71,6 +73,11 @@ class Message:
         """The first raw value of a header by its lower-case long name."""
         values = self.headers.get(name)
         return values[0] if values else None
+
+    def let_go(self) -> None:
+        """Forgets all but the start line: what is held as long as its call need not be held whole."""
+        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _START}
+        self.headers, self.body = {}, b""
 
     def values(self, name: str) -> list[str]:
         """All values of a list header, its lines and its commas made one list."""

@@ -6,7 +6,22 @@ from random import Random
 
 import pytest
 
-from sipedge.admission import CEILING, FLOOR, REMEMBERED, Admission, Door, Lately, Signals, refusal, scan, urgency
+from sipedge.admission import (
+    CALM,
+    CEILING,
+    CROWDED,
+    CRUSH,
+    FLOOR,
+    OPENING,
+    REMEMBERED,
+    Admission,
+    Door,
+    Lately,
+    Signals,
+    refusal,
+    scan,
+    urgency,
+)
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request, Response, parse
 
@@ -26,17 +41,21 @@ def invite(call: str = "a", *, tag: str = "", cseq: str = "1 INVITE", via: str =
 
 def run(admission: Admission, offered: float, capacity: float, seconds: float, begin: float) -> list[tuple[float, int]]:
     """A server that falls behind when it takes more than `capacity` calls a second; (when, calls taken) by sample."""
-    taken, now, backlog, rest = [], begin, 0.0, 0.0
+    taken, now, rest, done = [], begin, 0.0, 0.0
     for _ in range(round(seconds * 10)):
         count = 0
         rest += offered / 10
         for one in range(int(rest)):
             count += admission.take(f"{now} {one}", now + one / offered)
+            done += capacity / offered
+            while done >= 1.0 and admission.opening:
+                admission.opened()
+                done -= 1.0
+            done = min(done, 1.0)
         rest -= int(rest)
         now += 0.1
-        served = min(backlog + count, capacity / 10)
-        backlog += count - served
-        admission.sample(Signals(queue=backlog / capacity), round(served), now)
+        backlog = admission.opening
+        admission.sample(Signals(queue=backlog / capacity), now)
         taken.append((now, count))
     return taken
 
@@ -65,27 +84,41 @@ def test_after_an_overload_everybody_is_taken_again_within_seconds() -> None:
 def test_late_once_is_no_overload_and_late_twice_is() -> None:
     admission = Admission(0.0)
     for step in range(1, 9):
-        assert admission.sample(LATE if step % 2 else IN_TIME, 5, step / 10) == (("loop",) if step % 2 else ())
+        assert admission.sample(LATE if step % 2 else IN_TIME, step / 10) == (("loop",) if step % 2 else ())
     assert admission.rate == CEILING
-    admission.sample(LATE, 5, 0.9)
-    admission.sample(LATE, 5, 1.0)
+    admission.sample(LATE, 0.9)
+    admission.sample(LATE, 1.0)
     assert admission.rate == FLOOR
 
 
-@pytest.mark.parametrize("signals", [Signals(queue=0.06), Signals(relay=0.03), Signals(redis=0.2), Signals(loop=0.06)])
+@pytest.mark.parametrize("signals", [Signals(queue=0.05), Signals(relay=0.03), Signals(redis=0.2), Signals(loop=0.2)])
 def test_each_of_the_four_can_slow_the_edge_down(signals: Signals) -> None:
     admission = Admission(0.0)
-    admission.sample(signals, 40, 0.1)
-    admission.sample(signals, 40, 0.2)
+    admission.sample(signals, 0.1)
+    admission.sample(signals, 0.2)
     assert admission.rate < CEILING
 
 
 def test_the_floor_is_never_undercut() -> None:
     admission = Admission(0.0)
     for step in range(200):
-        admission.sample(LATE, 1, step / 10)
+        admission.sample(LATE, step / 10)
     assert admission.rate == FLOOR
-    assert sum(admission.take(str(one), 30.0 + one / 100) for one in range(100)) >= 0.95 * FLOOR
+    admission.opening = -100
+    assert sum(admission.take(str(one), 30.0 + one / 75) for one in range(75)) == 75
+
+
+def test_a_crowd_that_a_pause_left_is_borne_and_one_that_stays_is_not() -> None:
+    admission = Admission(0.0)
+    assert sum(admission.take(str(one), 0.0) for one in range(2 * CRUSH)) == CRUSH and admission.closed(0.0)
+    for _ in range(CRUSH - OPENING):
+        admission.opened()
+    assert not admission.closed(CROWDED / 2) and admission.closed(2 * CROWDED)
+    admission.opened()
+    assert admission.take("one leaves, one enters", 1.0) and not admission.take("no other", 1.0)
+    for _ in range(OPENING - CALM + 1):
+        admission.opened()
+    assert all(admission.take(str(one), 2.0) for one in range(OPENING))
 
 
 def test_names_are_forgotten_in_time() -> None:
