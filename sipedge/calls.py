@@ -271,9 +271,21 @@ class Call:
         """Until one of them hangs up, or the time is over."""
         self.circuit.caller.request.let_go()
         limit = self._answered_at + route.call_time_limit
+        if 0 < route.warning_at < route.call_time_limit:
+            while await self.circuit.hear(limit - route.warning_at) is not None:
+                continue
+            await self.warn()
         while await self.circuit.hear(limit) is not None:
             continue
         raise Over("platform", "limit", 200)
+
+    async def warn(self) -> None:
+        """Both hear that their time runs out; like every prompt of ours it is in no recording."""
+        try:
+            await self.circuit.plane.warn(self.id, 1)
+            await self.circuit.plane.warn(self.id, 2)
+        except PlaneError as problem:
+            log.warning("not_warned", interaction=self.id, problem=problem.code)
 
     # ---- refusing ----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,16 @@ from sipedge.facts import Facts
 from sipedge.inbox import Inbox
 from sipedge.legs import CAUSES, NORMAL, Agreed, CalleeLeg, CallerLeg, Leg, agreed
 from sipedge.media import sdp
-from sipedge.media.plane import CallLost, MediaPlane, MediaSilent, NoPorts, PlaneError, PlayFinished, RecordingFailed
+from sipedge.media.plane import (
+    CallLost,
+    MediaBack,
+    MediaPlane,
+    MediaSilent,
+    NoPorts,
+    PlaneError,
+    PlayFinished,
+    RecordingFailed,
+)
 from sipedge.media.plane import Event as MediaEvent
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import (
@@ -132,10 +141,14 @@ class Circuit:
                     await renegotiation.confirm(self, leg, event)
                 case CallLost():
                     raise Over("platform", "media_lost", 503, 41)
-                case MediaSilent():
+                case MediaSilent():  # one phone may be muted, or gone from the air for a while; both are a dead call
                     self._silent.add(event.leg)
+                    self.exchange.counts["legs_silent"] += 1
+                    log.info("leg_silent", interaction=self.id, leg=event.leg, seconds=round(event.seconds))
                     if len(self._silent) == len(self._ports):
                         raise Over("platform", "media_silent", 480, 102)
+                case MediaBack():
+                    self._silent.discard(event.leg)
                 case RecordingFailed():
                     self.exchange.counts["recordings_broken"] += 1
                     log.error("recording_broken", interaction=self.id, recording=event.recording)

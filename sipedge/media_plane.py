@@ -53,6 +53,7 @@ from sipedge.media.plane import (
     RingBack,
     Stop,
     Terms,
+    Warn,
 )
 
 log = structlog.get_logger("sipedge.media_plane")
@@ -234,6 +235,9 @@ class RelayClient:
 
     async def ring_back(self, call: str, leg: Leg, country: str) -> int:
         return (await self._ask(RingBack(call, leg, country), Playing)).play
+
+    async def warn(self, call: str, leg: Leg) -> int:
+        return (await self._ask(Warn(call, leg), Playing)).play
 
     async def stop(self, call: str, leg: Leg) -> None:
         await self._ask(Stop(call, leg), Done)

@@ -173,6 +173,13 @@ class RingBack(msgspec.Struct, frozen=True, tag="ring_back"):
     country: str
 
 
+class Warn(msgspec.Struct, frozen=True, tag="warn"):
+    """Plays two short pips once: the time of the call runs out. Answer: `Playing`; later `PlayFinished`."""
+
+    call: str
+    leg: Leg
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Stops what a leg hears played. Answer: `Done` (also when nothing played)."""
 
@@ -236,6 +243,7 @@ Command: TypeAlias = (
     | Connect
     | Play
     | RingBack
+    | Warn
     | Stop
     | Bridge
     | Record
@@ -396,6 +404,13 @@ class MediaSilent(msgspec.Struct, frozen=True, tag="media_silent"):
     seconds: float
 
 
+class MediaBack(msgspec.Struct, frozen=True, tag="media_back"):
+    """A silence that was told is over: RTP comes again, or the leg is held and none is expected."""
+
+    call: str
+    leg: Leg
+
+
 class RecordingFailed(msgspec.Struct, frozen=True, tag="recording_failed"):
     """The recording stopped taking audio (disk full); the call goes on unless policy says otherwise."""
 
@@ -413,8 +428,8 @@ class CallLost(msgspec.Struct, frozen=True, tag="call_lost"):
     reason: Literal["claimed", "gone"]
 
 
-Event: TypeAlias = PlayFinished | Digit | MediaSilent | RecordingFailed | CallLost
-Message: TypeAlias = Reply | PlayFinished | Digit | MediaSilent | RecordingFailed | CallLost
+Event: TypeAlias = PlayFinished | Digit | MediaSilent | MediaBack | RecordingFailed | CallLost
+Message: TypeAlias = Reply | PlayFinished | Digit | MediaSilent | MediaBack | RecordingFailed | CallLost
 
 
 # ---- the promise ----------------------------------------------------------------------------------------------------
@@ -443,6 +458,10 @@ class MediaPlane(Protocol):
 
     async def ring_back(self, call: str, leg: Leg, country: str) -> int:
         """Plays the country's ring-back tone until stopped."""
+        ...
+
+    async def warn(self, call: str, leg: Leg) -> int:
+        """Plays the pips that say the call's time runs out."""
         ...
 
     async def stop(self, call: str, leg: Leg) -> None:

@@ -49,6 +49,15 @@ def ring_back(country: str) -> bytes:
     return cycle(RING_BACK.get(country.upper(), _EUROPEAN))
 
 
+WARNING: Final = Tone((1_400,), (0.15, 0.1, 0.15))  # two short pips, as the time of a call runs out
+
+
+@lru_cache(maxsize=1)
+def warning() -> bytes:
+    """The sound that says so, as PCM."""
+    return cycle(WARNING)
+
+
 def cycle(tone: Tone) -> bytes:
     """One turn of a tone's cadence as PCM."""
     samples = array("h")

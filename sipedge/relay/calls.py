@@ -10,6 +10,7 @@ from sipedge.media.plane import (
     Closed,
     Digit,
     Event,
+    MediaBack,
     MediaSilent,
     PlayFinished,
     Recorded,
@@ -68,7 +69,6 @@ class Call:
         try:
             leg.connect(terms)
         finally:
-            self._told_silent[leg.number - 1] = False
             self._route()
 
     def bridge(self, now: int) -> None:
@@ -160,16 +160,19 @@ class Call:
         return [] if self.tap is None else self.tap.flush()
 
     def refresh(self, now: int) -> None:
-        """Every second: budgets, and whether somebody fell silent."""
+        """Every second: budgets, and whether somebody fell silent; who is back is told first."""
+        fell_silent: list[MediaSilent] = []
         for leg in self.legs:
             leg.refresh(now)
             silent = now - leg.heard_at
             index = leg.number - 1
-            if silent < self._silent_after or not leg.may_receive:
-                self._told_silent[index] = False
-            elif not self._told_silent[index]:
-                self._told_silent[index] = True
-                self.tell(MediaSilent(self.id, leg.number, silent / SECOND))
+            told, self._told_silent[index] = self._told_silent[index], silent >= self._silent_after and leg.may_receive
+            if told and not self._told_silent[index]:
+                self.tell(MediaBack(self.id, leg.number))
+            elif self._told_silent[index] and not told:
+                fell_silent.append(MediaSilent(self.id, leg.number, silent / SECOND))
+        for event in fell_silent:
+            self.tell(event)
 
     def report(self, now: int, wall: float) -> None:
         """Every five seconds: our RTCP."""

@@ -70,6 +70,8 @@ class Commands:
             case plane.RingBack(id, number, country):
                 leg = self._leg(id, number)
                 return self._play(owner, request.id, id, leg, f"ring-back {country[:2]}", True, Assets.ring_back)
+            case plane.Warn(id, number):
+                return self._play(owner, request.id, id, self._leg(id, number), "warning", False, Assets.warning)
             case plane.Stop(id, number):
                 self._leg(id, number)
                 self._call(id).stop(number, now)

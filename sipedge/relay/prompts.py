@@ -74,6 +74,11 @@ class Assets:
         """One cycle of a country's ring-back tone."""
         return frames_of(tones.ring_back(country), codec)
 
+    @staticmethod
+    def warning(asset: str, codec: CodecName) -> Frames:
+        """The pips that say a call's time runs out."""
+        return frames_of(tones.warning(), codec)
+
 
 class Player:
     """Plays frames to one leg; `finished(whole, now)` is called once, however it ends."""

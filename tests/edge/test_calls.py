@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import weakref
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from masking import numbering, routes
 from masking.routes import Refusal, Route
 from sipedge.media import spoken
+from sipedge.media.plane import PlaneGone
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Responded
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
 from tests.edge.phones import media_of
@@ -328,6 +330,60 @@ async def test_a_call_whose_every_phone_is_gone_from_the_air_ends(
     await scene.caller.expect(Ended)
     await scene.callee.expect(Ended)
     assert (await scene.interaction()).reason == "media_silent"
+
+
+async def test_one_silent_phone_ends_no_call_nor_do_two_that_are_silent_in_turns(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipedge.circuits.MEDIA_SILENCE", 1.0)
+    scene = await stage()
+    _, invited, answered = await up(scene)
+    counts = scene.place.edge.exchange.counts
+    turns = itertools.cycle(((scene.caller, answered.response.body), (scene.callee, invited.request.body)))
+    count = itertools.count()
+    for told, (phone, to) in zip((1, 2), turns, strict=False):
+        while counts["legs_silent"] < told:  # the other one, each time
+            phone.speak(media_of(to), 5, 1, next(count))
+            await asyncio.sleep(0.1)
+            assert scene.place.edge.exchange.calls
+    await scene.caller.expect(Ended, 4.0)
+    assert (await scene.interaction()).reason == "media_silent"
+
+
+async def test_both_are_warned_before_their_time_is_over(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await stage()
+    asked = routes.claim
+
+    async def short(*given: Any, **named: Any) -> Route | Refusal:
+        return msgspec.structs.replace(await asked(*given, **named), call_time_limit=2, warning_at=1)
+
+    monkeypatch.setattr(routes, "claim", short)
+    await up(scene)
+    began = asyncio.get_running_loop().time()
+    while len(scene.caller.audio) < 20 or len(scene.callee.audio) < 20:
+        await asyncio.sleep(0.02)
+    assert 0.9 < asyncio.get_running_loop().time() - began < 1.9
+    await scene.caller.expect(Ended)
+    await scene.callee.expect(Ended)
+    assert (await scene.interaction()).reason == "limit"
+
+
+async def test_who_cannot_be_warned_talks_on_until_the_limit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await stage()
+    asked = routes.claim
+
+    async def short(*given: Any, **named: Any) -> Route | Refusal:
+        return msgspec.structs.replace(await asked(*given, **named), call_time_limit=2, warning_at=1)
+
+    async def gone(*given: object) -> int:
+        raise PlaneGone("not connected")
+
+    monkeypatch.setattr(routes, "claim", short)
+    monkeypatch.setattr(scene.place.edge.plane, "warn", gone)
+    await up(scene)
+    await scene.caller.expect(Ended)
+    told = await scene.interaction()
+    assert told.reason == "limit" and told.billable > 1.9
 
 
 async def test_early_media_passes_only_on_trunks_that_say_so(open_edge: Opener, phones: Make) -> None:

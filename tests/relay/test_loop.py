@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from sipedge.media.plane import CallLost, MediaSilent, Message, Terms
+from sipedge.media.plane import CallLost, MediaBack, MediaSilent, Message, Terms
 from sipedge.relay.background import Background
 from sipedge.relay.board import Board
 from sipedge.relay.loop import MILLISECOND, SECOND, Lateness, Loop
@@ -189,9 +190,12 @@ def test_silence_is_told_once_until_somebody_speaks(board: Board, loop: Loop, cl
         assert isinstance(event, MediaSilent) and event.leg == 1 and 10.0 <= event.seconds <= 11.0
         phone.say(b"\xd5" * 160)
         pass_time(loop, clock, 9)
-        assert len(owner.heard) == 1
+        assert owner.heard[1:] == [MediaBack("c1", 1)]
         pass_time(loop, clock, 4)
-        assert len(owner.heard) == 2
+        assert isinstance(owner.heard[-1], MediaSilent) and len(owner.heard) == 3
+        call.connect(call.legs[0], msgspec.structs.replace(phone.terms(), direction="inactive"))
+        pass_time(loop, clock, 30)
+        assert owner.heard[3:] == [MediaBack("c1", 1)], "who is held is not thought silent"
 
 
 def test_a_call_that_cannot_be_seen_to_is_closed_and_the_others_go_on(

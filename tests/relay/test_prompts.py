@@ -104,6 +104,28 @@ def test_the_bridge_ends_prompts_and_a_prompt_interrupts_the_bridge(
     assert strength(alice.sound(), 880) > 0.95
 
 
+def test_the_warning_is_two_pips_and_then_both_hear_each_other_again(
+    edge: Edge, call: str, alice: Phone, tmp_path: Path
+) -> None:
+    with Phone() as bob:
+        alice.to, bob.to = (("127.0.0.1", port) for port in edge.open(call))
+        edge.connect(call, 1, alice)
+        edge.connect(call, 2, bob)
+        edge.ask(plane.Record(call, "rec_w", str(tmp_path)), Done)
+        edge.ask(Bridge(call), Done)
+        for leg in (1, 2):
+            edge.ask(plane.Warn(call, 1 if leg == 1 else 2), Playing)
+        assert {edge.event(PlayFinished).leg, edge.event(PlayFinished).leg} == {1, 2}
+        for phone in (alice, bob):
+            phone.listen(0.05)
+            assert len(phone.heard) == 20 and strength(phone.sound()[: 2 * 1_200], 1_400) > 0.9
+        assert edge.ask(plane.End(call), plane.Recorded).packets == 0, "in no recording"
+        alice.heard.clear()
+        talk(bob, frames=10)
+        alice.listen(0.05)
+        assert alice.heard
+
+
 def test_ring_back_sounds_as_in_the_country(edge: Edge, call: str, alice: Phone) -> None:
     edge.open(call, legs=1)
     edge.connect(call, 1, alice)
