@@ -103,7 +103,6 @@ def storm(peer: Peer, place: Place, rate: float, seconds: float, folder: Path) -
     command += ["-sf", "overload.xml", "-i", place.caller, "-mi", place.caller, "-p", "5070", "-inf", "pairs.csv"]
     command += ["-r", str(max(1, round(rate))), "-m", str(offered), "-l", "60000", "-trace_stat", "-stf", "stat.csv"]
     command += ["-fd", "1", "-trace_rtt", "-rtt_freq", "1", "-timeout", str(round(seconds + 40))]
-    began = time.time()
     quietly(command, folder).wait(seconds + 60)
     with (folder / "stat.csv").open() as file:
         failed = int(list(csv.DictReader(file, delimiter=";"))[-1]["FailedCall(C)"])
@@ -111,7 +110,7 @@ def storm(peer: Peer, place: Place, rate: float, seconds: float, folder: Path) -
     for path in folder.glob("*_rtt.csv"):
         for line in path.read_text().splitlines()[1:]:
             at, waited, kind = re.split(";", line)[:3]
-            heard = (float(at) / 1000 - began, float(waited))
+            heard = (float(at) / 1000, float(waited))
             if kind == "bye":
                 found.byes += 1
             else:
