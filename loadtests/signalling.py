@@ -4,7 +4,8 @@ turn.
 INVITE with 17 headers and SDP, 100, 180, 200, ACK, half a second, BYE, 200; no RTP flows. Ours does what a real call
 needs: the lease is looked up and the call slot claimed in Redis, ports are allocated and the SDP anchored at the
 relay, events are written. The media range is widened so that ports resting after a call do not end the run. The load
-runs on the first core, the peer on the second; kill and start between runs, so that no run inherits another's state.
+runs on the first core, the peer on the second: of ours that is the edge, and Redis, relay and courier share the first
+with the load. Every run starts its peer anew, so that none inherits another's state.
 """
 
 from __future__ import annotations
@@ -60,20 +61,29 @@ class Run:
 
 @contextmanager
 def ours(folder: Path, place: Place, ports: str = "10000-32767", pairs: int = PAIRS) -> Iterator[Peer]:
-    """The whole service, every process on the peer's core; the edge's CPU is what is compared with a B2BUA's."""
+    """The whole service. Its edge has the peer's core to itself; what the edge asks shares the other with the load."""
     trunk = Trunk(
         "load", f"sip:{place.callee}:5080", [place.caller, place.callee], more={"max_cps": 5000, "max_calls": 20000}
     )
     settings = {"media": {"ports": ports}}
     service = Service(folder, place=place, trunks=[trunk], settings=settings)
-    with on_core(PEER_CORE), service:
+    with service:
         service.import_numbers([f"+84247200{n:04d}" for n in range(NUMBERS)], "load")
         opened = []
         for n in range(pairs):
             people = [Person("customer", f"+84907{n:06d}"), Person("driver", f"+84908{n:06d}")]
             session = service.open_session(*people)
             opened.append((people[0].number, str(session["participants"][0]["proxies"][0]["number"])))
+        edges = service.pids_of("edge")
+        for pid in service.pids():
+            pin(pid, PEER_CORE if pid in edges else LOAD_CORE)
         yield Peer(lambda: service.pids_of("edge"), service.pids, opened)
+
+
+def pin(pid: int, core: str) -> None:
+    """Holds every thread of a process to that core."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), {int(core)})
 
 
 @contextmanager
