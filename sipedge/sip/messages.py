@@ -93,7 +93,10 @@ class Message:
         return values[0]
 
     def _tokens(self, name: str) -> frozenset[str]:
-        return frozenset([value.lower() for value in self.values(name)])
+        tags = frozenset([value.lower() for value in self.values(name)])
+        if not all(map(grammar.is_token, tags)):  # an answer may repeat them: Unsupported
+            raise Malformed(400, "unreadable option tag")
+        return tags
 
     def _seconds(self, name: str) -> int | None:
         """A number with parameters or a comment behind it (Session-Expires, Retry-After)."""

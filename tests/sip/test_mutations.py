@@ -18,6 +18,8 @@ from tests.sip.world import SDP, entropy
 COUNT = int(os.environ.get("MASKING_MUTATIONS", "4000"))
 SEED = int(os.environ.get("MASKING_SEED", "20261122"))
 UDP = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.9", 5060))
+ISUP = b"Content-Type: application/isup\r\nContent-Disposition: signal;handling=optional\r\n\r\n\x01"
+IN_PARTS = b"--b\r\nContent-Type: application/sdp\r\n\r\n" + SDP + b"\r\n--b\r\n" + ISUP + b"\r\n--b--\r\n"
 TCP = Flow("tcp", ("192.0.2.1", 40_000), ("192.0.2.9", 5060), 1)
 SPLINTERS = [
     *(b"\r\n", b"\r\n ", b"\r\n\r\n", b"\0", b"\xff", b"\xc2\x85", b" ", b"\t", b"\\", b"%", b"%00", b'"', b"<", b">"),
@@ -52,9 +54,17 @@ def mutate(luck: random.Random, seeds: list[bytes]) -> bytes:
     return bytes(data)
 
 
+def speaker(seed: str, max_transactions: int = 100_000) -> Endpoint:
+    """One that knows every extension we do."""
+    methods = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "OPTIONS", "INFO", "UPDATE")
+    return Endpoint(
+        entropy=entropy(seed), methods=methods, extensions=("100rel", "timer"), max_transactions=max_transactions
+    )
+
+
 def conversation() -> list[bytes]:
     """Every kind of message of a real call, as seeds."""
-    alice, bob = Endpoint(entropy=entropy("m1")), Endpoint(entropy=entropy("m2"))
+    alice, bob = speaker("m1"), speaker("m2")
     heard: list[bytes] = []
 
     def pump() -> None:
@@ -65,7 +75,11 @@ def conversation() -> list[bytes]:
                 heard.append(data)
                 side.receive(data, UDP, 0.0)
 
-    leg = alice.invite(UDP, "sip:bob@192.0.2.1", 0.0, from_="<sip:a@h>", to="<sip:b@h>", body=SDP)
+    requires = [("Require", "100rel"), ("Session-Expires", "90;refresher=uac")]
+    leg = alice.invite(
+        UDP, "sip:bob@192.0.2.1", 0.0, from_="<sip:a@h>", to="<sip:b@h>", headers=requires, body=IN_PARTS,
+        content_type="multipart/mixed;boundary=b",
+    )  # fmt: skip
     pump()
     (invited,) = bob.take_events()
     assert isinstance(invited, Invited)
@@ -74,6 +88,9 @@ def conversation() -> list[bytes]:
         pump()
     alice.request(leg, "INFO", 0.0, body=b"Signal=1\r\n", content_type="application/dtmf-relay")
     pump()
+    for method in ("UPDATE", "INVITE"):
+        alice.request(leg, method, 0.0, body=SDP, content_type="application/sdp")
+        pump()
     alice.bye(leg, 0.0)
     pump()
     return heard
@@ -87,7 +104,7 @@ def test_mutated_messages_never_surprise_an_endpoint_with_calls_on() -> None:
         *(d for d in DROPPED.values() if d),
         *conversation(),
     ]
-    one = Endpoint(entropy=entropy("mutations"), max_transactions=500)
+    one = speaker("mutations", max_transactions=500)
     now = 0.0
     live: list[bytes] = []
     connection = 1

@@ -108,6 +108,7 @@ ANSWERED = {
     "unknown_scheme_in_to": (416, invite(to="To: <isbn:2983792873>")),
     "tiny_session": (422, invite(more="Session-Expires: 89;refresher=uac")),
     "to_tag_of_no_dialog": (481, invite(to="To: <sip:+842471@192.0.2.9>;tag=nobody")),
+    "option_tag_that_is_no_token": (400, invite(more="Require: a\u2028b")),
     "empty_element_in_a_list": (400, invite(more="Require: ,")),
     "multipart_body_that_does_not_end": (
         400,
