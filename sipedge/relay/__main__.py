@@ -44,7 +44,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sys.setswitchinterval(0.0005)
 
-    loop = Loop(time.monotonic_ns)
+    loop = Loop(time.monotonic_ns, time.sleep)
     writer, loader = Background("writer"), Background("loader")
     board = Board(loop, host, ports, writer, time.time, secrets.randbits)
     commands = Commands(board, writer, loader)

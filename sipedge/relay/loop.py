@@ -19,9 +19,14 @@ Reader: TypeAlias = Callable[[int], None]
 SECOND: Final = 1_000_000_000
 MILLISECOND: Final = 1_000_000
 BATCH: Final = 256  # descriptors a turn: a bound on how long timers wait behind packets
+REST: Final = 500_000  # ns from one turn to the next while much comes in
+_LOOK: Final = 20 * MILLISECOND  # how long what comes in is counted before the first rest
+_MUCH: Final = 160  # in that time
+_FEW: Final = 4  # after a rest: not worth another one
+_SHORTEST: Final = 50_000  # ns; a shorter rest is over before it began
 _WINDOW: Final = 30 * SECOND
 _SAMPLES: Final = 20_000
-_FEW: Final = 1_000
+_SOME: Final = 1_000
 
 log = logging.getLogger("sipedge.relay")
 
@@ -56,7 +61,7 @@ class Lateness:
             self._before, self._now, self._turned = self._now, [], now
         if len(self._now) < _SAMPLES:
             self._now.append(late)
-        if len(self._lately) < _FEW:
+        if len(self._lately) < _SOME:
             self._lately.append(late)
 
     def lately(self) -> float:
@@ -73,12 +78,18 @@ class Lateness:
 
 
 class Loop:
-    """Runs readers when their descriptor is readable and timers when they are due, until `stop`."""
+    """Runs readers when their descriptor is readable and timers when they are due, until `stop`.
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    `rest` sleeps for seconds. Where much comes in on many descriptors, what comes in half a millisecond is taken at
+    once: waking up costs as much as a packet, and nobody hears so short a delay. A few, however busy, are taken as they
+    come.
+    """
+
+    def __init__(self, clock: Callable[[], int], rest: Callable[[float], None]) -> None:
         self.now = clock()
         self.lateness = Lateness()
         self._clock = clock
+        self._rest = rest
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
         self._timers: list[tuple[int, int, Timer]] = []
@@ -138,16 +149,31 @@ class Loop:
 
     def run(self) -> None:
         """Runs until `stop`. A reader or timer that raises is logged and forgotten; the loop goes on."""
+        began, count, resting = self.now, 0, False
         while self._running:
-            self.turn(self._patience())
+            count += (many := self.turn(self._patience()))
+            if resting:
+                resting, began, count = many >= _FEW, self.now, 0
+            elif self.now - began >= _LOOK:
+                resting, began, count = count >= _MUCH, self.now, 0
+            if resting:
+                self._rest_until(self.now + REST)
+
+    def _rest_until(self, until: int) -> None:
+        """Sleeps until then, or until a timer is due; not at all when that is now."""
+        if self._timers:
+            until = min(until, self._timers[0][0])
+        spare = until - self._clock()
+        if spare > _SHORTEST:
+            self._rest(spare / SECOND)
 
     def close(self) -> None:
         """Gives its own descriptors back."""
         self._epoll.close()
         os.close(self._wake)
 
-    def turn(self, patience: float) -> None:
-        """One turn: waits at most `patience` seconds, then timers that are due, then readable descriptors."""
+    def turn(self, patience: float) -> int:
+        """One turn: waits at most `patience` seconds, then timers that are due, then readable descriptors; how many."""
         events = self._epoll.poll(patience, BATCH)
         now = self.now = self._clock()
         if self._timers and self._timers[0][0] <= now:
@@ -162,6 +188,7 @@ class Loop:
         except Exception:
             log.exception("a reader failed and is forgotten")
             self.unwatch(fd)
+        return len(events)
 
     def _patience(self) -> float:
         if not self._timers:

@@ -12,19 +12,24 @@ import pytest
 from sipedge.media.plane import CallLost, MediaBack, MediaSilent, Message, Terms
 from sipedge.relay.background import Background
 from sipedge.relay.board import Board
-from sipedge.relay.loop import MILLISECOND, SECOND, Lateness, Loop
+from sipedge.relay.loop import MILLISECOND, REST, SECOND, Lateness, Loop
 from sipedge.relay.ports import NoPortFree, PortRange
 from tests.relay.peers import Phone
 
 
 class Clock:
-    """Stands still until told."""
+    """Stands still until told, or slept by."""
 
     def __init__(self) -> None:
         self.now = 1_000 * SECOND
+        self.slept: list[float] = []
 
     def __call__(self) -> int:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += round(seconds * SECOND)
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def loop(clock: Clock) -> Iterator[Loop]:
-    loop = Loop(clock)
+    loop = Loop(clock, clock.sleep)
     yield loop
     loop.close()
 
@@ -49,6 +54,53 @@ def test_timers_run_in_order_once_they_are_due(loop: Loop, clock: Clock) -> None
     clock.now += 20
     loop.turn(0)
     assert done == ["first", "second"]
+
+
+def keep_busy(loop: Loop, clock: Clock, count: int, each: int) -> None:
+    """A tenth of a second of descriptors that are always readable; each takes `each` ns of the clock."""
+    pipes = [os.pipe() for _ in range(count)]
+    end = clock.now + SECOND // 10
+
+    def reader(now: int) -> None:
+        clock.now += each
+        if clock.now > end:
+            loop.stop()
+
+    for ours, theirs in pipes:
+        os.write(theirs, b"x")
+        loop.watch(ours, reader)
+    loop.run()
+    for one in (one for pipe in pipes for one in pipe):
+        loop.unwatch(one)
+        os.close(one)
+
+
+def test_much_on_many_descriptors_is_taken_together(loop: Loop, clock: Clock) -> None:
+    keep_busy(loop, clock, count=8, each=10_000)
+    assert len(clock.slept) > 100
+    assert max(clock.slept) == pytest.approx((REST - 8 * 10_000) / SECOND)  # from the turn's begin
+
+
+@pytest.mark.parametrize(("count", "each", "rests"), [(1, MILLISECOND, 0), (2, 50_000, 4), (60, 10_000, 0)])
+def test_little_a_busy_few_and_what_fills_the_loop_are_taken_as_they_come(
+    loop: Loop, clock: Clock, count: int, each: int, rests: int
+) -> None:
+    keep_busy(loop, clock, count, each)
+    assert len(clock.slept) == rests
+
+
+def test_a_rest_is_over_when_a_timer_is_due(loop: Loop, clock: Clock) -> None:
+    late: list[int] = []
+
+    def timer(now: int) -> None:
+        late.append(now - due.pop())
+        due.append(now + REST)
+        loop.call_at(due[0], timer)
+
+    due = [clock.now]
+    loop.call_at(due[0], timer)
+    keep_busy(loop, clock, count=8, each=10_000)
+    assert len(clock.slept) > 100 and max(late) <= 8 * 10_000
 
 
 def test_a_failing_timer_or_reader_is_forgotten_and_the_others_go_on(
