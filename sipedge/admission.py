@@ -123,6 +123,12 @@ class Admission:
             self._crowded = None
         self._opened += 1
 
+    def recount(self, opening: int) -> None:
+        """How many calls are truly between INVITE and second leg, counted from the calls themselves."""
+        self.opening = opening
+        if opening < CALM:
+            self._crowded = None
+
     def turn_away(self, invite: str, now: float) -> None:
         """A call was refused unread. Sent again it is refused again, so that its caller hears one answer."""
         self._refused += 1

@@ -52,7 +52,7 @@ class Call:
         self._offer_is_bad = False
         self._answered_at = 0.0
         self._recording = False
-        self._opening = True
+        self.opening = True  # its second leg has not left yet
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
 
     def __repr__(self) -> str:
@@ -342,8 +342,8 @@ class Call:
 
     def _opened(self) -> None:
         """The second leg has left, or never will: the admission counts on hearing it once."""
-        if self._opening:
-            self._opening = False
+        if self.opening:
+            self.opening = False
             self.exchange.admission.opened()
 
     def _take(self, trunk: Trunk) -> None:

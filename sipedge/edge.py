@@ -93,6 +93,7 @@ class Edge:
         self.draining = False
         self.lateness = 0.0
         self._relay_late = self._redis_trip = 0.0
+        self._answering = 0  # invitations whose `Call` is not made yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- life --------------------------------------------------------------------------------------------------------
@@ -171,6 +172,8 @@ class Edge:
                 self._relay_late = (await self.plane.feel()).late
             except PlaneError:
                 self._relay_late = 0.0
+            # A fault between the door and the call would keep that call's place for ever: they are counted anew.
+            self.admission.recount(self._answering + sum(call.opening for call in self.exchange.calls.values()))
 
     def _admit(self, request: Request, now: float) -> bool:
         """May this INVITE begin a call?"""
@@ -182,6 +185,7 @@ class Edge:
     # ---- what arrives ------------------------------------------------------------------------------------------------
 
     def _invited(self, event: Invited) -> None:
+        self._answering += 1
         self._start(self._answer(event), STORY)
 
     async def _answer(self, event: Invited) -> None:
@@ -194,6 +198,8 @@ class Edge:
             self.admission.opened()
             self._refuse(event, 500)
             return
+        finally:
+            self._answering -= 1
         if call is None:  # a proxy of ours that does not say by which trunk
             self.exchange.counts["unnamed_trunk"] += 1
             self.admission.opened()

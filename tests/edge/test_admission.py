@@ -121,6 +121,15 @@ def test_a_crowd_that_a_pause_left_is_borne_and_one_that_stays_is_not() -> None:
     assert all(admission.take(str(one), 2.0) for one in range(OPENING))
 
 
+def test_places_that_a_fault_kept_come_back_when_the_calls_are_counted() -> None:
+    admission = Admission(0.0)
+    for one in range(CRUSH):
+        assert admission.take(str(one), 1.0)
+    assert admission.closed(2.0)
+    admission.recount(0)
+    assert not admission.closed(2.0) and admission.opening == 0
+
+
 def test_names_are_forgotten_in_time() -> None:
     lately = Lately(0.0)
     lately.add("a", 1.0)
