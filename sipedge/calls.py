@@ -312,6 +312,7 @@ class Call:
 
     async def announce(self, asset: Asset | None, why: str, code: int) -> NoReturn:
         """One announcement, then the code; the code alone where nothing can be heard."""
+        self._opened()  # what is left is the relay's to speak: seconds of it are no crowd at the door
         way = self.trunk.config.announce
         if asset is not None and self.circuit.offer is not None and way != "none":
             self.state = "announcing"
