@@ -47,6 +47,19 @@ async def test_whoever_is_not_bound_hears_the_same_and_gets_404(open_edge: Opene
     await callee.silence(0.01)
 
 
+async def test_callers_who_hear_an_announcement_hold_no_place_at_the_door(open_edge: Opener, phones: Make) -> None:
+    stranger, callee = phones(STRANGER), phones(DRIVER)
+    place = await open_edge(trunk("all", stranger, callee, uri=callee))
+    for _ in range(3):
+        stranger.call(place.address, "+84247199999")
+    for _ in range(3):
+        await stranger.expect(Progressed)
+    assert len(place.edge.exchange.calls) == 3
+    assert place.edge.admission.opening == 0
+    for _ in range(3):
+        await stranger.expect(Failed)
+
+
 async def test_an_ended_session_says_so_and_never_reaches_a_stranger(stage: Stage) -> None:
     scene = await stage()
     await sessions.close(scene.place.house, ACCESS, scene.session)
