@@ -20,7 +20,7 @@ from sipedge.sip.events import (
     Responded,
 )
 from sipedge.sip.flows import Flow
-from sipedge.sip.messages import Response, Uri, parse
+from sipedge.sip.messages import Request, Response, Uri, parse
 from tests.sip.world import SDP, entropy
 
 PEER, HERE = ("192.0.2.1", 5060), ("192.0.2.9", 5060)
@@ -387,6 +387,24 @@ def test_a_malformed_request_within_its_size_is_refused_and_counted_without_its_
 
 
 # -- bounds ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_invite_that_is_not_admitted_gets_503_and_nobody_is_told() -> None:
+    asked = []
+
+    def admit(request: Request, now: float) -> bool:
+        asked.append((request.method, now))
+        return len(asked) == 1
+
+    one = endpoint(admit=admit)
+    one.receive(request(n=1), UDP, 1.0)
+    assert statuses(one) == [100] and len(one.take_events()) == 1
+    one.receive(request(n=2), UDP, 2.0)
+    (answer,) = answers(one)
+    assert answer.status == 503 and answer.retry_after is not None
+    assert one.take_events() == [] and one.statistics()["legs"] == 1
+    one.receive(request("OPTIONS", n=3), UDP, 3.0)
+    assert asked == [("INVITE", 1.0), ("INVITE", 2.0)], "only calls are asked about"
 
 
 def test_a_refusing_endpoint_turns_new_calls_away_and_serves_the_rest() -> None:

@@ -426,3 +426,11 @@ def test_a_session_interval_says_who_refreshes_it() -> None:
     assert request("Session-Expires: 90; refresher=UAS").refresher == "uas"
     assert request("Session-Expires: 90").refresher == request().refresher == ""
     assert (request("Min-SE: 120").min_se, request().min_se) == (120, None)
+
+
+def test_a_request_that_was_let_go_keeps_its_start_line_alone() -> None:
+    message = parse(b"INVITE sip:a@192.0.2.1 SIP/2.0\r\nCall-ID: c\r\nContent-Length: 2\r\n\r\nhi")
+    assert isinstance(message, Request) and message.call_id == "c"
+    message.let_go()
+    assert (message.method, message.headers, message.body) == ("INVITE", {}, b"")
+    assert message.header("call-id") is None
