@@ -96,6 +96,11 @@ class Admission:
         else:
             self.rate = min(CEILING, self.rate * SLOW)
 
+    @property
+    def strained(self) -> bool:
+        """Has anything fallen behind of late? Then who may not have more gets none of what is left."""
+        return self.rate < CEILING or self._crowded is not None
+
     def closed(self, now: float) -> bool:
         """Would a new call be refused now? Asking takes nothing."""
         self._count(now)
@@ -166,9 +171,18 @@ class Door:
     """Stands before the parser: what comes by datagram and need not be read goes no further."""
 
     def __init__(
-        self, admission: Admission, *, secret: bytes, random: Random, send: Callable[[Flow, bytes], None]
+        self,
+        admission: Admission,
+        *,
+        secret: bytes,
+        random: Random,
+        send: Callable[[Flow, bytes], None],
+        full: Callable[[tuple[str, int], float], int | None] = lambda source, now: None,
     ) -> None:
+        """`full(source, now)`: the Q.850 cause why the trunk of that source may begin no more calls, or None."""
         self.admission = admission
+        self._full = full
+        self._over = Lately(0.0)  # refused for their own trunk's sake
         self.counts: Counter[str] = Counter()
         self._secret = secret
         self._random = random
@@ -178,10 +192,9 @@ class Door:
         """True: it was refused or needs no answer. `age`: how long it waited in the socket, in seconds."""
         if data.startswith(b"INVITE "):
             admission = self.admission
-            return (age > STALE or bool(admission.refused) or admission.closed(now)) and self._judge(
-                data, flow, age, now
-            )
-        if self.admission.refused and acknowledges(data):
+            suspicious = age > STALE or bool(admission.refused) or admission.strained or admission.closed(now)
+            return suspicious and self._judge(data, flow, age, now)
+        if (self.admission.refused or self._over) and acknowledges(data):
             self.counts["refusals_acknowledged"] += 1
             return True
         return False
@@ -195,11 +208,26 @@ class Door:
         if age > STALE and not again:  # its sender has given this copy up, and the next one is on its way
             self.counts["stale"] += 1
             return True
+        if not again and self._over_its_own_limit(scanned, flow, now):
+            return True
         if not again and not admission.closed(now):
             return False
         admission.turn_away(scanned.invite, now)
         self.counts["refused"] += 1
-        self._send(flow, refusal(scanned, flow.remote, self._random.randint(1, 5), self._secret))
+        answer = "503 Service Unavailable", f"Retry-After: {self._random.randint(1, 5)}"
+        self._send(flow, refusal(scanned, flow.remote, *answer, self._secret))
+        return True
+
+    def _over_its_own_limit(self, scanned: Scanned, flow: Flow, now: float) -> bool:
+        """One trunk's flood takes nothing from the others: beyond its own limit it has its 480 before it costs a
+        place."""
+        cause = 42 if scanned.invite in self._over else self._full(flow.remote, now)
+        if cause is None:
+            return False
+        self._over.add(scanned.invite, now)
+        self.counts["trunk_limit"] += 1
+        answer = "480 Temporarily Unavailable", f"Reason: Q.850;cause={cause}"
+        self._send(flow, refusal(scanned, flow.remote, *answer, self._secret))
         return True
 
 
@@ -274,12 +302,12 @@ def scan(data: bytes) -> Scanned | None:
     return Scanned(tuple(vias), once[b"from"], once[b"to"], once[b"call-id"], once[b"cseq"])
 
 
-def refusal(scanned: Scanned, source: tuple[str, int], retry_after: int, secret: bytes) -> bytes:
-    """The 503, to be sent to `source`: its tag comes out the same each time (RFC 3261 8.2.7)."""
+def refusal(scanned: Scanned, source: tuple[str, int], line: str, header: str, secret: bytes) -> bytes:
+    """The answer, to be sent to `source`: its tag comes out the same each time (RFC 3261 8.2.7)."""
     tag = blake2s(f"{scanned.vias[0]} {scanned.call_id}".encode(), key=secret, digest_size=8).hexdigest()
     top = _RPORT.sub(f";rport={source[1]}", scanned.vias[0], count=1)  # RFC 3581 4
     vias = "".join([f"Via: {via}\r\n" for via in (f"{top};received={source[0]}", *scanned.vias[1:])])
     return (
-        f"SIP/2.0 503 Service Unavailable\r\n{vias}From: {scanned.from_}\r\nTo: {scanned.to};tag={_MARK}{tag}\r\n"
-        f"Call-ID: {scanned.call_id}\r\nCSeq: {scanned.cseq}\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n"
+        f"SIP/2.0 {line}\r\n{vias}From: {scanned.from_}\r\nTo: {scanned.to};tag={_MARK}{tag}\r\n"
+        f"Call-ID: {scanned.call_id}\r\nCSeq: {scanned.cseq}\r\n{header}\r\nContent-Length: 0\r\n\r\n"
     ).encode()

@@ -76,7 +76,9 @@ class Edge:
             invited=self._invited,
             requested=self._requested,
             wall=house.now,
-            door=lambda send: Door(self.admission, secret=house.random(16), random=random, send=send),
+            door=lambda send: Door(
+                self.admission, secret=house.random(16), random=random, send=send, full=self._trunk_is_full
+            ),
         )
         self.exchange = Exchange(
             house=house,
@@ -174,6 +176,11 @@ class Edge:
                 self._relay_late = 0.0
             # A fault between the door and the call would keep that call's place for ever: they are counted anew.
             self.admission.recount(self._answering + sum(call.opening for call in self.exchange.calls.values()))
+
+    def _trunk_is_full(self, source: tuple[str, int], now: float) -> int | None:
+        """Why the trunk of that source may begin no more calls; None also where the source does not tell which."""
+        trunks = self.trunks.candidates(*source)
+        return trunks[0].full(now) if len(trunks) == 1 else None
 
     def _admit(self, request: Request, now: float) -> bool:
         """May this INVITE begin a call?"""

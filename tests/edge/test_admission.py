@@ -147,7 +147,14 @@ class Hall:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.admission = Admission(0.0)
-        self.door = Door(self.admission, secret=b"s" * 16, random=Random(1), send=self._send)
+        self.trunk_full: int | None = None
+        self.door = Door(
+            self.admission,
+            secret=b"s" * 16,
+            random=Random(1),
+            send=self._send,
+            full=lambda source, now: self.trunk_full,
+        )
 
     def _send(self, flow: Flow, data: bytes) -> None:
         assert flow == FLOW
@@ -192,6 +199,21 @@ def test_who_was_refused_hears_the_same_again_and_may_come_back_with_a_new_cseq(
     assert parse(first).to.tag == parse(second).to.tag
 
 
+def test_a_trunk_beyond_its_own_limit_hears_480_and_takes_no_place_from_others() -> None:
+    hall = Hall()
+    hall.trunk_full = 42
+    assert not hall.keeps(invite("a")), "while all keep time the call itself says so"
+    hall.admission.rate = 200.0
+    assert hall.keeps(invite("b"))
+    hall.trunk_full = None
+    assert hall.keeps(invite("b")), "sent again it hears the same again"
+    first, second = (parse(data) for data in hall.sent)
+    assert isinstance(first, Response) and first.status == 480 and first.cause == 42
+    assert first.to.tag == second.to.tag and hall.door.counts["trunk_limit"] == 2
+    ack = f"ACK sip:x SIP/2.0\r\nVia: {first.vias[0]}\r\nTo: {first.headers['to'][0]}\r\nCall-ID: b\r\n\r\n"
+    assert hall.keeps(ack.encode()) and not hall.keeps(invite("c"))
+
+
 def test_what_was_taken_or_is_inside_a_call_is_never_turned_away() -> None:
     hall = Hall()
     assert hall.admission.take("a 1 INVITE", 0.5)
@@ -230,7 +252,9 @@ def test_compact_names_are_read_too() -> None:
     data = invite().replace(b"Via:", b"v:").replace(b"From:", b"F :").replace(b"To:", b"t:").replace(b"Call-ID:", b"i:")
     scanned = scan(data)
     assert scanned == scan(invite()) and scanned is not None
-    assert refusal(scanned, FLOW.remote, 3, b"k" * 16).startswith(b"SIP/2.0 503 ")
+    assert refusal(scanned, FLOW.remote, "503 Service Unavailable", "Retry-After: 3", b"k" * 16).startswith(
+        b"SIP/2.0 503 "
+    )
 
 
 def test_the_order_of_work() -> None:
