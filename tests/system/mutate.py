@@ -38,6 +38,7 @@ class Mutator:
 
     def __init__(self, seed: int, host: str, source: str, users: list[str]) -> None:
         self.dice = random.Random(seed)
+        self.seed = seed
         self.host, self.source, self.users = host, source, users
         self.count = 0
 
@@ -57,7 +58,7 @@ class Mutator:
             f"Max-Forwards: {dice.randrange(71)}",
             f"From: <sip:{caller}@{self.source}>;tag=f{self.count}",
             f"To: <sip:{user}@{self.host}>" + (f";tag=t{self.count}" if dice.random() < 0.3 else ""),
-            f"Call-ID: m{dice.randrange(2000) if dice.random() < 0.3 else self.count}@{self.source}",
+            f"Call-ID: {self.seed}m{dice.randrange(2000) if dice.random() < 0.3 else self.count}@{self.source}",
             f"CSeq: {dice.randrange(1, 5)} {method}",
             f"Contact: <sip:{caller}@{self.source}:5060>",
             "Supported: timer, 100rel",
