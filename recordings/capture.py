@@ -1,11 +1,12 @@
 """A call's audio as it arrives: one append-only file that survives kill -9 at any byte.
 
-The media relay writes it, from a writer thread, in batches of at most 200 ms; the finisher renders it after the call.
+The media relay writes it, from a writer thread, in batches of 400 ms; the finisher renders it after the call.
 
     file    = record*
     record  = length u32 · kind u8 · checksum u32 · body          (little endian; checksum = crc32 of kind and body)
     BEGIN   = json {"recording", "started_at", "channels": [{"<payload type>": "PCMA"}, ...]}   always the first record
-    PACKETS = channel u8 · count u16 · arrivals i64[count] · lengths u16[count] · RTP datagrams, one behind the other
+    PACKETS = channel u8 · origin i64 · tape
+    tape    = (came i64 · length u16 · RTP datagram)*             arrival = came - origin
     KEEP    = at i64            from here on audio is kept; everything before is silence
     DROPPED = channel u8 · since i64 · until i64 · count u32      audio that came and could not be written
     END     = at i64            the first BYE
@@ -46,7 +47,8 @@ BEGIN, PACKETS, KEEP, DROPPED, END, CLOSED = range(1, 7)
 HEAD = struct.Struct("<IBI")
 TIME = struct.Struct("<q")
 LOSS = struct.Struct("<BqqI")
-BATCH = struct.Struct("<BH")
+BATCH = struct.Struct("<Bq")
+STAMP = struct.Struct("<qH")
 LONGEST_RECORD = 1 << 24
 SUFFIX = ".capture"
 
@@ -149,18 +151,14 @@ class Capture:
     def append(self, channel: int, arrivals: Sequence[int], datagrams: Sequence[bytes]) -> None:
         """Adds RTP datagrams of one channel (0 or 1) in the order they arrived, with their arrivals in ns since begin.
 
-        The two sequences are of one length, at most 65,535; datagrams are whole RTP packets, header included.
+        The two sequences are of one length; datagrams are whole RTP packets, header included.
         """
-        self.append_all([(channel, arrivals, datagrams)])
+        stamped = zip(arrivals, datagrams, strict=True)
+        self.append_tapes(0, [(channel, b"".join([STAMP.pack(at, len(one)) + one for at, one in stamped]))])
 
-    def append_all(self, batches: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
-        """As `append` for each (channel, arrivals, datagrams), in one write: the kernel's part is the dearest."""
-        records = []
-        for channel, arrivals, datagrams in batches:
-            count = len(datagrams)
-            columns = struct.pack(f"<BH{count}q{count}H", channel, count, *arrivals, *map(len, datagrams))
-            records.append(_record(PACKETS, columns + b"".join(datagrams)))
-        self._put(b"".join(records))
+    def append_tapes(self, origin: int, tapes: Sequence[tuple[int, bytes]]) -> None:
+        """Adds (channel, tape) in one write: the kernel's part is the dearest. `origin`: the clock's time of begin."""
+        self._put(b"".join([_record(PACKETS, BATCH.pack(channel, origin) + tape) for channel, tape in tapes]))
 
     def keep(self, at: int) -> None:
         """From `at` (ns since begin) on audio is kept: the notice has ended on both legs. Without it all is silence."""
@@ -219,17 +217,25 @@ def writer_lives(path: Path) -> bool:
     return False
 
 
+def on_tape(tape: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """When each packet of a tape came, and its datagram. ValueError where the tape is not whole."""
+    at, end = 0, len(tape)
+    try:
+        while at < end:
+            came, length = STAMP.unpack_from(tape, at)
+            at += STAMP.size + length
+            yield came, tape[at - length : at]
+    except struct.error:
+        raise ValueError("the tape is not whole") from None
+
+
 def _packets(body: bytes) -> Packets:
-    channel, count = BATCH.unpack_from(body)
-    columns = struct.unpack_from(f"<{count}q{count}H", body, BATCH.size)
-    lengths = columns[count:]
-    start = BATCH.size + 10 * count
-    view = memoryview(body)
-    datagrams = []
-    for length in lengths:
-        datagrams.append(view[start : start + length])
-        start += length
-    return Packets(channel, columns[:count], tuple(datagrams))
+    channel, origin = BATCH.unpack_from(body)
+    arrivals, datagrams = [], []
+    for came, datagram in on_tape(memoryview(body)[BATCH.size :]):
+        arrivals.append(came - origin)
+        datagrams.append(datagram)
+    return Packets(channel, tuple(arrivals), tuple(datagrams))
 
 
 READINGS: Final[Mapping[int, Callable[[bytes], Record]]] = {

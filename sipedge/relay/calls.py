@@ -153,10 +153,13 @@ class Call:
 
     # ---- once a while ----
 
-    def often(self, now: int) -> list[Job]:
-        """Every 200 ms: keys whose end was lost, audio for the writer."""
+    def often(self, now: int) -> None:
+        """Every 200 ms: keys whose end was lost."""
         for leg in self.legs:
             leg.lapse(now)
+
+    def flush(self) -> list[Job]:
+        """Every 400 ms: audio for the writer."""
         return [] if self.tap is None else self.tap.flush()
 
     def refresh(self, now: int) -> None:

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from recordings.capture import STAMP
 from sipedge.media import g711, rtcp, rtp, sdp
 from sipedge.media.plane import Leg as LegNumber
 from sipedge.media.plane import LegStatistics, Terms
@@ -23,7 +24,7 @@ from sipedge.relay.listener import Listener
 from sipedge.relay.loop import SECOND, Loop
 from sipedge.relay.reports import Heard, Reports
 from sipedge.relay.sockets import Address
-from sipedge.relay.tap import Track
+from sipedge.relay.tap import STAMPS, TAPE, Track
 
 # Why a packet that reached one of our ports went nowhere.
 #   spray      a leg that has no peer yet
@@ -45,6 +46,7 @@ FRAME_NS: Final = g711.FRAME * UNIT
 BUFFER: Final = bytearray(2048)
 _VIEW: Final = memoryview(BUFFER)
 VIEWS: Final = tuple(_VIEW[:size] for size in range(len(BUFFER) + 1))
+STAMP_SIZE: Final = STAMP.size
 _unpack: Final = rtp.HEADER.unpack_from
 _pack: Final = rtp.HEADER.pack_into
 
@@ -221,8 +223,11 @@ class Leg:
                 self.jitter += (drift - self.jitter) / 16
         track = self.track
         if track is not None:
-            track.arrivals.append(now)
-            track.datagrams.append(VIEWS[size].tobytes())
+            if track.at > TAPE:
+                track.turn()
+            STAMPS[size](track.tape, track.at, now, size, BUFFER)
+            track.at += STAMP_SIZE + size
+            track.count += 1
         other = self._hears
         if other is None:
             return

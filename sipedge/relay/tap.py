@@ -1,4 +1,4 @@
-"""The recording tap: audio is copied by the packet path, collected for 200 ms, written by a thread.
+"""The recording tap: audio is copied by the packet path, collected for 400 ms, written by a thread.
 
 The relay never waits for a disk: what the writer has not taken when a bound is reached is dropped, counted, and named
 in the capture as a gap. Each job runs on the writer's thread, in the order given; `Spool` is that thread's side of a
@@ -7,12 +7,13 @@ recording, `Tap` the loop's.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from recordings.capture import Capture
+from recordings.capture import STAMP, Capture, on_tape
 from sipedge.media.plane import Recorded
 from sipedge.relay.background import Background, Job
 from sipedge.relay.loop import SECOND
@@ -21,19 +22,38 @@ CALL_BOUND: Final = 2_000  # packets of one call that may wait for the disk: 20 
 BOUND: Final = 100_000  # packets of all calls: about 25 MB
 
 
-Batch: TypeAlias = tuple[int, list[int], list[bytes]]  # channel, arrivals, datagrams
+TAPE: Final = 8_192  # bytes of a channel between two flushes: 44 packets of 20 ms, more turn it over early
+STAMPS: Final = tuple(struct.Struct(f"{STAMP.format}{size}s").pack_into for size in range(1_501))
+"""By the size of a packet: writes (tape, offset, came, size, buffer that begins with the packet)."""
+
+Batch: TypeAlias = tuple[int, bytes]  # channel, tape
 
 
 class Track:
-    """One channel between two flushes; the packet path appends to both lists."""
+    """One channel between two flushes, on a tape that is used over and over: a packet's own few bytes are all the
+    memory that recording it touches."""
 
-    __slots__ = ("arrivals", "datagrams", "lost", "lost_since")
+    __slots__ = ("at", "count", "full", "lost", "lost_since", "tape")
 
     def __init__(self) -> None:
-        self.arrivals: list[int] = []
-        self.datagrams: list[bytes] = []
+        self.tape = bytearray(TAPE + STAMP.size + len(STAMPS))
+        self.at = 0  # where the next packet goes; never beyond TAPE
+        self.count = 0
+        self.full: list[bytes] = []
         self.lost = 0
         self.lost_since = 0
+
+    def take(self) -> tuple[int, bytes]:
+        """How many packets came since this was last asked, and their tape."""
+        self.turn()
+        taken = self.count, self.full[0] if len(self.full) == 1 else b"".join(self.full)
+        self.count, self.full = 0, []
+        return taken
+
+    def turn(self) -> None:
+        """Begins at the front again."""
+        self.full.append(bytes(memoryview(self.tape)[: self.at]))
+        self.at = 0
 
 
 class Backlog:
@@ -75,12 +95,13 @@ class Spool:
         else:
             done(None)
 
-    def append(self, batches: Sequence[Batch], count: int) -> None:
+    def append(self, began: int, batches: Sequence[Batch], count: int) -> None:
         """Writes batches of `count` packets; a disk that refuses costs them, and gaps are noted when it takes again."""
-        if not self._try(lambda capture: capture.append_all(batches)):
+        if not self._try(lambda capture: capture.append_tapes(began, batches)):
             self.failed += count
-            for channel, arrivals, datagrams in batches:
-                self.gap(channel, arrivals[0], arrivals[-1], len(datagrams))
+            for channel, tape in batches:
+                came = [at - began for at, _ in on_tape(memoryview(tape))]
+                self.gap(channel, came[0], came[-1], len(came))
         self.written += count
         self._backlog.written += count
 
@@ -151,27 +172,31 @@ class Tap:
         batches: list[Batch] = []
         taken = 0
         for channel, track in enumerate(self.tracks):
-            if not track.datagrams:
+            if not track.count:
                 continue
-            arrivals, datagrams = [at - began for at in track.arrivals], track.datagrams
-            track.arrivals, track.datagrams = [], []
-            if not self._room(taken + len(datagrams)):
+            count, tape = track.take()
+            if not self._room(taken + count):
                 if not track.lost:
-                    track.lost_since = arrivals[0]
-                track.lost += len(datagrams)
-                self.dropped += len(datagrams)
+                    track.lost_since = self._first(tape)
+                track.lost += count
+                self.dropped += count
                 continue
             if track.lost:
-                jobs.append(partial(spool.gap, channel, track.lost_since, arrivals[0], track.lost))
+                jobs.append(partial(spool.gap, channel, track.lost_since, self._first(tape), track.lost))
                 track.lost = 0
-            taken += len(datagrams)
-            batches.append((channel, arrivals, datagrams))
+            taken += count
+            batches.append((channel, tape))
         if batches:
             self._given += taken
             self._backlog.given += taken
             self.packets += taken
-            jobs.append(partial(spool.append, batches, taken))
+            jobs.append(partial(spool.append, began, batches, taken))
         return jobs
+
+    def _first(self, tape: bytes) -> int:
+        """When the first packet of a tape came, since the recording began."""
+        came: int = STAMP.unpack_from(tape)[0]
+        return came - self.began
 
     def _room(self, count: int) -> bool:
         """May so many more packets wait for the disk?"""

@@ -17,6 +17,7 @@ import pytest
 
 from recordings.capture import (
     G711,
+    STAMP,
     CaptureBroken,
     Closed,
     Dropped,
@@ -67,16 +68,20 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert capture.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_batches_written_together_are_read_as_if_written_one_by_one(tmp_path: Path) -> None:
+def test_tapes_written_together_are_read_as_if_written_one_by_one(tmp_path: Path) -> None:
     together, apart = begin(tmp_path, "rec_1"), begin(tmp_path, "rec_2")
-    batches = [(0, [1, 2], [b"one", b"two"]), (1, [3], [b"three"]), (0, [], [])]
-    together.append_all(batches)
+    batches = [(0, [1, 2], [b"one", b"two"]), (1, [-3], [b"three"]), (0, [], [])]
+    tapes = [
+        (channel, b"".join(STAMP.pack(at + 70, len(one)) + one for at, one in zip(arrivals, datagrams, strict=True)))
+        for channel, arrivals, datagrams in batches
+    ]
+    together.append_tapes(70, tapes)
     for batch in batches:
         apart.append(*batch)
     assert facts(together.path) == facts(apart.path)
     before = together.size
     with files_no_longer_than(before + 50), pytest.raises(OSError):
-        together.append_all(batches)
+        together.append_tapes(70, tapes)
     assert together.path.stat().st_size == together.size == before
     for capture in (together, apart):
         capture.abandon()
