@@ -389,7 +389,7 @@ def test_a_malformed_request_within_its_size_is_refused_and_counted_without_its_
 # -- bounds ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_invite_that_is_not_admitted_gets_503_and_nobody_is_told() -> None:
+def test_an_invite_that_is_not_admitted_gets_503_and_begins_no_call() -> None:
     asked = []
 
     def admit(request: Request, now: float) -> bool:
@@ -402,7 +402,8 @@ def test_an_invite_that_is_not_admitted_gets_503_and_nobody_is_told() -> None:
     one.receive(request(n=2), UDP, 2.0)
     (answer,) = answers(one)
     assert answer.status == 503 and answer.retry_after is not None
-    assert one.take_events() == [] and one.statistics()["legs"] == 1
+    (told,) = one.take_events()
+    assert isinstance(told, Refused) and one.statistics()["legs"] == 1
     one.receive(request("OPTIONS", n=3), UDP, 3.0)
     assert asked == [("INVITE", 1.0), ("INVITE", 2.0)], "only calls are asked about"
 
