@@ -90,8 +90,6 @@ int main(int argc, char **argv) {
     int said = 0;
     for (;;) {
         int64_t at = now();
-        if (at >= end + 200000000)
-            break;
         if (!said && at >= counted) {
             puts("counted");
             fflush(stdout);
@@ -102,6 +100,8 @@ int main(int argc, char **argv) {
             fflush(stdout);
             said = 2;
         }
+        if (at >= end + 200000000)
+            break;
         /* Packet number `next` is phone next % count in frame next / count; they leave evenly spread over each 20 ms. */
         for (; next * FRAME_NS / count + begin <= at && at < end; next++) {
             send_one(fds[next % count], next % count, next / count);
