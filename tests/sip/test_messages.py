@@ -431,7 +431,8 @@ def test_a_session_interval_says_who_refreshes_it() -> None:
 def test_a_request_that_was_let_go_keeps_its_start_line_alone() -> None:
     message = parse(
         b"INVITE sip:a@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKa\r\n"
-        b"From: <sip:b@192.0.2.2>;tag=f\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 2\r\n\r\nhi"
+        b"From: <sip:b@192.0.2.2>;tag=f\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n"
+        b"Content-Length: 2\r\n\r\nhi"
     )
     assert isinstance(message, Request) and message.call_id == "c"
     message.let_go()
