@@ -36,7 +36,8 @@ PCMA_STREAMED = PCMA.replace("[media_port]", "[rtpstream_audio_port]")
 TRACE_MARK = re.compile(r"^-{40,} .*\n(?:UDP|TCP) message (sent|received) .*\n\n?", re.MULTILINE)
 
 # Ten ports for each SIPp, below the kernel's own choices: one for SIP, and from the fourth on its RTP and RTCP.
-_ports = itertools.cycle(range(6000, 26000, 10))
+# Above 8888..8947, where every SIPp binds a control socket on all addresses.
+_ports = itertools.cycle(range(9000, 26000, 10))
 
 
 def sent(head: str, body: str = "", options: str = "") -> str:
