@@ -16,6 +16,7 @@ import pytest
 
 from masking.config import load
 from masking.serve import running
+from tests.ports import free_port
 
 README = Path(__file__).parent.parent.parent / "README.md"
 KEY = "change-me-to-a-long-random-text"
@@ -48,12 +49,6 @@ def requests_of(script: str) -> list[tuple[str, str, dict[str, str], str | None]
                     url = word
         found.append((method or ("POST" if body else "GET"), url, headers, body))
     return found
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_make_targets_the_readme_names_exist() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 
 from masking.config import load
 from masking.serve import running
+from tests.ports import free_port
 
 KEY = "a-long-key-for-the-tests-of-the-cli"
 
@@ -30,12 +30,6 @@ class Shell:
         out, err = await process.communicate()
         assert process.returncode == code, err.decode()
         return (err if code else out).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_config(folder: Path) -> Path:

@@ -14,14 +14,9 @@ import pytest
 from sipedge.softphone.calls import Call, CallFailed
 from sipedge.softphone.phone import Phone
 from tests.conftest import missing_peer
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def sipp(tmp_path: Path, *arguments: str, transport: str) -> tuple[asyncio.subprocess.Process, int]:
