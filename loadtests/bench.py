@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from loadtests import overload, parser, relay, rest, signalling
+from loadtests import core, overload, parser, relay, rest, signalling
 from loadtests.measure import Row
 
 WIDTH = 130  # of the table where there is no terminal to ask
@@ -45,6 +45,7 @@ def relay_rows(quick: bool) -> list[Row]:
 BENCHES: dict[str, Callable[[bool], list[Row]]] = {
     "signalling": signalling_rows,
     "overload": lambda quick: overload.run(quick=quick),
+    "core": lambda quick: core.run(runs=3 if quick else 7),
     "parser": lambda quick: parser.run(runs=3 if quick else 7),
     "relay": relay_rows,
     "pools": lambda quick: measured_by("tests.pools.bench", quick),  # bind, route and the Redis client
