@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 import struct
 import sys
@@ -39,6 +40,12 @@ TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
 STAMP: Final = struct.Struct("@ll")
 STAMP_ROOM: Final = socket.CMSG_SPACE(STAMP.size)
 MAX_AGE: Final = 10.0  # seconds: beyond that somebody set the clock
+IP_RECVERR: Final = 11  # Linux's names for "keep ICMP errors for me", which Python does not name
+IPV6_RECVERR: Final = 25
+EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")  # sock_extended_err: errno, then who says so
+ERROR_ROOM: Final = 512
+FROM_ICMP: Final = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+UNREACHABLE: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT})
 
 Address = tuple[str, int]
 
@@ -79,6 +86,7 @@ class Wire:
         self._shown: dict[tuple[str, Address, str], str] = {}
         self._own: dict[str, str] = {}
         self._udp: dict[Address, socket.socket] = {}
+        self._epolls: list[select.epoll] = []
         self._servers: list[asyncio.Server] = []
         self._streams: dict[int, Stream] = {}
         self._latest: dict[Address, Stream] = {}  # the connection to use for a peer that is sent to by address
@@ -107,7 +115,7 @@ class Wire:
                 if sys.platform == "linux":
                     sock.setsockopt(socket.SOL_SOCKET, TIMESTAMPNS, 1)
                 self._udp[local] = sock
-                self.loop.add_reader(sock.fileno(), self._drain, sock, local)
+                self._watch(sock, local)
             else:
                 self._servers.append(await self.loop.create_server(lambda: Stream(self), sock=sock, backlog=512))
         except OSError:
@@ -119,6 +127,21 @@ class Wire:
             self._sweep = self.loop.call_later(1.0, self._sweep_streams)
         return bound
 
+    def _watch(self, sock: socket.socket, local: Address) -> None:
+        """Reads a datagram socket whenever something is there. On Linux that is also an ICMP error: whom we asked is
+        unreachable (RFC 3261 18.4). The loop sees it through an epoll of its own, because libuv stops watching for good
+        a descriptor that reports an error."""
+        if sys.platform != "linux":
+            self.loop.add_reader(sock.fileno(), self._drain, sock, local)
+            return
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        if sock.family is socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        epoll = select.epoll()
+        epoll.register(sock.fileno(), select.EPOLLIN)
+        self._epolls.append(epoll)
+        self.loop.add_reader(epoll.fileno(), self._drain, sock, local)
+
     def close(self) -> None:
         """Closes every socket."""
         if self._sweep is not None:
@@ -129,6 +152,9 @@ class Wire:
             server.close()
         for stream in list(self._streams.values()):
             stream.abort()
+        for epoll in self._epolls:
+            self.loop.remove_reader(epoll.fileno())
+            epoll.close()
         for sock in self._udp.values():
             self.loop.remove_reader(sock.fileno())
             sock.close()
@@ -208,9 +234,16 @@ class Wire:
             self.counts["unsent_no_socket"] += 1
             return
         try:
-            sock.sendto(data, flow.remote)
-        except OSError as error:  # a full buffer, no route: as good as lost on the way, and SIP sends again
+            try:
+                sock.sendto(data, flow.remote)
+            except OSError as error:
+                if error.errno not in UNREACHABLE:
+                    raise
+                sock.sendto(data, flow.remote)  # what was reported was the ICMP error of an earlier datagram
+        except OSError as error:  # a full buffer is as good as lost on the way, and SIP sends again
             self.counts[f"unsent_{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
+            if error.errno in UNREACHABLE:  # no road there
+                self.loop.call_soon(self.failed, flow)
 
     async def _connect(self, flow: Flow) -> None:
         try:
@@ -250,6 +283,8 @@ class Wire:
                     break
                 continue
             batch.append((data, source))
+        if not batch:
+            self._read_errors(sock, local)
         self._waited += self.age * len(batch)
         self._read += len(batch)
         if len(batch) >= CROWD:
@@ -261,6 +296,20 @@ class Wire:
             else:
                 self.received(data, Flow("udp", remote, local))
         self.settle()
+
+    def _read_errors(self, sock: socket.socket, local: Address) -> None:
+        """Which addresses ICMP says cannot be reached: the kernel gives each datagram back with where it was going."""
+        remotes: set[Address] = set()
+        for _ in range(DRAIN):
+            try:
+                _, said, _, remote = sock.recvmsg(0, ERROR_ROOM, socket.MSG_ERRQUEUE)
+            except OSError:  # there are no more
+                break
+            if any(_unreachable(*one) for one in said):
+                remotes.add((remote[0], remote[1]))
+        for each in remotes:
+            self.counts["udp_unreachable"] += 1
+            self.failed(Flow("udp", each, local))
 
     def take_wait(self) -> float:
         """Seconds a datagram waited in its socket on average since this was last asked."""
@@ -315,6 +364,14 @@ class Wire:
     @property
     def connections(self) -> int:
         return len(self._streams)
+
+
+def _unreachable(level: int, kind: int, data: bytes) -> bool:
+    """Is this ancillary message an ICMP error that says: not there?"""
+    if (level, kind) not in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
+        return False
+    number, origin, *_ = EXTENDED_ERROR.unpack_from(data)
+    return origin in FROM_ICMP and number in UNREACHABLE
 
 
 def _urgency(received: tuple[bytes, Address]) -> int:

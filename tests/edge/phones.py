@@ -47,8 +47,9 @@ class Phone:
         if self._alarm is not None:
             self._alarm.cancel()
         for sock in (self.sock, self.rtp):
-            self.loop.remove_reader(sock)
-            sock.close()
+            if sock.fileno() >= 0:  # a test may have closed it before
+                self.loop.remove_reader(sock)
+                sock.close()
 
     # ---- SIP ----
 

@@ -74,6 +74,20 @@ async def test_a_trunk_that_spoke_for_the_person_is_believed(
     await second.silence(0.05)
 
 
+async def test_a_trunk_whose_port_is_closed_is_passed_over_at_once(open_edge: Opener, phones: Make) -> None:
+    place, caller, first, second, session = await three(open_edge, phones)
+    first.close()
+    for _ in range(2):  # the second time the socket still watches, though it has met an error
+        began = time.monotonic()
+        caller.call(place.address, X[0])
+        second.respond(await second.expect(Invited), 486)
+        assert (await caller.expect(Failed)).status == 486
+        assert time.monotonic() - began < 0.5
+        told = await place.interaction(session)
+        assert (told.status, told.legs[1].trunk) == ("busy", "second")
+    assert place.edge.driver.wire.counts["udp_unreachable"] >= 1
+
+
 async def test_after_ringing_no_other_trunk_is_tried(open_edge: Opener, phones: Make) -> None:
     place, caller, first, second, _ = await three(open_edge, phones)
     caller.call(place.address, X[0])
