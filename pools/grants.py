@@ -24,7 +24,8 @@ Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One side of an ask: `party` (a `Keyring.index`) dials X and means `target`, participant ids as ``from|to``."""
+    """One side of an ask: `party` (a `Keyring.index`, or a `secret`) dials X and means `target`, participant ids as
+    ``from|to``."""
 
     party: str
     target: str
@@ -157,6 +158,12 @@ class Exhausted(LeaseError):
 _HOLDER: Final = re.compile(r"ses_([a-z0-9]{6})[A-Za-z0-9]{16,32}", re.ASCII)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTERS: Final = (_ALPHABET * 5)[:256].encode()  # one letter or digit for each byte
+
+
+def secret(digits: int, index: str) -> str:
+    """The party that whoever keys a secret of so many digits is; `index` stands for the secret, as for a person's
+    number."""
+    return f"k{digits}.{index}"
 
 
 def shard_of(holder: str) -> str:

@@ -32,7 +32,7 @@ from pools.scripts import SHARD, ShardScripts
 Fields = Mapping[str, str | bytes | int]
 
 _SHARD: Final = re.compile(r"[a-z0-9]{6}", re.ASCII)
-_PARTY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_PARTY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _TARGET: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\|[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OWNER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
@@ -83,6 +83,9 @@ class Leases(Journal):
         fields (opaque here but for those `route` reads), `events` its first journal entries; in their data ``$x0``,
         ``$x1`` … stand for the X of ask 0, 1 … `Exhausted` when the shard has no X for an ask; `cap` bounds what one
         party may hold or have in quarantine in the shard. ValueError for an ask that makes no sense.
+
+        A party may be a *secret* (`grants.secret`) instead of a person: of those of one length at most
+        10^(digits - 4) live on an X, so that a guess opens something once in 10,000 at most.
         """
         return await self.bind_across(
             holder,

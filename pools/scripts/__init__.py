@@ -20,10 +20,10 @@ class ShardScripts:
         def script(name: str, *shared: str) -> Script:
             return Script(name, first + "".join(_TEXTS[part] for part in (*shared, name)))
 
-        self.bind = script("bind", "journal")
-        self.extend = script("extend", "journal", "entries")
-        self.release = script("release", "journal", "entries")
-        self.undo = script("undo", "entries")
+        self.bind = script("bind", "secrets", "journal")
+        self.extend = script("extend", "secrets", "journal", "entries")
+        self.release = script("release", "secrets", "journal", "entries")
+        self.undo = script("undo", "secrets", "entries")
         self.route = script("route")
         self.append = script("append", "journal")
 

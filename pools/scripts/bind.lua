@@ -33,6 +33,7 @@ local function party_of(name)
   local key = tag .. 'p:' .. name
   local flat = call('HGETALL', key)
   local party = {untils = {}, count = 0, last = 0, row = {key}}
+  if string.find(name, '.', 1, true) then party.digits = digits_of(name) end
   if #flat > 0 then
     local untils, lapsed, count, first, last, sub = party.untils, {}, 0, math.huge, 0, string.sub
     for i = 1, #flat, 2 do
@@ -77,6 +78,17 @@ local function soonest(group)
   return found
 end
 
+-- Have the secrets of the group room beside those of their length that live on a position already?
+local kept = {}
+local function room(group, digits, position)
+  local key = secrets_key(position, digits)
+  local more = kept[key] and #kept[key] / 2 or 0
+  for i = 1, #group do
+    if group[i].digits then more = more + 1 end
+  end
+  return call('ZCOUNT', key, '(' .. present, '+inf') + more <= 10 ^ (digits - 4)
+end
+
 -- A position free for the group, or nothing and when there will be one.
 local function choose(group)
   local members = #group
@@ -85,6 +97,7 @@ local function choose(group)
   end
   local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
   if sticky then return sticky end
+  local digits = group[members].digits  -- secrets stand last
   local byte = string.byte
   for step = 0, size - 1 do
     local position, free = byte(open, (cursor + step) % size + 1), true
@@ -95,7 +108,7 @@ local function choose(group)
         break
       end
     end
-    if free then
+    if free and (not digits or room(group, digits, position)) then
       cursor = (cursor + step + 1) % size
       return position
     end
@@ -134,6 +147,11 @@ for ask = 1, tonumber(ARGV[9]) do
         if lapses > party.last then party.last, party.longer = lapses, true end
         row[#row + 1] = place
         row[#row + 1] = before .. generation .. after .. ordinal
+        if party.digits then
+          local key = secrets_key(place, party.digits)
+          local secrets = kept[key] or {}
+          kept[key], secrets[#secrets + 1], secrets[#secrets + 2] = secrets, expires, ARGV[at + 2 + i]
+        end
         grants[#grants + 1] = place .. ':' .. ordinal .. ':' .. ARGV[at + 2 + i]
       end
     else
@@ -162,6 +180,12 @@ for i = 1, #parties do
     end
     if #gone > 8 then call('HDEL', key, unpack(gone)) end
   end
+end
+for key, secrets in pairs(kept) do
+  call('ZREMRANGEBYSCORE', key, '-inf', present)
+  call('ZADD', key, unpack(secrets))
+  local span = lapses - now + PARTY_MARGIN
+  if call('PTTL', key) < span then call('PEXPIRE', key, span) end
 end
 call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
 

@@ -15,6 +15,17 @@ local function move(holder, grants, expires, lapses, now, longer)
         -- PEXPIRE's own GT is younger than Redis 6.2.
         if longer and call('PTTL', key) < span then call('PEXPIRE', key, span) end
       end
+      local digits = digits_of(party)
+      if digits then
+        local secrets = secrets_key(position, digits)
+        if expires <= now then
+          call('ZREM', secrets, party)
+        else
+          call('ZADD', secrets, expires, party)
+          local span = lapses - now + PARTY_MARGIN
+          if call('PTTL', secrets) < span then call('PEXPIRE', secrets, span) end
+        end
+      end
     end
   end
 end
