@@ -13,6 +13,7 @@ from sipedge.sip.messages import Request, status_line, write_headers, write_mess
 from sipedge.sip.transactions import Action, ClientTransaction, Input, Provisional, Said, ServerTransaction, State
 
 MIN_SE = 90  # RFC 4028 4
+_DESCRIPTIONS = frozenset({"application/sdp", "application/*", "*/*"})
 _INSIDE_ONLY = frozenset({"BYE", "UPDATE", "INFO", "PRACK"})
 
 Refusal = tuple[int, Headers]
@@ -276,6 +277,8 @@ class Called(Calling):
         if request.max_forwards == 0 and request.method == "INVITE":
             return 483, ()  # there is nowhere it could go on to
         _ = request.from_.uri, request.to.uri
+        if request.method == "INVITE" and not _takes_descriptions(request):
+            return 406, ()
         return None
 
     def _screen_inside(self, request: Request, leg: Leg) -> Refusal | None:
@@ -392,6 +395,12 @@ class Called(Calling):
 def _asks_reliably(transaction: ServerTransaction, request: Request) -> bool:
     """Has the caller required that our provisional responses be reliable? Where it only could, they are not."""
     return transaction.method == "INVITE" and "require" in request.headers and REL in request.require
+
+
+def _takes_descriptions(request: Request) -> bool:
+    """Would the caller read a session description in our answer? One without Accept would (RFC 3261 20.1)."""
+    ranges = [value for line in request.headers.get("accept", ()) for value in line.lower().split(",")]
+    return not ranges or any(value.partition(";")[0].strip(" \t") in _DESCRIPTIONS for value in ranges)
 
 
 def _must_wait(transaction: ServerTransaction, said: Said) -> bool:

@@ -23,7 +23,8 @@ MAX_HEADERS = 64
 _MAX_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 _MAX_SECONDS = 2**32 - 1
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# Behind a backslash in quotes any of them may stand but CR and LF (RFC 3261 25.1, quoted-pair).
+_CONTROLS = re.compile(r"[\n\r]|(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _Q850 = re.compile(r"q\.850$", re.IGNORECASE)
 
@@ -323,8 +324,8 @@ def parse(data: bytes) -> Request | Response:
 
 
 def _lines(head: bytes) -> list[str]:
-    """The head as lines, folds joined. A bare CR or LF, a NUL or another control character ends it here: they make two
-    readers disagree."""
+    """The head as lines, folds joined. A bare CR or LF, a NUL or another control character that nothing quotes ends it
+    here: they make two readers disagree."""
     try:
         text = head.decode()
     except UnicodeDecodeError:

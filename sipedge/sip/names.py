@@ -45,6 +45,7 @@ REASONS = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    406: "Not Acceptable",
     408: "Request Timeout",
     410: "Gone",
     413: "Request Entity Too Large",
@@ -96,8 +97,12 @@ METHODS = frozenset(
 
 
 def long_name(written: str) -> str | None:
-    """The long lower-case name of a header; None when it is no token (`X :` would pass a front that deletes `X:`)."""
-    if not grammar.is_token(written):
+    """The long lower-case name of a header; None when it is no token.
+
+    White space may stand before the colon (RFC 3261 25.1, HCOLON), but not behind an `X-` name: `X :` would pass a
+    front that deletes `X:`.
+    """
+    name = written.rstrip(" \t").lower()
+    if not grammar.is_token(name) or (len(name) < len(written) and name.startswith("x-")):
         return None
-    name = written.lower()
     return COMPACT.get(name, name)

@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"\+?[0-9]+")
 _SEPARATORS = str.maketrans("", "", "-.()")
 _USER_SAFE = "+-_.!~*'()&=$,/"
 _VIA = re.compile(
-    r"[Ss][Ii][Pp][ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9-]+)[ \t]+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+    r"[Ss][Ii][Pp][ \t]*/[ \t]*[0-9.]+[ \t]*/[ \t]*([A-Za-z0-9-]+)[ \t]+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     r"(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*((?:;.*)?)",
     re.ASCII,
 )
@@ -35,16 +35,15 @@ def _read_port(text: str | None) -> int:
 
 
 def _unescape(user: str) -> str:
-    """Undoes %XX; what turns out to be no printable text is refused, so nothing can be smuggled in escapes."""
+    """Undoes %XX. What turns out to be no printable text stays escaped: nothing is smuggled in, no NUL cuts a name
+    short, and it is nobody's number."""
     if _BAD_ESCAPE.search(user):
         raise Malformed(400, "bad escape in a URI")
     try:
         plain = unquote_to_bytes(user).decode()
     except UnicodeDecodeError:
         raise Malformed(400, "bad escape in a URI") from None
-    if not plain.isprintable():
-        raise Malformed(400, "control character in a URI")
-    return plain
+    return plain if plain.isprintable() else user
 
 
 class Uri:
@@ -128,6 +127,8 @@ class NameAddr:
         if start < 0:
             # An addr-spec without brackets: what follows ";" belongs to the header, not to the URI (RFC 3261 20).
             text, semicolon, tail = value.partition(";")
+            if "?" in text:  # … and headers in it would be anybody's
+                raise Malformed(400, "unreadable address")
             return cls("", text.strip(" \t"), semicolon + tail)
         stop = value.find(">", start)
         tail = value[stop + 1 :].lstrip(" \t")

@@ -380,7 +380,7 @@ def test_the_called_side_cannot_hang_up_before_it_has_answered() -> None:
 
 def test_a_malformed_request_within_its_size_is_refused_and_counted_without_its_words() -> None:
     one = endpoint()
-    one.receive(request("INVITE", "+84901234567 : x"), UDP, 0.0)
+    one.receive(request("INVITE", "+84901234567 x: y"), UDP, 0.0)
     assert statuses(one) == [400]
     (event,) = one.take_events()
     assert isinstance(event, Refused) and "84" not in event.reason

@@ -193,8 +193,8 @@ def test_a_message_without_one_of_the_five_headers_is_refused(name: str) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        "X : y",
-        "X\t: y",
+        "X-Y : y",
+        "X-Y\t: y",
         ": y",
         "no colon at all",
         "Bad@Name: x",
@@ -276,7 +276,6 @@ def test_a_cseq_that_names_another_method_is_refused() -> None:
         ("From", '"a" b <sip:a@b>'),
         ("From", "<sip:a@b>;tag=1, <sip:c@d>"),
         ("Via", "SIP/2.0/UDP"),
-        ("Via", "SIP/3.0/UDP a"),
         ("Via", "SIP/2.0/UDP a:99999"),
         ("Via", f"SIP/2.0/UDP a;branch={'x' * 513}"),
         ("Via", "SIP/2.0/UDP a;branch=1;branch=2"),

@@ -39,6 +39,10 @@ def invite(**changed: str) -> bytes:
 
 SERVED = {
     "escaped_characters_in_the_user": invite(start="INVITE sip:sips%3Auser%40example.com@192.0.2.9 SIP/2.0"),
+    "escaped_null_in_the_user": invite(start="INVITE sip:null-%00-null@192.0.2.9 SIP/2.0"),
+    "control_character_in_a_quoted_pair": invite(from_='From: "BEL:\\\x07 NUL:\\\x00" <sip:+84901@192.0.2.1>;tag=f'),
+    "space_before_the_colon_of_a_known_header": invite(cseq="CSeq \t: 7 INVITE"),
+    "accepts_any_application": invite(more="Accept: text/plain, application/*;q=0.2"),
     "semicolon_in_the_user": invite(start="INVITE sip:user;par=u%40example.net@192.0.2.9 SIP/2.0"),
     "utf8_in_a_display_name": invite(from_='From: "Nguyễn Văn Ản \\" \\\\" <sip:+84901@192.0.2.1>;tag=f'),
     "display_name_with_angle_brackets": invite(from_='From: "<sip:evil@x>" <sip:+84901@192.0.2.1>;tag=f'),
@@ -74,7 +78,6 @@ SERVED = {
 }
 ANSWERED = {
     "unknown_scheme_in_the_request_uri": (416, invite(start="INVITE soap.beep://192.0.2.9 SIP/2.0")),
-    "escaped_null_in_the_user": (400, invite(start="INVITE sip:null-%00-null@192.0.2.9 SIP/2.0")),
     "bad_escape": (400, invite(start="INVITE sip:%zz@192.0.2.9 SIP/2.0")),
     "angle_brackets_in_the_request_uri": (400, invite(start="INVITE <sip:user@192.0.2.9> SIP/2.0")),
     "bad_version": (505, invite(start="INVITE sip:+842471@192.0.2.9 SIP/7.0")),
@@ -86,7 +89,9 @@ ANSWERED = {
     "max_forwards_out_of_range": (400, invite(forwards="Max-Forwards: 300")),
     "max_forwards_used_up": (483, invite(forwards="Max-Forwards: 0")),
     "duplicate_single_headers": (400, invite(more="CSeq: 8 INVITE\r\nFrom: <sip:other@x>;tag=o")),
-    "space_before_the_colon": (400, invite(more="X-Masking-Trunk : carrier")),
+    "nothing_we_say_is_accepted": (406, invite(more="Accept: text/plain")),
+    "headers_in_a_contact_without_brackets": (400, invite(contact="Contact: sip:+84901@192.0.2.1?Route=x")),
+    "space_before_the_colon_of_a_private_header": (400, invite(more="X-Masking-Trunk : carrier")),
     "unclosed_quote_in_from": (400, invite(from_='From: "unclosed <sip:+84901@192.0.2.1>;tag=f')),
     "unclosed_quote_in_contact": (400, invite(contact='Contact: "unclosed <sip:+84901@192.0.2.1>')),
     "contact_with_a_parameter_twice": (400, invite(contact="Contact: <sip:+84901@192.0.2.1;x;x>")),
