@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sipedge.sip.core import COOKIE, REL, Core, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
+from sipedge.sip.digest import ASKED_BY, Authorisation, Credentials
 from sipedge.sip.events import Answered, Cause, Failed, Progressed, Responded
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Response, write_headers
-from sipedge.sip.transactions import Action, ClientTransaction, Draft, Input, State
+from sipedge.sip.transactions import Action, Asked, ClientTransaction, Draft, Input, State
 
 MAX_FORKS = 16  # phones of one call whose reliable responses we follow
 _STATUS = {Cause.TIMEOUT: 408, Cause.TRANSPORT: 503, Cause.CANCELLED: 487}  # RFC 3261 8.1.3.1
@@ -44,9 +45,11 @@ class Calling(Core):
         body: bytes = b"",
         content_type: str = "application/sdp",
         max_forwards: int = 70,
+        credentials: Credentials | None = None,
     ) -> str:
         """Sends an INVITE and returns its leg. `from_` and `to` are name-addr values without tag, e.g.
-        `<sip:+84…@host>`."""
+        `<sip:+84…@host>`. A 401 or 407 for the realm of the `credentials` is answered by sending it again, here and
+        within the leg; `Failed` tells of one that cannot be."""
         token = self._entropy.token
         leg, tag, call_id, branch = token(), token(), token(), COOKIE + token()
         dialog = Dialog(leg, call_id, tag, "", from_, to, uri, flow, local_seq=1)
@@ -57,7 +60,11 @@ class Calling(Core):
         data = draft.write("INVITE", headers=extra, body=body, content_type=content_type)
         transaction = self._ask("INVITE", flow, branch, draft, data, now, leg=leg, dialog=dialog)
         transaction.offered = bool(body)
-        self._open(Leg(dialog, transaction))
+        opened = Leg(dialog, transaction)
+        opened.credentials = credentials
+        if credentials is not None:
+            transaction.asked = Asked(Authorisation(credentials), extra, body, content_type)
+        self._open(opened)
         return leg
 
     def cancel(self, leg: str, now: float, *, headers: Headers = ()) -> None:
@@ -110,6 +117,8 @@ class Calling(Core):
             extra = self._contact(dialog, flow) + extra
         data = draft.write(method, headers=extra, body=body, content_type=content_type)
         transaction = self._ask(method, flow, branch, draft, data, now, leg=leg)
+        if found.credentials is not None:
+            transaction.asked = Asked(Authorisation(found.credentials), extra, body, content_type)
         if method == "INVITE":
             transaction.dialog, transaction.offered, transaction.again = dialog, bool(body), True
             found.invite = transaction
@@ -139,13 +148,22 @@ class Calling(Core):
         body: bytes = b"",
         content_type: str = "",
         max_forwards: int = 70,
+        call_id: str = "",
+        seq: int = 1,
+        credentials: Credentials | None = None,
     ) -> str:
-        """Sends OPTIONS, REGISTER, … and returns the transaction; `Responded(leg=None)` brings the answer."""
+        """Sends OPTIONS, REGISTER, … and returns the transaction; `Responded(leg=None)` brings the answer. A series of
+        requests that belong together (RFC 3261 10.2) names its own `call_id` and `seq`; each may use up to
+        `digest.MAX_TRIES` numbers more where it is challenged."""
         token = self._entropy.token
         branch = COOKIE + token()
-        draft = self._draft(flow, branch, uri, (), f"{from_};tag={token()}", to, token(), 1, max_forwards)
-        data = draft.write(method, headers=write_headers(headers), body=body, content_type=content_type)
-        return self._ask(method, flow, branch, draft, data, now).key
+        draft = self._draft(flow, branch, uri, (), f"{from_};tag={token()}", to, call_id or token(), seq, max_forwards)
+        extra = write_headers(headers)
+        data = draft.write(method, headers=extra, body=body, content_type=content_type)
+        transaction = self._ask(method, flow, branch, draft, data, now)
+        if credentials is not None:
+            transaction.asked = Asked(Authorisation(credentials), extra, body, content_type)
+        return transaction.key
 
     # -- machinery --------------------------------------------------------------------------------------------------
 
@@ -198,6 +216,9 @@ class Calling(Core):
             self._clients.pop(transaction.key, None)
 
     def _answer_came(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if transaction.asked is not None and response.status in ASKED_BY:
+            if self._authorise(transaction, transaction.asked, response, now):
+                return
         if transaction.method != "INVITE":
             self._ended(transaction, response.status, Cause.RESPONSE, response)
             transaction.last = b""
@@ -209,6 +230,28 @@ class Calling(Core):
                 self._success(transaction, response, now)
             elif not transaction.again:
                 self._progress(transaction, response, now)
+
+    def _authorise(self, transaction: ClientTransaction, asked: Asked, response: Response, now: float) -> bool:
+        """Answers a challenge by sending the request again under the next CSeq, all else being equal (RFC 3261 22.2).
+        False where it cannot be answered, or nobody wants the answer any more."""
+        method, draft, dialog = transaction.method, transaction.draft, transaction.dialog
+        leg = self._legs.get(transaction.leg or "")
+        if transaction.leg is not None and (leg is None or leg.withdrawn):
+            return False
+        if not asked.by.take(response, method, draft.target, self._entropy.token):
+            return False
+        before, branch = transaction.key.partition(" ")[0], COOKIE + self._entropy.token()
+        seq = draft.seq + 1 if leg is None else leg.dialog.next_seq()
+        draft = draft._replace(head=draft.head.replace(before, branch, 1), seq=seq)
+        data = draft.write(
+            method, headers=asked.headers + asked.by.lines, body=asked.body, content_type=asked.content_type
+        )
+        again = self._ask(method, transaction.flow, branch, draft, data, now, leg=transaction.leg, dialog=dialog)
+        again.asked, again.name = asked, transaction.name
+        again.offered, again.again = transaction.offered, transaction.again
+        if leg is not None and leg.invite is transaction:
+            leg.invite = again
+        return True
 
     def _progress(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         dialog = transaction.dialog
@@ -257,7 +300,7 @@ class Calling(Core):
             transaction.acks[response.to.tag] = (transaction.flow, b"")  # `acknowledge` will say it
         if transaction.again:
             self._events.append(
-                Responded(dialog.leg, transaction.key, "INVITE", response.status, Cause.RESPONSE, response)
+                Responded(dialog.leg, transaction.name, "INVITE", response.status, Cause.RESPONSE, response)
             )
         else:
             self._events.append(Answered(dialog.leg, response))
@@ -265,7 +308,8 @@ class Calling(Core):
     def _ack_success(self, transaction: ClientTransaction, dialog: Dialog, body: bytes, content_type: str) -> None:
         """The ACK of a 2xx is a request of its own (RFC 3261 13.2.2.4), kept to be sent again for each repetition."""
         flow, _, draft = self._draft_inside(dialog, transaction.draft.seq)
-        ack = draft.write("ACK", body=body, content_type=content_type)
+        lines = "" if transaction.asked is None else transaction.asked.by.lines  # RFC 3261 13.2.2.4: as its INVITE
+        ack = draft.write("ACK", headers=lines, body=body, content_type=content_type)
         transaction.acks[dialog.remote_tag] = (flow, ack)
         self._send(flow, ack)
 
@@ -297,5 +341,5 @@ class Calling(Core):
             self._drop(leg.dialog)
         if not transaction.quiet:
             self._events.append(
-                Responded(transaction.leg, transaction.key, transaction.method, status, cause, response)
+                Responded(transaction.leg, transaction.name, transaction.method, status, cause, response)
             )

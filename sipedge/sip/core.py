@@ -11,6 +11,7 @@ from enum import IntEnum
 from hashlib import blake2s
 
 from sipedge.sip.dialogs import Dialog
+from sipedge.sip.digest import Credentials
 from sipedge.sip.events import Event
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request
@@ -66,7 +67,7 @@ class Stage(IntEnum):
 class Leg:
     """One leg of a call: its dialog and the INVITE, ACK and BYE it is waiting for."""
 
-    __slots__ = ("dialog", "held_bye", "invite", "stage", "unacked", "update", "withdrawn")
+    __slots__ = ("credentials", "dialog", "held_bye", "invite", "stage", "unacked", "update", "withdrawn")
 
     def __init__(self, dialog: Dialog, invite: Transaction | None, stage: Stage = Stage.UNANSWERED) -> None:
         self.dialog = dialog
@@ -76,6 +77,7 @@ class Leg:
         self.update: ServerTransaction | None = None  # the peer's last UPDATE that held an offer
         self.held_bye: Headers | None = None  # a BYE that waits for that ACK
         self.withdrawn = False  # we gave our INVITE up
+        self.credentials: Credentials | None = None  # for a peer that challenges what we ask
 
     def __repr__(self) -> str:
         return f"<Leg {self.dialog.leg} {self.stage.name.lower()}>"

@@ -17,6 +17,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from sipedge.sip.dialogs import Dialog
+from sipedge.sip.digest import Authorisation
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request, answer_head, write_message
 
@@ -396,14 +397,25 @@ class Draft(NamedTuple):
         return write_message(start + headers, body, content_type)
 
 
+class Asked(NamedTuple):
+    """What a request of ours is made of beyond its draft, to send it again with credentials."""
+
+    by: Authorisation
+    headers: str  # whole lines
+    body: bytes
+    content_type: str
+
+
 class ClientTransaction(Transaction):
     """A request we sent."""
 
-    __slots__ = ("acks", "again", "cancel_headers", "dialog", "draft", "offered", "quiet", "rseqs")
+    __slots__ = ("acks", "again", "asked", "cancel_headers", "dialog", "draft", "name", "offered", "quiet", "rseqs")
 
     def __init__(self, key: str, method: str, flow: Flow, leg: str | None, draft: Draft, dialog: Dialog | None) -> None:
         super().__init__("invite client" if method == "INVITE" else "client", key, method, flow, leg)
         self.draft = draft
+        self.name = key  # what our user knows it by: that of its first try
+        self.asked: Asked | None = None  # how to answer a challenge to it
         self.dialog = dialog  # of an INVITE: what its 2xx confirms
         self.acks: dict[str, tuple[Flow, bytes]] = {}  # To tag of a 2xx → the ACK that answers its repetitions
         self.rseqs: dict[str, int] = {}  # To tag of a reliable 1xx → the last one in order (RFC 3262 4)
