@@ -18,8 +18,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from loadtests import rtpengine
@@ -29,6 +31,7 @@ from sipedge.media.plane import Reply, Request, Terms
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
+WINDOW = 0.8  # seconds: what the tap collects for, so that each window has all there is to a recording
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Run:
     loss: float
 
 
-def run(calls: int = 300, seconds: float = 4.0, runs: int = 5) -> list[Row]:
-    """Rows of `bench.json`: medians of interleaved runs."""
+def run(calls: int = 300, seconds: float = 4.0, runs: int = 5, turns: int = 16) -> list[Row]:
+    """Rows of `bench.json`: medians of interleaved runs, and of as many `turns` of the recorder."""
     ours, bare, loop, peer = [], [], [], []
     missing = ""
     with tempfile.TemporaryDirectory() as folder:
@@ -56,18 +59,18 @@ def run(calls: int = 300, seconds: float = 4.0, runs: int = 5) -> list[Row]:
             except rtpengine.Unavailable as error:
                 missing = str(error)
             bare.append(measure_ours(tools, calls, seconds, record=False))
+        recorder = measure_recorder(tools, calls, turns)
     rows = [compared("relay-recording", ours, tools.peer, loop), compared("relay", bare, tools.peer, loop)]
     if missing:
-        rows += [alone(one, "rtpengine", missing) for one in rows]
+        rows += [absent(one, "rtpengine", missing) for one in rows]
     else:
         rows += [compared("relay-recording", ours, "rtpengine", peer), compared("relay", bare, "rtpengine", peer)]
-    pairs = zip(ours, bare, strict=True)
-    recording = [(with_it.cpu - without.cpu) / (calls * seconds) * 1e6 for with_it, without in pairs]
     return [
         *rows,
         row("relay-delay-p99", "ms", [one.p99 for one in ours], tools.peer, [one.p99 for one in loop], 3),
-        row("relay-loss", "part lost", [one.loss for one in ours], tools.peer, [one.loss for one in loop], 5),
-        alone(row("recorder", "us CPU per call-second", recording, "", [0.0]), None, ""),
+        alone("relay-loss", "part lost", [one.loss for one in ours], 5),
+        alone("recorder", "us CPU per call-second", recorder.cost),
+        alone("recorder-dropped", "packets", [float(recorder.dropped)], 0),
     ]
 
 
@@ -77,9 +80,52 @@ def compared(name: str, ours: Sequence[Run], peer: str, theirs: Sequence[Run]) -
     return row(name, "packets/CPU-s", per_cpu[0], peer, per_cpu[1], 0)
 
 
-def alone(found: Row, peer: str | None, why: str) -> Row:
+def absent(found: Row, peer: str, why: str) -> Row:
     """A row without a peer's figures, and why there are none."""
     return found | {"peer": peer, "peer_value": None, "ratio": None, "why": why}
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What recording added to one relay: µs of CPU a second of a call, one figure a turn; packets it dropped."""
+
+    cost: list[float]
+    dropped: int
+
+
+def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
+    """One relay under one load, recording by turns: two runs differ by more than what is measured here."""
+    lasts = (2 * turns + 1) * 3 * WINDOW + 5.0
+    with (
+        our_relay(tools, calls) as (relay, path),
+        tools.start(tools.command("phones", 2 * calls, lasts), 0) as talking,
+        Edge(path) as edge,
+    ):
+        theirs = list(map(int, line_of(talking).split()))
+        begin(talking, [port for index in range(calls) for port in edge.bridged(index, theirs, None)])
+
+        def spent() -> float:
+            time.sleep(WINDOW)  # until it is as it will be
+            before = cpu_of(relay.pid)
+            time.sleep(WINDOW)
+            return cpu_of(relay.pid) - before
+
+        idle, busy, dropped = [spent()], [], 0
+        for turn in range(turns):
+            spool = tools.folder / f"spool-{turn}"
+            for index in range(calls):
+                edge.ask(plane.Record(f"call-{index}", f"rec_{index}", str(spool)))
+                edge.ask(plane.Keep(f"call-{index}"))
+            busy.append(spent())
+            for index in range(calls):
+                recorded = edge.ask(plane.End(f"call-{index}"))
+                assert isinstance(recorded, plane.Recorded) and recorded.packets
+                dropped += recorded.dropped
+            shutil.rmtree(spool)
+            idle.append(spent())
+    around = [(before + after) / 2 for before, after in pairwise(idle)]
+    cost = [(with_it - without) / (calls * WINDOW) * 1e6 for with_it, without in zip(busy, around, strict=True)]
+    return Recorder(cost, dropped)
 
 
 class Tools:
@@ -156,16 +202,21 @@ def line_of(process: subprocess.Popen[str]) -> str:
 
 def measured(relay: subprocess.Popen[str], phones: subprocess.Popen[str], ports: Sequence[int]) -> Run:
     """Lets the phones talk through these ports."""
-    assert phones.stdin is not None
-    phones.stdin.write(" ".join(map(str, ports)) + "\n")
-    phones.stdin.flush()
-    assert line_of(phones) == "counted\n"
+    begin(phones, ports)
     before = cpu_of(relay.pid)
     assert line_of(phones) == "over\n"
     cpu = cpu_of(relay.pid) - before
     said = json.loads(line_of(phones))
     loss = 1 - said["received"] / said["sent"]
     return Run(said["received"] / max(cpu, 0.01), cpu, said["p50"] / 1000, said["p99"] / 1000, loss)
+
+
+def begin(phones: subprocess.Popen[str], ports: Sequence[int]) -> None:
+    """Returns when the phones have talked through these ports for a second."""
+    assert phones.stdin is not None
+    phones.stdin.write(" ".join(map(str, ports)) + "\n")
+    phones.stdin.flush()
+    assert line_of(phones) == "counted\n"
 
 
 def measure_loop(tools: Tools, calls: int, seconds: float) -> Run:
@@ -196,23 +247,30 @@ def measure_rtpengine(tools: Tools, calls: int, seconds: float) -> Run:
         return measured(relay, phones, ours)
 
 
-def measure_ours(tools: Tools, calls: int, seconds: float, record: bool) -> Run:
-    """Our relay, every call bridged, and recorded where asked."""
+@contextlib.contextmanager
+def our_relay(tools: Tools, calls: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Our relay, and the path of its control socket."""
     first = free_ports(8 * calls)
     path = str(tools.folder / "relay.sock")
     command = [sys.executable, "-m", "sipedge.relay", "--socket", path]
-    with (
-        tools.start([*command, "--ports", f"{first}-{first + 8 * calls - 1}"], 1) as relay,
-        tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
-    ):
+    with tools.start([*command, "--ports", f"{first}-{first + 8 * calls - 1}"], 1) as relay:
         line_of(relay)
+        yield relay, path
+
+
+def measure_ours(tools: Tools, calls: int, seconds: float, record: bool) -> Run:
+    """Our relay, every call bridged, and recorded where asked."""
+    with (
+        our_relay(tools, calls) as (relay, path),
+        tools.start(tools.command("phones", 2 * calls, seconds), 0) as phones,
+        Edge(path) as edge,
+    ):
         theirs = list(map(int, line_of(phones).split()))
-        spool = tools.folder / f"spool-{first}-{record}"
-        with Edge(path) as edge:
-            ours = [port for index in range(calls) for port in edge.bridged(index, theirs, spool if record else None)]
-            found = measured(relay, phones, ours)
-        shutil.rmtree(spool, ignore_errors=True)
-        return found
+        spool = tools.folder / "spool"
+        ours = [port for index in range(calls) for port in edge.bridged(index, theirs, spool if record else None)]
+        found = measured(relay, phones, ours)
+    shutil.rmtree(spool, ignore_errors=True)
+    return found
 
 
 class Edge:

@@ -20,7 +20,7 @@ from sipedge.relay.tap import Backlog, Spool, Tap
 
 SLOTS: Final = 10  # calls are seen to in turns of 20 ms, each call every 200 ms
 _TURN: Final = 20 * MILLISECOND
-_FLUSH: Final = 2  # visits: what a process that dies has not written yet is 400 ms at most
+_FLUSH: Final = 4  # visits: what a process that dies has not written yet is 800 ms at most
 _REFRESH: Final = 5  # visits: every second
 _REPORT: Final = 25  # visits: every five seconds
 _UNCONNECTED: Final = 5 * 600  # visits: ten minutes without a peer on any leg

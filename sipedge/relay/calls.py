@@ -159,7 +159,7 @@ class Call:
             leg.lapse(now)
 
     def flush(self) -> list[Job]:
-        """Every 400 ms: audio for the writer."""
+        """Every 800 ms: audio for the writer."""
         return [] if self.tap is None else self.tap.flush()
 
     def refresh(self, now: int) -> None:

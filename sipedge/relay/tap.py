@@ -1,5 +1,6 @@
-"""The recording tap: audio is copied by the packet path, collected for 400 ms, written by a thread.
+"""The recording tap: audio is copied by the packet path, collected for 800 ms, written by a thread.
 
+A packet is copied once, onto its channel's tape; a tape goes to the writer as it is and comes back to be used again.
 The relay never waits for a disk: what the writer has not taken when a bound is reached is dropped, counted, and named
 in the capture as a gap. Each job runs on the writer's thread, in the order given; `Spool` is that thread's side of a
 recording, `Tap` the loop's.
@@ -20,50 +21,76 @@ from sipedge.relay.loop import SECOND
 
 CALL_BOUND: Final = 2_000  # packets of one call that may wait for the disk: 20 s of both channels
 BOUND: Final = 100_000  # packets of all calls: about 25 MB
-
-
 TAPE: Final = 8_192  # bytes of a channel between two flushes: 44 packets of 20 ms, more turn it over early
+LITTLE: Final = TAPE // 4  # bytes that are copied, so that a tape that waits for the disk is mostly full
+SPARE: Final = 2_048  # tapes that are kept to be used again: 20 MB
 STAMPS: Final = tuple(struct.Struct(f"{STAMP.format}{size}s").pack_into for size in range(1_501))
 """By the size of a packet: writes (tape, offset, came, size, buffer that begins with the packet)."""
 
-Batch: TypeAlias = tuple[int, bytes]  # channel, tape
+Batch: TypeAlias = tuple[int, memoryview]  # channel, what a tape holds
+
+
+class Tapes:
+    """Tapes that nobody uses. The loop's thread takes them, the writer's gives them back: one step each, so that no
+    lock is needed."""
+
+    def __init__(self) -> None:
+        self._spare: list[bytearray] = []
+
+    def __len__(self) -> int:
+        return len(self._spare)
+
+    def take(self) -> bytearray:
+        """A tape, whatever stands on it."""
+        return self._spare.pop() if self._spare else bytearray(TAPE + STAMP.size + len(STAMPS))
+
+    def give(self, held: memoryview) -> None:
+        """The tape behind what was written; copies are nothing to keep."""
+        if isinstance(held.obj, bytearray) and len(self._spare) < SPARE:
+            self._spare.append(held.obj)
 
 
 class Track:
-    """One channel between two flushes, on a tape that is used over and over: a packet's own few bytes are all the
-    memory that recording it touches."""
+    """One channel between two flushes: a packet's own few bytes are all the memory that recording it touches."""
 
-    __slots__ = ("at", "count", "full", "lost", "lost_since", "tape")
+    __slots__ = ("_tapes", "at", "count", "full", "lost", "lost_since", "tape")
 
-    def __init__(self) -> None:
-        self.tape = bytearray(TAPE + STAMP.size + len(STAMPS))
+    def __init__(self, tapes: Tapes) -> None:
+        self.tape = tapes.take()
         self.at = 0  # where the next packet goes; never beyond TAPE
         self.count = 0
-        self.full: list[bytes] = []
+        self.full: list[memoryview] = []
         self.lost = 0
         self.lost_since = 0
+        self._tapes = tapes
 
-    def take(self) -> tuple[int, bytes]:
-        """How many packets came since this was last asked, and their tape."""
+    def take(self) -> tuple[int, list[memoryview]]:
+        """How many packets came since this was last asked, and their tapes."""
         self.turn()
-        taken = self.count, self.full[0] if len(self.full) == 1 else b"".join(self.full)
+        taken = self.count, self.full
         self.count, self.full = 0, []
         return taken
 
     def turn(self) -> None:
         """Begins at the front again."""
-        self.full.append(bytes(memoryview(self.tape)[: self.at]))
+        held = memoryview(self.tape)[: self.at]
+        if self.at > LITTLE:
+            self.tape = self._tapes.take()
+        else:
+            held = memoryview(bytes(held))
+        self.full.append(held)
         self.at = 0
 
 
 class Backlog:
     """Packets of all calls: given by the loop's thread, written (or lost) by the writer's. One thread per counter."""
 
-    __slots__ = ("given", "written")
+    __slots__ = ("given", "tapes", "written")
 
     def __init__(self) -> None:
         self.given = 0
         self.written = 0
+        self.tapes = Tapes()
 
 
 class Spool:
@@ -100,8 +127,10 @@ class Spool:
         if not self._try(lambda capture: capture.append_tapes(began, batches)):
             self.failed += count
             for channel, tape in batches:
-                came = [at - began for at, _ in on_tape(memoryview(tape))]
+                came = [at - began for at, _ in on_tape(tape)]
                 self.gap(channel, came[0], came[-1], len(came))
+        for _, tape in batches:
+            self._backlog.tapes.give(tape)
         self.written += count
         self._backlog.written += count
 
@@ -151,7 +180,7 @@ class Tap:
         self.recording = recording
         self.began = began
         self.kept_at: int | None = None
-        self.tracks = (Track(), Track())
+        self.tracks = (Track(backlog.tapes), Track(backlog.tapes))
         self.packets = 0
         self.dropped = 0
         self._spool = spool
@@ -174,18 +203,20 @@ class Tap:
         for channel, track in enumerate(self.tracks):
             if not track.count:
                 continue
-            count, tape = track.take()
+            count, tapes = track.take()
             if not self._room(taken + count):
                 if not track.lost:
-                    track.lost_since = self._first(tape)
+                    track.lost_since = self._first(tapes)
                 track.lost += count
                 self.dropped += count
+                for tape in tapes:
+                    self._backlog.tapes.give(tape)
                 continue
             if track.lost:
-                jobs.append(partial(spool.gap, channel, track.lost_since, self._first(tape), track.lost))
+                jobs.append(partial(spool.gap, channel, track.lost_since, self._first(tapes), track.lost))
                 track.lost = 0
             taken += count
-            batches.append((channel, tape))
+            batches += [(channel, tape) for tape in tapes]
         if batches:
             self._given += taken
             self._backlog.given += taken
@@ -193,9 +224,9 @@ class Tap:
             jobs.append(partial(spool.append, began, batches, taken))
         return jobs
 
-    def _first(self, tape: bytes) -> int:
-        """When the first packet of a tape came, since the recording began."""
-        came: int = STAMP.unpack_from(tape)[0]
+    def _first(self, tapes: Sequence[memoryview]) -> int:
+        """When the first packet of these tapes came, since the recording began."""
+        came: int = STAMP.unpack_from(tapes[0])[0]
         return came - self.began
 
     def _room(self, count: int) -> bool:
