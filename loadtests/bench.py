@@ -2,8 +2,8 @@
 `bench.json`.
 
 Ratios are ours / peer's, medians of interleaved pairs, with CPU-seconds as the gate: on a shared machine the same
-code varies by a fifth from run to run, and a ratio less. A peer that is not installed leaves its rows out and is
-named below the table.
+code varies by a fifth from run to run, and a ratio less. A row without a peer stands beside its goal; all goals are in
+`loadtests.goals`. A peer that is not installed is said below the table, and its cells say n/a.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from loadtests import core, overload, parser, relay, rest, signalling
+from loadtests.goals import judged
 from loadtests.measure import Row
 
-WIDTH = 130  # of the table where there is no terminal to ask
+WIDTH = 150  # of the table where there is no terminal to ask
 OUT = Path(__file__).parent.parent / "bench.json"
 
 
@@ -39,32 +42,79 @@ def signalling_rows(quick: bool) -> list[Row]:
 
 
 def relay_rows(quick: bool) -> list[Row]:
-    return relay.run(calls=100, seconds=3, runs=2) if quick else relay.run()
+    return relay.run(calls=100, seconds=3, runs=2, turns=3) if quick else relay.run()
 
 
-BENCHES: dict[str, Callable[[bool], list[Row]]] = {
-    "signalling": signalling_rows,
-    "overload": lambda quick: overload.run(quick=quick),
-    "core": lambda quick: core.run(runs=3 if quick else 7),
-    "parser": lambda quick: parser.run(runs=3 if quick else 7),
-    "relay": relay_rows,
-    "pools": lambda quick: measured_by("tests.pools.bench", quick),  # bind, route and the Redis client
-    "archive": lambda quick: measured_by("tests.courier.bench", quick),
-    "rest": lambda quick: rest.run(runs=2 if quick else 5, count=1500 if quick else 3000),
+def rest_rows(quick: bool) -> list[Row]:
+    return rest.run(runs=2, count=1500) if quick else rest.run()
+
+
+class Bench(NamedTuple):
+    """One of the benchmarks: how it runs, and the rows it is there for; more may come."""
+
+    run: Callable[[bool], list[Row]]
+    names: tuple[str, ...]
+
+
+SIGNALLING = ("signalling-200", "signalling-500", "setup-p50-200", "setup-p99-200")
+OVERLOAD = ("overload-2x", "overload-2x-refusal", "overload-10x", "overload-10x-byes", "overload-10x-recovery")
+RELAY = ("relay-recording", "relay", "relay-delay-p99", "relay-loss", "recorder", "recorder-kept")
+POOLS = ("bind", "route", "route-lookup", "redis-client", "bind-busy-party", "bind-100000-numbers")
+
+BENCHES: dict[str, Bench] = {
+    "signalling": Bench(signalling_rows, SIGNALLING),
+    "overload": Bench(lambda quick: overload.run(quick=quick), OVERLOAD),
+    "core": Bench(lambda quick: core.run(runs=3 if quick else 7), ("core",)),
+    "parser": Bench(lambda quick: parser.run(runs=3 if quick else 7), ("parser",)),
+    "relay": Bench(relay_rows, RELAY),
+    "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
+    "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer",)),
+    "rest": Bench(
+        lambda quick: rest.run(runs=2 if quick else 5, count=1500 if quick else 3000),
+        ("rest-create", "rest-create-p99"),
+    ),
 }
+
+COLUMNS = ("name", "value", "unit", "peer", "peer_value", "ratio", "goal", "met", "runs")
+LEFT = ("name", "unit", "peer", "goal", "met")
+
+
+def shown(cell: Any) -> str:
+    match cell:
+        case None:
+            return "n/a"
+        case bool():
+            return "yes" if cell else "[bold red]no[/]"
+        case float():
+            return f"{cell:g}"
+        case _:
+            return str(cell)
 
 
 def table(rows: list[Row]) -> Table:
-    shown = Table(title=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    for column in ("what", "ours", "unit", "peer", "peer's", "ratio", "runs"):
-        shown.add_column(column, justify="left" if column in ("what", "unit", "peer") else "right")
+    """Every row, no cell empty."""
+    title = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    drawn = Table(title=title)
+    for column in COLUMNS:
+        drawn.add_column(column.replace("_", " "), justify="left" if column in LEFT else "right")
     for one in rows:
-        cells = [one[key] for key in ("name", "value", "unit", "peer", "peer_value", "ratio", "runs")]
-        none = "n/a" if one.get("why") else "–"
-        shown.add_row(
-            *(none if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells)
-        )
-    return shown
+        drawn.add_row(*["–" if one["goal"] == "none" and key == "met" else shown(one[key]) for key in COLUMNS])
+    return drawn
+
+
+def run(names: Sequence[str], quick: bool, console: Console) -> list[Row]:
+    """The rows of these benchmarks, judged; LookupError when one does not give what it is there for."""
+    rows: list[Row] = []
+    for name in names:
+        began = time.monotonic()
+        with console.status(f"measuring {name}"):
+            found = BENCHES[name].run(quick)
+        missing = {} if quick else set(BENCHES[name].names) - {one["name"] for one in found}
+        if missing:
+            raise LookupError(f"{name} gave no row {', '.join(sorted(missing))}")
+        rows += [judged(one) for one in found]
+        console.print(f"{name}: {time.monotonic() - began:.0f} s")
+    return rows
 
 
 def main() -> int:
@@ -74,17 +124,11 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, default=OUT)
     asked = arguments.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    rows: list[Row] = []
-    for name in asked.only:
-        with console.status(f"measuring {name}"):
-            rows += BENCHES[name](asked.quick)
-    asked.out.write_text(json.dumps(rows, indent=1) + "\n")
+    rows = run(asked.only, asked.quick, console)
+    asked.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     console.print(table(rows))
     for why in dict.fromkeys(one["why"] for one in rows if one.get("why")):
         console.print(f"n/a: {why}.")
-    missing = [peer for peer in ("sippy", "kamailio") if not signalling.available(peer)]
-    if missing:
-        console.print(f"Not installed, so not measured beside: {', '.join(missing)}.")
     return 0
 
 

@@ -58,3 +58,8 @@ def row(name: str, unit: str, ours: Sequence[float], peer: str, peers: Sequence[
         "ratio": round(statistics.median(ratios), 3) if ratios else None,
         "runs": len(ours),
     }
+
+
+def absent(found: Row, peer: str, why: str) -> Row:
+    """A row without this peer's figures, and why there are none."""
+    return found | {"peer": peer, "peer_value": None, "ratio": None, "why": why}

@@ -25,7 +25,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from loadtests import rtpengine
-from loadtests.measure import Row, row
+from loadtests.goals import alone
+from loadtests.measure import Row, absent, row
 from sipedge.media import plane, wire
 from sipedge.media.plane import Reply, Request, Terms
 
@@ -70,7 +71,7 @@ def run(calls: int = 300, seconds: float = 4.0, runs: int = 5, turns: int = 16) 
         row("relay-delay-p99", "ms", [one.p99 for one in ours], tools.peer, [one.p99 for one in loop], 3),
         alone("relay-loss", "part lost", [one.loss for one in ours], 5),
         alone("recorder", "us CPU per call-second", recorder.cost),
-        alone("recorder-dropped", "packets", [float(recorder.dropped)], 0),
+        alone("recorder-kept", "part of packets", [recorder.kept], 5),
     ]
 
 
@@ -80,17 +81,12 @@ def compared(name: str, ours: Sequence[Run], peer: str, theirs: Sequence[Run]) -
     return row(name, "packets/CPU-s", per_cpu[0], peer, per_cpu[1], 0)
 
 
-def absent(found: Row, peer: str, why: str) -> Row:
-    """A row without a peer's figures, and why there are none."""
-    return found | {"peer": peer, "peer_value": None, "ratio": None, "why": why}
-
-
 @dataclass(frozen=True)
 class Recorder:
-    """What recording added to one relay: µs of CPU a second of a call, one figure a turn; packets it dropped."""
+    """What recording added to one relay: µs of CPU a second of a call, one figure a turn; the part of packets kept."""
 
     cost: list[float]
-    dropped: int
+    kept: float
 
 
 def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
@@ -110,7 +106,7 @@ def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
             time.sleep(WINDOW)
             return cpu_of(relay.pid) - before
 
-        idle, busy, dropped = [spent()], [], 0
+        idle, busy, packets, dropped = [spent()], [], 0, 0
         for turn in range(turns):
             spool = tools.folder / f"spool-{turn}"
             for index in range(calls):
@@ -120,12 +116,13 @@ def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
             for index in range(calls):
                 recorded = edge.ask(plane.End(f"call-{index}"))
                 assert isinstance(recorded, plane.Recorded) and recorded.packets
+                packets += recorded.packets
                 dropped += recorded.dropped
             shutil.rmtree(spool)
             idle.append(spent())
     around = [(before + after) / 2 for before, after in pairwise(idle)]
     cost = [(with_it - without) / (calls * WINDOW) * 1e6 for with_it, without in zip(busy, around, strict=True)]
-    return Recorder(cost, dropped)
+    return Recorder(cost, 1 - dropped / packets)
 
 
 class Tools:
