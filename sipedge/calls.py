@@ -18,7 +18,9 @@ from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.routes import Refusal, Route
 from sipedge import announcements, snapshots, trunks
+from sipedge.causes import NO_ANSWER, TIMER_EXPIRED, human
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
+from sipedge.legs import cause_in
 from sipedge.media import sdp
 from sipedge.media.plane import PlaneError
 from sipedge.media.spoken import Asset
@@ -153,11 +155,11 @@ class Call:
             outcome = await self.dial(trunk, route, deadline)
             if isinstance(outcome, Answered):
                 return outcome
-            if isinstance(outcome, Failed) and (self.state == "ringing" or outcome.status not in PASSED_OVER):
+            if isinstance(outcome, Failed) and (self.state == "ringing" or not passed_over(outcome)):
                 raise said_by_callee(outcome)
             self.exchange.counts["trunks_passed_over"] += 1
             trunk.doubted = True
-            failure = Over("callee", "unreachable", 480)
+            failure = Over("callee", "unreachable", 480, cause_in(outcome) if outcome else TIMER_EXPIRED)
         raise failure
 
     async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
@@ -182,7 +184,7 @@ class Call:
                 case None if not leg.heard_of:
                     return None
                 case None if self.circuit.loop.time() >= deadline:
-                    raise Over("callee", "no_answer", 480, 19)
+                    raise Over("callee", "no_answer", 480, NO_ANSWER)
 
     def relay_ringing(self) -> None:
         """The callee's 180 and 183 both reach the caller as 180 without a description: a network may speak the real
@@ -398,14 +400,19 @@ class Call:
         await circuit.close()
 
 
+def passed_over(failed: Failed) -> bool:
+    """Did the trunk fail to reach the person? A gateway's 503 that means "busy" has reached them."""
+    return human(failed.status, cause_in(failed)) in PASSED_OVER
+
+
 def said_by_callee(failed: Failed) -> Over:
     """A callee that was reached and did not answer: who said it, in which of our words."""
-    cause = failed.response.cause if failed.response is not None else None
-    match failed.status:
+    cause = cause_in(failed)
+    match human(failed.status, cause):
         case 486 | 600:
-            return Over("callee", "busy", 486, cause or 17)
+            return Over("callee", "busy", 486, cause)
         case 603 | 607 | 608:
-            return Over("callee", "declined", 603, cause or 21)
+            return Over("callee", "declined", 603, cause)
         case code if code in UNREACHABLE:
             return Over("callee", "unreachable", code, cause)
         case _:

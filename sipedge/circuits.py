@@ -20,10 +20,11 @@ from masking.interactions import Notice, Side
 from masking.routes import Route
 from sipedge import renegotiation, session_timers
 from sipedge.admission import Admission
+from sipedge.causes import NORMAL, cause_of
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
-from sipedge.legs import CAUSES, NORMAL, Agreed, CalleeLeg, CallerLeg, Leg, agreed
+from sipedge.legs import Agreed, CalleeLeg, CallerLeg, Leg, agreed
 from sipedge.media import sdp
 from sipedge.media.plane import (
     CallLost,
@@ -124,7 +125,7 @@ class Circuit:
                 case None if until is None or self.loop.time() < until:
                     self._keep_sessions()
                 case Cancelled():
-                    raise Over("caller", "canceled", 487)
+                    raise Over("caller", "canceled", 487, event.request.cause)
                 case Ended() if event.leg == self.caller.token:
                     raise Over("caller", "hangup", 200, event.request.cause)
                 case Ended() if self.callee is not None and event.leg == self.callee.token:
@@ -354,7 +355,7 @@ class Circuit:
             self.caller.refuse(503, over.q850, [("Retry-After", str(self.exchange.random.randint(1, 5)))])
         else:
             self.caller.refuse(over.code, over.q850)
-        cause = over.q850 or CAUSES.get(over.code, NORMAL)
+        cause = over.q850 or cause_of(over.code) or NORMAL
         self.caller.hang_up(cause)
         self.caller.forget()
         if self.callee is not None:

@@ -15,6 +15,7 @@ import msgspec
 from masking.interactions import Leg as LegFacts
 from masking.numbering import Number
 from sipedge import session_timers
+from sipedge.causes import NORMAL, TIMER_EXPIRED, cause_of, reason
 from sipedge.driver import Driver, LegEvent
 from sipedge.media import sdp
 from sipedge.media.plane import Leg as PlaneLeg
@@ -24,12 +25,8 @@ from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, Prac
 from sipedge.sip.messages import Message, Request
 from sipedge.trunks import Trunk
 
-NORMAL: Final = 16  # Q.850: normal call clearing
 RINGING: Final = frozenset({180, 183})
 PRODUCT: Final = ("User-Agent", "masking")
-
-# The Q.850 cause that goes with a code when nobody named another (RFC 3398 8.2.6.1, read backwards).
-CAUSES: Final = {403: 21, 404: 1, 408: 102, 480: 18, 484: 28, 486: 17, 488: 88, 500: 41, 503: 41, 603: 21}
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -68,9 +65,10 @@ def _codec(stream: sdp.Stream, before: Agreed | None) -> sdp.Format | None:
     return next((one for one in known if one.name == before.codec.name), known[0] if known else None)
 
 
-def reason(q850: int | None) -> list[tuple[str, str]]:
-    """The Reason header (RFC 3326): a cause, never a text."""
-    return [] if q850 is None else [("Reason", f"Q.850;cause={q850}")]
+def cause_in(failed: Failed) -> int | None:
+    """Why an INVITE of ours failed, as its answer says it (RFC 3326), else as its code does."""
+    said = failed.response.cause if failed.response is not None else None
+    return said or cause_of(failed.status)
 
 
 class Leg:
@@ -103,12 +101,11 @@ class Leg:
     def heard(self, event: LegEvent) -> None:
         match event:
             case Cancelled():
-                self.over, self.code = True, 487
+                self.over, self.code, self.q850 = True, 487, event.request.cause or NORMAL
             case PrackMissing():
-                self.over, self.code = True, 504
+                self.over, self.code, self.q850 = True, 504, TIMER_EXPIRED
             case Failed():
-                self.over, self.code = True, event.status
-                self.q850 = event.response.cause if event.response is not None else None
+                self.over, self.code, self.q850 = True, event.status, cause_in(event)
             case Answered():
                 self.answered, self.code = True, event.response.status
                 self.timer = session_timers.accepted(event.response, self.now)
@@ -189,7 +186,7 @@ class CallerLeg(Leg):
         if self.over or self.answered:
             return
         self.over, self.code = True, code
-        self.q850 = q850 if q850 is not None else CAUSES.get(code)
+        self.q850 = q850 if q850 is not None else cause_of(code)
         self._respond(code, headers=[*headers, *reason(self.q850)])
 
     def _respond(self, code: int, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bool:
@@ -259,10 +256,11 @@ class CalleeLeg(Leg):
         return said
 
     def give_up(self, q850: int = NORMAL) -> None:
-        """CANCEL, or BYE when it was answered."""
+        """CANCEL, or BYE when it was answered. One that never said a word has timed out."""
         if self.answered:
             self.hang_up(q850)
         elif not self.over:
             self.over = True
-            self.driver.endpoint.cancel(self.token, self.now)
+            self.code, self.q850 = (487, q850) if self.heard_of else (408, TIMER_EXPIRED)
+            self.driver.endpoint.cancel(self.token, self.now, headers=reason(q850))
             self.driver.say()

@@ -18,8 +18,8 @@ from masking import interactions
 from masking.house import Unavailable
 from masking.interactions import Ending, Leg
 from sipedge import snapshots
+from sipedge.causes import TEMPORARY, reason
 from sipedge.circuits import Exchange
-from sipedge.legs import reason
 from sipedge.media.plane import PlaneError
 
 log = structlog.get_logger("sipedge.orphans")
@@ -116,7 +116,7 @@ class Orphans:
         endpoint, now = self._exchange.driver.endpoint, self._exchange.driver.loop.time()
         for dialog in dialogs:
             endpoint.restore(dialog)
-            endpoint.bye(dialog.leg, now, headers=reason(41))
+            endpoint.bye(dialog.leg, now, headers=reason(TEMPORARY))
         self._exchange.driver.say()
         try:
             await self._exchange.plane.close(interaction)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from masking import numbering
 from masking.config import Source, TrunkSection
 from masking.numbering import Number
+from sipedge.causes import CONGESTION, NO_CIRCUIT
 from sipedge.sip.messages import Malformed, Request
 from sipedge.sip.uris import NameAddr, name_addr, sip_uri
 
@@ -86,12 +87,12 @@ class Trunk:
     def full(self, now: float) -> int | None:
         """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion."""
         if self.config.max_calls and self.calls >= self.config.max_calls:
-            return 34
+            return NO_CIRCUIT
         if self.config.max_cps:
             self.tokens = min(self.config.max_cps, self.tokens + (now - self.last_refill) * self.config.max_cps)
             self.last_refill = now
             if self.tokens < 1.0:
-                return 42
+                return CONGESTION
         return None
 
     def take(self) -> None:
