@@ -194,7 +194,7 @@ class Door:
             admission = self.admission
             suspicious = age > STALE or bool(admission.refused) or admission.strained or admission.closed(now)
             return suspicious and self._judge(data, flow, age, now)
-        if (self.admission.refused or self._over) and acknowledges(data):
+        if data.startswith(b"ACK ") and (self.admission.refused or self._over) and acknowledges(data):
             self.counts["refusals_acknowledged"] += 1
             return True
         return False

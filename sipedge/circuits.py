@@ -253,7 +253,8 @@ class Circuit:
                 self.spoken.append(Notice(asset=one.id, sha256=one.sha256, leg=event.leg, at=at, to=to))
 
     async def close(self) -> None:
-        """Ends the recording, if one runs, and frees the ports."""
+        """Ends the recording, if one runs, and frees the ports; nobody hears this call any more."""
+        self.inbox.close()
         if self._ports:
             try:
                 await self.plane.close(self.id)

@@ -33,6 +33,7 @@ from sipedge.sip.events import (
     Responded,
 )
 from sipedge.sip.flows import Flow
+from sipedge.sip.transactions import T1
 from sipedge.wire import Wire
 
 log = structlog.get_logger("sipedge.driver")
@@ -76,7 +77,6 @@ class Driver:
         self._legs: dict[str, Callable[[LegEvent], None]] = {}
         self._asked: dict[str, Callable[[Responded], None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at: float | None = None
         self._due_soon = False
         self.wire = Wire(
             loop,
@@ -137,15 +137,11 @@ class Driver:
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        due = self.endpoint.due()
-        if due is not None:  # none is needed sooner than that, and many calls' timers ring as one
-            due = math.ceil(due / TICK) * TICK
-        if due == self._alarm_at and self._alarm is not None:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = due
-        self._alarm = None if due is None else self.loop.call_at(due, self._rang)
+        """One alarm for all timers, set anew only once it has rung: none is shorter than T1, so an alarm within T1
+        comes before whatever is set after it."""
+        if self._alarm is None and (due := self.endpoint.due()) is not None:
+            # Rounded up, since none is needed sooner than that, and many calls' timers ring as one.
+            self._alarm = self.loop.call_at(min(math.ceil(due / TICK) * TICK, self.loop.time() + T1), self._rang)
 
     def _rang(self) -> None:
         self._alarm = None

@@ -35,6 +35,8 @@ MAX_PER_SOURCE: Final = 100
 MAX_UNSENT: Final = 1 << 20
 MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
 BUFFER: Final = 4 << 20
+BEHIND: Final = 0.001  # seconds a datagram waited from which on there are others behind it
+REMEMBERED: Final = 4_096  # sources and peers that something is kept about
 CROWD: Final = 8  # datagrams in one batch from which on their order matters
 TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
 STAMP: Final = struct.Struct("@ll")
@@ -83,6 +85,7 @@ class Wire:
         self._read = 0
         self._wall = wall
         self._advertise = advertise
+        self._flows: dict[tuple[Address, Address], Flow] = {}
         self._shown: dict[tuple[str, Address, str], str] = {}
         self._own: dict[str, str] = {}
         self._udp: dict[Address, socket.socket] = {}
@@ -185,7 +188,7 @@ class Wire:
         key = (flow.transport, flow.local if flow.transport == "udp" else ("", 0), flow.remote[0])
         shown = self._shown.get(key)
         if shown is None:
-            if len(self._shown) > 4_096:
+            if len(self._shown) >= REMEMBERED:
                 self._shown.clear()
             shown = self._shown[key] = self._find_shown(flow)
         return shown
@@ -206,7 +209,7 @@ class Wire:
         """Our own address on the way to a peer, an address too."""
         own = self._own.get(peer)
         if own is None:
-            if len(self._own) > 4_096:
+            if len(self._own) >= REMEMBERED:
                 self._own.clear()
             own = self._own[peer] = _route_to(peer)
         return own
@@ -266,9 +269,10 @@ class Wire:
     # ---- receiving ---------------------------------------------------------------------------------------------------
 
     def _drain(self, sock: socket.socket, local: Address) -> None:
-        """Reads what is there, the first with the time the kernel took it; what is urgent is handed up first."""
+        """Reads a datagram with the time the kernel took it, and all the others once it had to wait: looking for them
+        at every one would cost more than the loop's next turn. What is urgent is handed up first."""
         batch: list[tuple[bytes, Address]] = []
-        while len(batch) < DRAIN:
+        while len(batch) < DRAIN and (not batch or self.age > BEHIND):
             try:
                 if batch:
                     data, source = sock.recvfrom(MAX_DATAGRAM)
@@ -290,12 +294,18 @@ class Wire:
         if len(batch) >= CROWD:
             batch.sort(key=_urgency)
         for data, source in batch:
-            remote = (source[0], source[1])
-            if not self.allowed("udp", *remote):
+            if not self.allowed("udp", source[0], source[1]):
                 self.counts["stranger_datagrams"] += 1
             else:
-                self.received(data, Flow("udp", remote, local))
+                self.received(data, self._flows.get((source, local)) or self._meet(source, local))
         self.settle()
+
+    def _meet(self, source: Address, local: Address) -> Flow:
+        """The flow of a known source's datagrams: made once, so that all its calls hold the same one."""
+        if len(self._flows) >= REMEMBERED:
+            self._flows.clear()
+        flow = self._flows[source, local] = Flow("udp", (source[0], source[1]), local)
+        return flow
 
     def _read_errors(self, sock: socket.socket, local: Address) -> None:
         """Which addresses ICMP says cannot be reached: the kernel gives each datagram back with where it was going."""
