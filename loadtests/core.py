@@ -17,7 +17,9 @@ import pstats
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from loadtests.goals import alone
@@ -30,6 +32,7 @@ from sipedge.sip.flows import Flow
 
 RATE = 200  # calls a second, as far as timers can tell
 ABREAST = 20
+TALKS = 10  # seconds from ACK to BYE: thousands of other messages come between
 LINGERS = 33  # seconds until nothing is left of a call
 OURS, CALLER, CALLEE = ("10.0.0.1", 5060), ("10.0.0.9", 5060), ("10.0.0.20", 5080)
 FROM_CALLER, TO_CALLEE = Flow("udp", CALLER, OURS), Flow("udp", CALLEE, OURS)
@@ -68,11 +71,12 @@ class Exchange:
         )
         self.now = 0.0
         self.calls: dict[str, Call] = {}  # by leg
-        self.inviting: Call | None = None
+        self.heard: Call | None = None  # whose message it is
 
-    def turn(self, data: bytes, flow: Flow) -> list[tuple[Flow, bytes]]:
+    def turn(self, call: Call, data: bytes, flow: Flow) -> list[tuple[Flow, bytes]]:
         """One message: everything it causes, and the next alarm."""
         endpoint = self.endpoint
+        self.heard = call
         endpoint.receive(data, flow, self.now)
         sends = endpoint.take_sends()
         while events := endpoint.take_events():
@@ -106,7 +110,7 @@ class Exchange:
                 raise AssertionError(event)
 
     def _invited(self, event: Invited) -> None:
-        call, request = self.inviting, event.request
+        call, request = self.heard, event.request
         assert call is not None and request.header("x-masking-trunk") is None
         call.invited, call.caller_leg = event, event.leg
         call.offer = sdp.parse(request.description)
@@ -219,7 +223,8 @@ def _silent(call: Call, sends: list[tuple[Flow, bytes]]) -> None:
     assert not sends
 
 
-STEPS: tuple[tuple[Prepare, Check], ...] = (
+Step = tuple[Prepare, Check]
+SET_UP: tuple[Step, ...] = (
     (lambda call: (call.invite, FROM_CALLER), _rang_out),
     (lambda call: (_response(call.asked, "100 Trying", call.number), TO_CALLEE), _silent),
     (
@@ -228,6 +233,8 @@ STEPS: tuple[tuple[Prepare, Check], ...] = (
     ),
     (lambda call: (_response(call.asked, "200 OK", call.number, ANSWER_BODY), TO_CALLEE), _taken),
     (lambda call: (_inside(call, "ACK", call.number + 1), FROM_CALLER), _silent),
+)
+END: tuple[Step, ...] = (
     (lambda call: (_inside(call, "BYE", call.number + 2), FROM_CALLER), _hung_up),
     (lambda call: (_response(call.bye, "200 OK", call.number), TO_CALLEE), lambda call, sends: assert_(call.over)),
 )
@@ -240,46 +247,69 @@ def assert_(truth: object) -> None:
 # ---- the measurement -------------------------------------------------------------------------------------------------
 
 
-def batch(exchange: Exchange, first: int, profiler: cProfile.Profile | None = None) -> float:
-    """`ABREAST` whole calls from number `first` on; CPU-seconds of the core."""
-    calls = [Call(number, invite(number)) for number in range(first, first + ABREAST)]
-    spent = 0.0
-    for prepare, check in STEPS:
-        messages = [(call, *prepare(call)) for call in calls]
-        sent = []
-        if profiler is not None:
-            profiler.enable()
+class Trial:
+    """Batches of calls, each set up as one begins and ended `TALKS` seconds later."""
+
+    def __init__(self, profiler: cProfile.Profile | None = None) -> None:
+        self.exchange = Exchange()
+        self.talking: deque[list[Call]] = deque()
+        self.begun = 0
+        self.spent = 0.0  # CPU-seconds of the core
+        self.profiler = profiler
+
+    def play(self, calls: list[Call], steps: tuple[Step, ...]) -> None:
+        """The same step of each call, then the next one."""
+        exchange = self.exchange
+        for prepare, check in steps:
+            messages = [(call, *prepare(call)) for call in calls]
+            with self.timed():
+                sent = [(call, exchange.turn(call, data, flow)) for call, data, flow in messages]
+            for call, sends in sent:
+                check(call, sends)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        if self.profiler is not None:
+            self.profiler.enable()
         began = time.process_time()
-        for call, data, flow in messages:
-            exchange.inviting = call
-            sent.append((call, exchange.turn(data, flow)))
-        spent += time.process_time() - began
-        if profiler is not None:
-            profiler.disable()
-        for call, sends in sent:
-            check(call, sends)
-    exchange.now += ABREAST / RATE
-    began = time.process_time()
-    exchange.timeout()
-    return spent + time.process_time() - began
+        yield
+        self.spent += time.process_time() - began
+        if self.profiler is not None:
+            self.profiler.disable()
+
+    def pass_by(self, seconds: float) -> None:
+        self.exchange.now += seconds
+        with self.timed():
+            self.exchange.timeout()
+
+    def batch(self) -> None:
+        """`ABREAST` calls begin, as many end."""
+        calls = [Call(number, invite(number)) for number in range(self.begun, self.begun + ABREAST)]
+        self.begun += ABREAST
+        self.play(calls, SET_UP)
+        self.talking.append(calls)
+        if len(self.talking) > TALKS * RATE // ABREAST:
+            self.play(self.talking.popleft(), END)
+        self.pass_by(ABREAST / RATE)
 
 
 def measure(runs: int, calls: int, profiler: cProfile.Profile | None = None) -> list[float]:
     """µs of CPU a call, one figure a run."""
-    exchange, number = Exchange(), 0
-    for _ in range(LINGERS * RATE // ABREAST):
-        batch(exchange, number)
-        number += ABREAST
+    trial = Trial()
+    for _ in range((TALKS + LINGERS) * RATE // ABREAST):
+        trial.batch()
+    trial.profiler = profiler
     figures = []
     for _ in range(runs):
-        spent = 0.0
+        trial.spent = 0.0
         for _ in range(calls // ABREAST):
-            spent += batch(exchange, number, profiler)
-            number += ABREAST
-        figures.append(spent / (calls // ABREAST * ABREAST) * 1e6)
-    exchange.now += LINGERS
-    exchange.timeout()
-    held = exchange.endpoint.statistics()
+            trial.batch()
+        figures.append(trial.spent / (calls // ABREAST * ABREAST) * 1e6)
+    trial.profiler = None
+    while trial.talking:
+        trial.play(trial.talking.popleft(), END)
+    trial.pass_by(LINGERS)
+    held = trial.exchange.endpoint.statistics()
     if any(held.values()):
         raise AssertionError(f"something is left of calls that are over: {held}")
     return figures

@@ -50,7 +50,8 @@ def ours(data: bytes) -> tuple[Any, ...]:
     assert contact is not None and audio is not None
     return (
         message.uri.user, message.from_.uri.user, message.from_.tag, message.to.tag, message.via.branch,
-        message.call_id, *message.cseq, contact.uri.user, message.max_forwards, message.identities[0].uri.user,
+        message.call_id, message.cseq.number, message.cseq.method, contact.uri.user, message.max_forwards,
+        message.identities[0].uri.user,
         audio.host, audio.port, [one.payload for one in audio.formats],
     )  # fmt: skip
 

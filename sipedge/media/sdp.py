@@ -24,13 +24,18 @@ MAX_BYTES: Final = 16_384
 MAX_LINES: Final = 512
 MAX_STREAMS: Final = 16
 MAX_FORMATS: Final = 64
-REMEMBERED: Final = 1_024  # addresses that need not be read again: media comes from few
+REMEMBERED: Final = 1_024  # addresses and streams that need not be read again: media comes from few
 STATIC: Final[dict[str, int]] = {"PCMU": 0, "PCMA": 8}  # RFC 3551 6
 EVENTS_PAYLOAD: Final = 101  # telephone-event in what we offer
 AUDIO_CODECS: Final[tuple[CodecName, ...]] = ("PCMA", "PCMU")
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~/-]{1,32}")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+# What nearly every offer and answer looks like: one live audio stream. Version, lines up to m=, port, and the rest.
+_USUAL: Final = re.compile(
+    r"v=0\r\no=\S+ \S+ ([0-9]{1,20}) IN IP[46] \S+\r\ns=[^\r\n]*\r\n((?:[bcta]=[^\r\n]{0,100}\r\n){1,8})"
+    r"m=audio ([1-9][0-9]{0,4}) ([\x00-\xff]{1,1000})"
+)
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 _REVERSED: Final[dict[Direction, Direction]] = {
     "sendrecv": "sendrecv",
@@ -50,14 +55,14 @@ class Outside(BadSdp):
     """The media address is not inside the trunk's networks."""
 
 
-class Format(msgspec.Struct, frozen=True):
+class Format(msgspec.Struct, frozen=True, gc=False):
     """One codec of a stream: its name in capitals (or `telephone-event`) and its payload type there."""
 
     name: str
     payload: int
 
 
-class Stream(msgspec.Struct, frozen=True):
+class Stream(msgspec.Struct, frozen=True, gc=False):
     """One m-line. `formats`: those we know, in the peer's order. `host`: where its media goes, None when it has no
     address or an old-style hold (0.0.0.0). `direction` as the peer says it: its `sendonly` means it only sends."""
 
@@ -80,7 +85,7 @@ class Stream(msgspec.Struct, frozen=True):
         return next((one.payload for one in self.formats if one.name == "telephone-event"), None)
 
 
-class Description(msgspec.Struct, frozen=True):
+class Description(msgspec.Struct, frozen=True, gc=False):
     """A parsed description: its m-lines in order, the peer's own version number."""
 
     version: int
@@ -92,7 +97,7 @@ class Description(msgspec.Struct, frozen=True):
         return next((stream for stream in self.streams if stream.usable), None)
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Our own o= line of one leg: a random session id (given) and a version that counts what we changed."""
 
     session: int
@@ -108,10 +113,34 @@ class Origin(msgspec.Struct, frozen=True):
 
 def parse(body: bytes) -> Description:
     """Reads a description. Raises `BadSdp`, never anything else."""
+    if len(body) > MAX_BYTES:
+        raise BadSdp("too long")
+    if b"\0" in body:
+        raise BadSdp("a NUL byte")
+    text = body.decode("latin-1")
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        version, session, port, tail = usual.groups()
+        one = _usual_stream(session, tail)
+        if one is not None and int(port) <= 65_535:
+            stream = Stream("audio", int(port), one.profile, one.formats, one.host, one.direction, one.ptime)
+            return Description(int(version), (stream,))
+    return _read(text)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _usual_stream(session: str, tail: str) -> Stream | None:
+    """The one stream of a description, from all that its sender says alike in every call: the lines between s= and m=,
+    and what follows the port (here 9). None where a second look is needed."""
+    streams = _read(f"v=0\r\n{session}m=audio 9 {tail}").streams
+    return streams[0] if len(streams) == 1 and "\no=" not in tail else None
+
+
+def _read(text: str) -> Description:
     version = 0
     common = _Block()
     blocks: list[_Block] = []
-    for letter, value in _lines(body):
+    for letter, value in _lines(text):
         block = blocks[-1] if blocks else common
         if letter == "m":
             if len(blocks) == MAX_STREAMS:
@@ -125,7 +154,7 @@ def parse(body: bytes) -> Description:
             version = _version(value)
     if not blocks:
         raise BadSdp("no stream")
-    return Description(version, tuple(block.stream(common) for block in blocks))
+    return Description(version, tuple([block.stream(common) for block in blocks]))
 
 
 def _version(origin: str) -> int:
@@ -136,12 +165,8 @@ def _version(origin: str) -> int:
     return int(fields[-4])
 
 
-def _lines(body: bytes) -> list[tuple[str, str]]:
-    if len(body) > MAX_BYTES:
-        raise BadSdp("too long")
-    if b"\0" in body:
-        raise BadSdp("a NUL byte")
-    rows = body.decode("latin-1").replace("\r\n", "\n").split("\n")
+def _lines(text: str) -> list[tuple[str, str]]:
+    rows = text.replace("\r\n", "\n").split("\n")
     if rows and not rows[-1]:
         rows.pop()
     if len(rows) > MAX_LINES:
@@ -343,7 +368,7 @@ def offer(
     """A description of our own: one audio stream, our codecs in this order, telephone-event 101."""
     formats = [Format(name, STATIC[name]) for name in codecs]
     formats.append(Format("telephone-event", EVENTS_PAYLOAD))
-    return _build(origin, host, [Stream("audio", port, "RTP/AVP", tuple(formats), direction=direction)])
+    return _build(origin, host, f"m=audio {port} RTP/AVP {_stream_lines(tuple(formats), direction)}")
 
 
 def answer(offered: Description, origin: Origin, host: str, port: int, codec: Format) -> bytes:
@@ -352,32 +377,29 @@ def answer(offered: Description, origin: Origin, host: str, port: int, codec: Fo
     streams = []
     for stream in offered.streams:
         if stream is ours:
-            formats = [codec]
-            if stream.events is not None:
-                formats.append(Format("telephone-event", stream.events))
-            direction = _REVERSED[stream.direction]
-            streams.append(Stream("audio", port, "RTP/AVP", tuple(formats), direction=direction))
+            events = stream.events
+            formats = (codec,) if events is None else (codec, Format("telephone-event", events))
+            lines = _stream_lines(formats, _REVERSED[stream.direction])
+            streams.append(f"m=audio {port} RTP/AVP {lines}")
         else:
-            streams.append(Stream(stream.kind, 0, stream.profile))
-    return _build(origin, host, streams)
+            streams.append(f"m={stream.kind} 0 {stream.profile} 0\r\n")
+    return _build(origin, host, "".join(streams))
 
 
-def _build(origin: Origin, host: str, streams: Sequence[Stream]) -> bytes:
-    family = "IP6" if ":" in host else "IP4"
-    lines = [
-        "v=0",
-        f"o=- {origin.session} {origin.version} IN {family} {host}",
-        "s=-",
-        f"c=IN {family} {host}",
-        "t=0 0",
-    ]
-    for stream in streams:
-        payloads = " ".join(str(one.payload) for one in stream.formats) or "0"
-        lines.append(f"m={stream.kind} {stream.port} {stream.profile} {payloads}")
-        for one in stream.formats:
-            lines.append(f"a=rtpmap:{one.payload} {one.name}/8000")
-            if one.name == "telephone-event":
-                lines.append(f"a=fmtp:{one.payload} 0-15")
-        if stream.port:
-            lines += ["a=ptime:20", f"a={stream.direction}"]
-    return ("\r\n".join(lines) + "\r\n").encode("ascii")
+@lru_cache(maxsize=REMEMBERED)
+def _stream_lines(formats: tuple[Format, ...], direction: Direction) -> str:
+    """What follows the port of a live stream of ours: its payload types, and its lines."""
+    lines = [" ".join([str(one.payload) for one in formats])]
+    for one in formats:
+        lines.append(f"a=rtpmap:{one.payload} {one.name}/8000")
+        if one.name == "telephone-event":
+            lines.append(f"a=fmtp:{one.payload} 0-15")
+    lines += ["a=ptime:20", f"a={direction}", ""]
+    return "\r\n".join(lines)
+
+
+def _build(origin: Origin, host: str, streams: str) -> bytes:
+    where = f"IN {'IP6' if ':' in host else 'IP4'} {host}"
+    return (f"v=0\r\no=- {origin.session} {origin.version} {where}\r\ns=-\r\nc={where}\r\nt=0 0\r\n{streams}").encode(
+        "ascii"
+    )

@@ -7,7 +7,10 @@ Everything here runs in time linear in its input: a header value is hostile unti
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+SHORT = 256  # characters: what is remembered, so that it need not be read again, is bounded in size as in number
+REMEMBERED = 256
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _IDENTIFIER = re.compile(rf"[^\s,;<>\"]{{1,{MAX_TOKEN}}}")  # wider than a token: "=" and "@" are seen in the wild
@@ -34,8 +37,7 @@ def read_int(text: str, limit: int) -> int:
     """A decimal number 0..limit; `isdecimal` alone would let other scripts' digits through."""
     if not (text.isdecimal() and text.isascii()) or len(text) > 10:
         raise Malformed(400, "not a number")
-    number = int(text)
-    if number > limit:
+    if (number := int(text)) > limit:
         raise Malformed(400, "number out of range")
     return number
 
@@ -43,7 +45,7 @@ def read_int(text: str, limit: int) -> int:
 def split_outside(text: str, separator: str) -> list[str]:
     """Cuts at `separator` (`,` or `;`), but not inside quotes or angle brackets; pieces are stripped."""
     if '"' not in text and "<" not in text:
-        return [piece.strip(" \t") for piece in text.split(separator)]
+        return [*(_cut if len(text) <= SHORT else _cut.__wrapped__)(text, separator)]
     pieces: list[str] = []
     start = 0
     quoted = bracketed = False
@@ -66,12 +68,15 @@ def split_outside(text: str, separator: str) -> list[str]:
     return pieces
 
 
+@lru_cache(REMEMBERED)
+def _cut(text: str, separator: str) -> tuple[str, ...]:
+    """Plain lists are the words of products (Allow, Supported): the same few, message after message."""
+    return tuple([piece.strip(" \t") for piece in text.split(separator)])
+
+
 def split_list(text: str) -> list[str]:
     """The values of a comma list; empty ones are refused (RFC 3261 7.3.1)."""
-    if "," not in text:
-        values = [text]
-    else:
-        values = split_outside(text, ",")
+    values = split_outside(text, ",") if "," in text else [text]
     if "" in values:
         raise Malformed(400, "empty value in a list")
     return values

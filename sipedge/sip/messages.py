@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
+
+from msgspec import Struct
 
 from sipedge.sip import bodies, grammar, names
 from sipedge.sip.grammar import Malformed as Malformed
@@ -20,9 +23,11 @@ from sipedge.sip.uris import Via as Via
 
 MAX_MESSAGE = 65_536
 MAX_HEADERS = 64
+REMEMBERED = 256  # lists of option tags that need not be read again
 _MAX_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 _MAX_SECONDS = 2**32 - 1
 
+_TEXT = bytes([ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)])
 # Behind a backslash in quotes any of them may stand but CR and LF (RFC 3261 25.1, quoted-pair).
 _CONTROLS = re.compile(r"[\n\r]|(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _FOLD = re.compile(r"\r\n[ \t]+")
@@ -51,11 +56,23 @@ class field(Generic[T]):
         if message is None:
             return self
         value = self.read(message)
-        message.__dict__[self.name] = value
+        setattr(message, self.name, value)
         return value
 
+    if TYPE_CHECKING:  # `parse` fills some in; a real __set__ would be asked for at every read
 
-class CSeq(NamedTuple):
+        def __set__(self, message: Message, value: T) -> None: ...
+
+
+@lru_cache(REMEMBERED)
+def _option_tags(line: str) -> frozenset[str]:
+    tags = frozenset([value.lower() for value in grammar.split_list(line)])
+    if not all(map(grammar.is_token, tags)):  # an answer may repeat them: Unsupported
+        raise Malformed(400, "unreadable option tag")
+    return tags
+
+
+class CSeq(Struct, frozen=True, gc=False):
     number: int
     method: str
 
@@ -85,6 +102,8 @@ class Message:
         lines = self.headers.get(name)
         if not lines:
             return []
+        if len(lines) == 1:
+            return grammar.split_list(lines[0])
         return [value for line in lines for value in grammar.split_list(line)]
 
     def _needed(self, name: str) -> str:
@@ -94,10 +113,11 @@ class Message:
         return values[0]
 
     def _tokens(self, name: str) -> frozenset[str]:
-        tags = frozenset([value.lower() for value in self.values(name)])
-        if not all(map(grammar.is_token, tags)):  # an answer may repeat them: Unsupported
-            raise Malformed(400, "unreadable option tag")
-        return tags
+        lines = self.headers.get(name)
+        if not lines:
+            return frozenset()
+        line = ",".join(lines)
+        return (_option_tags if len(line) <= grammar.SHORT else _option_tags.__wrapped__)(line)
 
     def _seconds(self, name: str) -> int | None:
         """A number with parameters or a comment behind it (Session-Expires, Retry-After)."""
@@ -135,7 +155,9 @@ class Message:
     @field
     def cseq(self) -> CSeq:
         value = self._needed("cseq")
-        number, _, method = (value.replace("\t", " ") if "\t" in value else value).partition(" ")
+        if "\t" in value:
+            value = value.replace("\t", " ")
+        number, _, method = value.partition(" ")
         return CSeq(grammar.read_int(number, _MAX_CSEQ), method.strip(" "))
 
     @field
@@ -152,7 +174,9 @@ class Message:
     def content_type(self) -> str:
         """Lower case, parameters cut; "" when absent."""
         value = self.header("content-type")
-        return "" if value is None else bodies.read_media_type(value)
+        if value is None or value == bodies.SDP:
+            return value or ""
+        return bodies.read_media_type(value)
 
     @field
     def handling(self) -> str:
@@ -330,13 +354,13 @@ def _lines(head: bytes) -> list[str]:
         text = head.decode()
     except UnicodeDecodeError:
         raise Malformed(None, "not UTF-8") from None
-    if "\r\n " in text or "\r\n\t" in text:
-        text = _FOLD.sub(" ", text)
     lines = text.split("\r\n")
-    plain = "".join(lines)
-    # `isprintable` is quick and nearly always true; tabs and strange spaces are let through by the second look.
-    if not plain.isprintable() and _CONTROLS.search(plain) is not None:
+    # With all text taken away mostly nothing but the line ends is left; if not, a closer look tells.
+    usual = head.isascii() and head.translate(None, _TEXT) == b"\r\n" * (len(lines) - 1)
+    if not usual and _CONTROLS.search("".join(lines)) is not None:
         raise Malformed(None, "control character in the headers")
+    if "\r\n " in text or "\r\n\t" in text:
+        return _FOLD.sub(" ", text).split("\r\n")
     return lines
 
 
@@ -363,9 +387,10 @@ def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
         return Malformed(None, "too many headers")
     fault: Malformed | None = None
     headers: dict[str, list[str]] = {}
+    known = names.KNOWN.get
     for line in lines[1:]:
         written, colon, value = line.partition(":")
-        name = names.KNOWN.get(written) or names.long_name(written)
+        name = known(written) or names.long_name(written)
         if name is None or not colon:
             fault = fault or Malformed(400, "unreadable header line")
         elif name not in headers:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sipedge.sip import grammar
 
+REMEMBERED = 1_024  # strange spellings that need not be looked at again
 COMPACT = {
     "a": "accept-contact",
     "b": "referred-by",
@@ -90,7 +92,7 @@ def _spellings(name: str) -> Iterable[str]:
     return (name, name.title(), name.upper(), written.get(name, name))
 
 
-# Known spellings → long lower-case name. Never grows: what is not here is looked at each time.
+# Known spellings → long lower-case name.
 KNOWN = {spelling: name for name in _COMMON for spelling in _spellings(name)}
 KNOWN |= {spelling: name for short, name in COMPACT.items() for spelling in (short, short.upper())}
 METHODS = frozenset(
@@ -104,6 +106,11 @@ def long_name(written: str) -> str | None:
     White space may stand before the colon (RFC 3261 25.1, HCOLON), but not behind an `X-` name: `X :` would pass a
     front that deletes `X:`.
     """
+    return (_strange_name if len(written) <= grammar.SHORT else _strange_name.__wrapped__)(written)
+
+
+@lru_cache(REMEMBERED)
+def _strange_name(written: str) -> str | None:
     name = written.rstrip(" \t").lower()
     if not grammar.is_token(name) or (len(name) < len(written) and name.startswith("x-")):
         return None

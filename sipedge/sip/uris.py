@@ -6,17 +6,21 @@ A user part is usually a person's number, so `repr` never shows it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
+
+from msgspec import Struct
 
 from sipedge.sip import grammar
 from sipedge.sip.grammar import Malformed
 
+REMEMBERED = 4_096  # places and senders that need not be read again: calls come from and go to few
 # Both cases are spelled out: IGNORECASE makes every character dearer, and these run for every message.
-_SIP_URI = re.compile(
-    r"([Ss][Ii][Pp][Ss]?):(?:([^@<>\"\s]*)@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
-    r"((?:;[^?<>\"\s]*)?)(?:\?[^<>\"\s]*)?",
-    re.ASCII,
+_PLACE = (
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?((?:;[^?<>\"\s]*)?)(?:\?[^<>\"\s]*)?"  # host:port;params
 )
+_SIP_PLACE = re.compile(_PLACE, re.ASCII)
+_SIP_URI = re.compile(r"([Ss][Ii][Pp][Ss]?):(?:([^@<>\"\s]*)@)?" + _PLACE, re.ASCII)
 _TEL_URI = re.compile(r"tel:([0-9a-f+*#().-]+)((?:;[^?<>\"\s]*)?)", re.IGNORECASE | re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -26,6 +30,16 @@ _USER_SAFE = "+-_.!~*'()&=$,/"
 _VIA = re.compile(
     r"[Ss][Ii][Pp][ \t]*/[ \t]*[0-9.]+[ \t]*/[ \t]*([A-Za-z0-9-]+)[ \t]+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     r"(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*((?:;.*)?)",
+    re.ASCII,
+)
+# What nearly every message holds is read at one stroke; whatever these do not match is read step by step.
+_USUAL_URI = re.compile(r"sip:(\+?[A-Za-z0-9]+)@([^\s]{1,200})", re.ASCII)
+_USUAL_ADDRESS = re.compile(
+    r"(?:\"([^\"\\]*)\"[ \t]*|([^\"<>]*))<([^<>\s]*)>((?:;tag=([A-Za-z0-9]{1,512}))?)", re.ASCII
+)
+_USUAL_VIA = re.compile(
+    r"(SIP/2\.0/[A-Z]{2,4} [A-Za-z0-9.:-]{1,200})(;branch=([A-Za-z0-9.-]{1,512})"
+    r"(?:;rport(?:=[0-9]{1,5})?)?(?:;received=[0-9.]{1,15})?)",
     re.ASCII,
 )
 
@@ -46,26 +60,29 @@ def _unescape(user: str) -> str:
     return plain if plain.isprintable() else user
 
 
-class Uri:
+class Uri(Struct, eq=False, gc=False):
     """`scheme:user@host:port;params`. `user` is unescaped and cut at its own parameters; `host` lower case; `port`
     0 when absent.
 
     For `tel:` the subscriber is the `user` and `host` is empty. `text` is the URI as written.
     """
 
-    __slots__ = ("_params", "host", "port", "scheme", "text", "user")
-
-    def __init__(self, text: str, scheme: str, user: str, host: str, port: int, params: str) -> None:
-        self.text = text
-        self.scheme = scheme
-        self.user = user
-        self.host = host
-        self.port = port
-        self._params = params
+    text: str
+    scheme: str
+    user: str
+    host: str
+    port: int
+    _params: str
 
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Reads a sip, sips or tel URI; raises `Malformed` (416 for another scheme, else 400)."""
+        usual = _USUAL_URI.fullmatch(text)
+        if usual is not None:
+            user, written = usual.groups()
+            place = _place(written)
+            if place is not None:
+                return cls(text, "sip", user, *place)
         found = _SIP_URI.fullmatch(text)
         if found is not None:
             scheme, user, host, port, params = found.groups()
@@ -91,6 +108,8 @@ class Uri:
     def digits(self) -> str:
         """The user part as a dialled number, `+` kept and visual separators cut; empty when it is none
         ("anonymous")."""
+        if _NUMBER.fullmatch(self.user):
+            return self.user
         plain = self.user.translate(_SEPARATORS)
         return plain if _NUMBER.fullmatch(plain) else ""
 
@@ -98,27 +117,30 @@ class Uri:
         return f"<Uri {self.scheme}:…@{self.host}>"
 
 
-class NameAddr:
-    """The value of From, To, Contact, P-Asserted-Identity: display name, URI and header parameters (`tag`)."""
+@lru_cache(REMEMBERED)
+def _place(written: str) -> tuple[str, int, str] | None:
+    """The host, port and parameters of a sip URI; None when they cannot be read."""
+    found = _SIP_PLACE.fullmatch(written)
+    return (found[1].lower(), _read_port(found[2]), found[3]) if found is not None else None
 
-    __slots__ = ("_tail", "_uri", "display", "tag", "text")
 
-    def __init__(self, display: str, text: str, tail: str) -> None:
-        self.display = display
-        self.text = text  # the URI as written
-        self._tail = tail
-        self._uri: Uri | None = None
-        tag = tail[5:]
-        if not tail:
-            self.tag = ""
-        elif tail.startswith(";tag=") and tag.isalnum() and len(tag) <= grammar.MAX_TOKEN:
-            self.tag = tag  # nearly every From and To
-        else:
-            self.tag = grammar.read_tag(self.params, "tag")  # "" when absent
+class NameAddr(Struct, eq=False, gc=False):
+    """The value of From, To, Contact, P-Asserted-Identity: display name, URI and header parameters (`tag`, "" when
+    absent). `text` is the URI as written."""
+
+    display: str
+    text: str
+    tag: str
+    _tail: str
+    _uri: Uri | None = None
 
     @classmethod
     def parse(cls, value: str) -> NameAddr:
         """Reads one value (no comma list); its URI is read on first use. Raises `Malformed`."""
+        usual = _USUAL_ADDRESS.fullmatch(value)
+        if usual is not None:
+            quoted, plain, text, tail, tag = usual.groups()
+            return cls(quoted or (plain.rstrip(" \t") if plain else ""), text, tag or "", tail)
         display, start = "", value.find("<")
         if value.startswith('"'):
             display, start = _quoted_display(value)
@@ -129,12 +151,12 @@ class NameAddr:
             text, semicolon, tail = value.partition(";")
             if "?" in text:  # … and headers in it would be anybody's
                 raise Malformed(400, "unreadable address")
-            return cls("", text.strip(" \t"), semicolon + tail)
+            return cls("", text.strip(" \t"), _read_tag(semicolon + tail), semicolon + tail)
         stop = value.find(">", start)
         tail = value[stop + 1 :].lstrip(" \t")
         if stop < 0 or (tail and tail[0] != ";"):
             raise Malformed(400, "unreadable address")
-        return cls(display, value[start + 1 : stop].strip(" \t"), tail)
+        return cls(display, value[start + 1 : stop].strip(" \t"), _read_tag(tail), tail)
 
     @property
     def params(self) -> dict[str, str]:
@@ -150,6 +172,10 @@ class NameAddr:
 
     def __repr__(self) -> str:
         return f"<NameAddr tag={self.tag!r}>"
+
+
+def _read_tag(tail: str) -> str:
+    return grammar.read_tag(grammar.read_params(tail), "tag")
 
 
 def _quoted_display(value: str) -> tuple[str, int]:
@@ -171,30 +197,41 @@ def _escaped(value: str, at: int) -> bool:
     return (at - before) % 2 == 1
 
 
-class Via:
-    """One Via value: who sent the message over this hop, and the branch its transaction is known by."""
+class Via(Struct, eq=False, gc=False):
+    """One Via value: who sent the message over this hop (`port` 0 when absent), and the branch its transaction is
+    known by ("" when absent)."""
 
-    __slots__ = ("branch", "host", "params", "port", "transport")
-
-    def __init__(self, transport: str, host: str, port: int, params: dict[str, str]) -> None:
-        self.transport = transport
-        self.host = host
-        self.port = port  # 0 when absent
-        self.params = params
-        self.branch = grammar.read_tag(params, "branch")  # "" when absent
+    transport: str
+    host: str
+    port: int
+    branch: str
+    _tail: str
 
     @classmethod
     def parse(cls, value: str) -> Via:
+        """Reads one value (no comma list). Raises `Malformed`."""
+        usual = _USUAL_VIA.fullmatch(value)
+        if usual is not None:
+            sender, tail, branch = usual.groups()
+            sent_by = _sent_by(sender)
+            if sent_by is not None:
+                return cls(*sent_by, branch, tail)
         found = _VIA.fullmatch(value)
         if found is None:
             raise Malformed(400, "unreadable Via")
-        transport, host, port, params = found.groups()
-        return cls(transport.upper(), host, _read_port(port), grammar.read_params(params))
+        transport, host, port, tail = found.groups()
+        branch = grammar.read_tag(grammar.read_params(tail), "branch")
+        return cls(transport.upper(), host, _read_port(port), branch, tail)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The Via's parameters, names lower case; read anew each time."""
+        return grammar.read_params(self._tail)
 
     def answered_from(self, source: tuple[str, int]) -> str:
         """This Via as our answer repeats it: with the true source, whatever the sender claimed (RFC 3261 18.2.1,
         RFC 3581 4)."""
-        params = dict(self.params)
+        params = self.params
         params.pop("received", None)
         if "rport" in params:
             params["rport"] = str(source[1])
@@ -203,6 +240,13 @@ class Via:
             params["received"] = source[0]
         port = f":{self.port}" if self.port else ""
         return f"SIP/2.0/{self.transport} {self.host}{port}{grammar.write_params(params)}"
+
+
+@lru_cache(REMEMBERED)
+def _sent_by(text: str) -> tuple[str, str, int] | None:
+    """Transport, host and port of a Via without parameters; None when they cannot be read."""
+    found = _VIA.fullmatch(text)
+    return (found[1], found[2], _read_port(found[3])) if found is not None else None
 
 
 def hostport(address: tuple[str, int]) -> str:

@@ -246,3 +246,26 @@ def test_a_mutated_description_raises_nothing_else(noise: bytes, at: int, cut: i
         sdp.parse(PHONE[:at] + noise + PHONE[at + cut :])
     except BadSdp:
         pass
+
+
+LINES = st.sampled_from([
+    "v=0", "o=- 1 7 IN IP4 10.1.2.3", "o=a\xa0b 1 7 IN IP4 h", "s=-", "i=x", "c=IN IP4 10.1.2.3", "c=IN IP4 0.0.0.0",
+    "t=0 0", "b=AS:64", "a=sendonly", "m=audio 4000 RTP/AVP 8 0 101", "m=audio 0 RTP/AVP 8", "m=audio 65536 RTP/AVP 8",
+    "m=audio 4000/1 RTP/AVP 8", "m=video 5 RTP/AVP 99", "a=rtpmap:8 PCMA/8000", "a=rtpmap:8 X/8000", "a=ptime:30",
+    "a=rtpmap:101 telephone-event/8000", "a=inactive", "a=x\x85", "a", "", "x=y",
+])  # fmt: skip
+HEAD = ("v=0", "o=- 1 7 IN IP4 10.1.2.3", "s=-", "c=IN IP4 10.1.2.3", "t=0 0", "m=audio 4000 RTP/AVP 8 0 101")
+
+
+@given(st.integers(0, len(HEAD)), st.lists(LINES, max_size=8), st.booleans())
+def test_a_usual_description_reads_as_a_strange_one_does(kept: int, more: list[str], whole: bool) -> None:
+    """Line ends of one character are never read at one stroke, and say the same."""
+    lines = [*HEAD[:kept], *more, *(HEAD[kept:] if whole else ())]
+
+    def read(end: str) -> object:
+        try:
+            return sdp.parse("".join([line + end for line in lines]).encode("latin-1"))
+        except BadSdp as problem:
+            return str(problem)
+
+    assert read("\r\n") == read("\n")

@@ -9,7 +9,7 @@ import pytest
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Refused, Requested
 from sipedge.sip.flows import Flow
-from sipedge.sip.messages import Response, Uri, Via, parse
+from sipedge.sip.messages import CSeq, Response, Uri, Via, parse
 from tests.sip.world import entropy
 
 HERE = Path(__file__).parent
@@ -140,7 +140,7 @@ def test_the_edges_own_endpoint_answers_whatever_it_is(name: str) -> None:
 
 def test_3_1_1_1_is_read_as_the_rfc_reads_it() -> None:
     read = parse(message("rfc4475/3.1.1.1-wsinv"))
-    assert (read.to.tag, read.from_.tag, read.cseq) == ("1918181833n", "98asjd8", (9, "INVITE"))
+    assert (read.to.tag, read.from_.tag, read.cseq) == ("1918181833n", "98asjd8", CSeq(9, "INVITE"))
     assert read.from_.display == 'J Rosenberg \\"'
     assert [Via.parse(via).branch for via in read.vias] == ["390skdjuw", "z9hG4bK9ikj8", "z9hG4bK30239"]
     assert (read.header("subject"), len(read.body)) == ("", 150)
