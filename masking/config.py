@@ -61,10 +61,14 @@ class KeysSection(Section, frozen=True):
     path: str = ""
 
 
+Transport = Literal["udp", "tcp", "tls"]
+TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls"}
+
+
 class Listener(msgspec.Struct, frozen=True):
     """Where the edge listens: `udp:127.0.0.1:5060`."""
 
-    transport: Literal["udp", "tcp"]
+    transport: Transport
     host: str
     port: int
 
@@ -72,11 +76,40 @@ class Listener(msgspec.Struct, frozen=True):
         return f"{self.transport}:{self.host}:{self.port}"
 
 
+class CertificateSection(Section, frozen=True):
+    """A certificate with its chain, and its key: paths of PEM files."""
+
+    certificate: str
+    key: str
+
+
+class TlsSection(Section, frozen=True):
+    """`[sip.tls]`: our certificate; `authorities`: who may have signed the others', empty: whom this machine trusts;
+    `names`: other certificates of ours, by the name a peer asks for (SNI)."""
+
+    certificate: str = ""
+    key: str = ""
+    authorities: str = ""
+    names: dict[str, CertificateSection] = {}
+
+
+class TrunkTlsSection(Section, frozen=True):
+    """`[trunk.tls]`: what differs from `[sip.tls]` towards this trunk. `identity`: the SIP domain its certificate
+    names, empty: the host of its `uri`; `mutual`: its own requests need that certificate too."""
+
+    certificate: str = ""
+    key: str = ""
+    authorities: str = ""
+    identity: str = ""
+    mutual: bool = False
+
+
 class SipSection(Section, frozen=True):
     listen: list[str] = msgspec.field(default_factory=lambda: ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"])
     advertise: str = ""
     workers: int = 1
     proxies: list[str] = []
+    tls: TlsSection = TlsSection()
 
     @property
     def listeners(self) -> list[Listener]:
@@ -139,6 +172,12 @@ class TrunkSection(Section, frozen=True):
     early_media: Literal["ringback", "pass"] = "ringback"
     media: list[str] = []
     symmetric: bool = False
+    tls: TrunkTlsSection = TrunkTlsSection()
+
+    @property
+    def over_tls(self) -> bool:
+        """Do calls to it leave over TLS?"""
+        return self.uri.lower().startswith("sips:") or ";transport=tls" in self.uri.lower()
 
     @property
     def carrier_name(self) -> str:
@@ -226,6 +265,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
 SECTIONS = {field.name: field for field in msgspec.structs.fields(Config)}
 
+TRUNK_URI = re.compile(r"sip:[^;@\s]+(;transport=(udp|tcp|tls))?|sips:[^;@\s]+(;transport=(tcp|tls))?", re.IGNORECASE)
+
 # Documented values that a later version brings: named, and no start.
 NOT_YET = {
     ("media", "plane", "rtpengine"): 'the built-in media plane (`plane = "builtin"`)',
@@ -263,9 +304,13 @@ def host_and_port(text: str, key: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _keys_of(section: str) -> list[str]:
-    struct = TrunkSection if section == "trunk" else SECTIONS[section].type
-    return [field.name for field in msgspec.structs.fields(struct)]
+def _fields_of(struct: Any) -> dict[str, Any]:
+    """The keys of a table and their types."""
+    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -284,9 +329,17 @@ def _check_names(tables: Mapping[str, Any]) -> None:
                 raise BadConfig(
                     f"{section}: expected a table, written [{'[trunk]' if section == 'trunk' else section}]"
                 )
-            for key in row:
-                if key not in _keys_of(section):
-                    raise BadConfig(f"{section}.{key}: no such key; {_nearest(key, _keys_of(section))}")
+            _check_keys(section, row, TrunkSection if section == "trunk" else SECTIONS[section].type)
+
+
+def _check_keys(path: str, table: Mapping[str, Any], struct: Any) -> None:
+    """Every key of a table, and of the tables in it."""
+    known = _fields_of(struct)
+    for key, value in table.items():
+        if key not in known:
+            raise BadConfig(f"{path}.{key}: no such key; {_nearest(key, known)}")
+        if _is_table(known[key]) and isinstance(value, dict):
+            _check_keys(f"{path}.{key}", value, known[key])
 
 
 def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
@@ -297,10 +350,12 @@ def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
         section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
         if section not in SECTIONS or section == "trunk":
             raise BadConfig(f"{name}: no such section; {_nearest(section, set(SECTIONS) - {'trunk'})}")
-        field = next((f for f in msgspec.structs.fields(SECTIONS[section].type) if f.name == key), None)
-        if field is None:
-            raise BadConfig(f"{name}: no such key; {_nearest(key, _keys_of(section))}")
-        tables.setdefault(section, {})[key] = _from_text(name, text, field.type)
+        table, known = tables.setdefault(section, {}), _fields_of(SECTIONS[section].type)
+        while "__" in key and _is_table(known.get(outer := key.partition("__")[0])):
+            table, known, key = table.setdefault(outer, {}), _fields_of(known[outer]), key.partition("__")[2]
+        if key not in known or _is_table(known[key]):
+            raise BadConfig(f"{name}: no such key; {_nearest(key, known)}")
+        table[key] = _from_text(name, text, known[key])
 
 
 def _from_text(name: str, text: str, kind: Any) -> Any:
@@ -335,12 +390,9 @@ def _where(message: str, tables: Mapping[str, Any]) -> str:
 
 def _listener(text: str) -> Listener:
     transport, _, address = text.partition(":")
-    if transport == "tls":
-        raise BadConfig(f'sip.listen: "{text}": TLS is not_implemented in this version; use udp: or tcp:')
-    if transport not in ("udp", "tcp"):
-        raise BadConfig(f'sip.listen: "{text}": expected udp:HOST:PORT or tcp:HOST:PORT')
-    host, port = host_and_port(address, "sip.listen")
-    return Listener("udp" if transport == "udp" else "tcp", host, port)
+    if transport not in TRANSPORTS:
+        raise BadConfig(f'sip.listen: "{text}": expected udp:HOST:PORT, tcp:HOST:PORT or tls:HOST:PORT')
+    return Listener(TRANSPORTS[transport], *host_and_port(address, "sip.listen"))
 
 
 def _network(text: str, key: str) -> Network:
@@ -361,7 +413,8 @@ def _check_values(config: Config) -> None:
     config.http.address, config.media.port_range  # noqa: B018 - reading them checks them
     config.sip.proxy_entries  # noqa: B018 - reading it checks it
     if not config.sip.listeners:
-        raise BadConfig("sip.listen: nothing to listen on; expected at least one udp: or tcp: address")
+        raise BadConfig("sip.listen: nothing to listen on; expected at least one udp:, tcp: or tls: address")
+    _check_tls(config.sip)
     if config.sip.workers != 1:
         raise BadConfig("sip.workers: more than one edge worker is not_implemented in this version; use 1")
     if not 1 <= config.http.workers <= 64:
@@ -378,11 +431,11 @@ def _check_values(config: Config) -> None:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
     names: set[str] = set()
     for trunk in config.trunk:
-        _check_trunk(trunk, names)
+        _check_trunk(trunk, names, config.sip)
         names.add(trunk.name)
 
 
-def _check_trunk(trunk: TrunkSection, taken: set[str]) -> None:
+def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", trunk.name):
         raise BadConfig(f'trunk "{trunk.name}": name: expected up to 64 lower-case letters, digits, ".", "_" or "-"')
     if trunk.name in taken:
@@ -393,8 +446,28 @@ def _check_trunk(trunk: TrunkSection, taken: set[str]) -> None:
     for country in [trunk.country, *trunk.countries]:
         if not re.fullmatch(r"[A-Z]{2}", country):
             raise BadConfig(f'trunk {trunk.name}: country: "{country}" is no ISO 3166 code; expected e.g. "VN"')
-    if not re.fullmatch(r"sip:[^;@\s]+(;transport=(udp|tcp))?", trunk.uri, re.IGNORECASE):
+    if not TRUNK_URI.fullmatch(trunk.uri):
         raise BadConfig(
-            f'trunk {trunk.name}: uri: "{trunk.uri}": expected sip:HOST:PORT;transport=udp or transport=tcp'
-            " (TLS is not_implemented in this version)"
+            f'trunk {trunk.name}: uri: "{trunk.uri}":'
+            " expected sip:HOST:PORT;transport=udp, tcp or tls, or sips:HOST:PORT"
         )
+    if trunk.over_tls and not any(listener.transport == "tls" for listener in sip.listeners):
+        raise BadConfig(f"trunk {trunk.name}: uri: over TLS, but sip.listen has no tls: address for what it asks of us")
+    tls = trunk.tls
+    _check_certificate(f"trunk {trunk.name}: tls", tls.certificate, tls.key, tls.authorities)
+
+
+def _check_tls(sip: SipSection) -> None:
+    _check_certificate("sip.tls", sip.tls.certificate, sip.tls.key, sip.tls.authorities)
+    for name, own in sip.tls.names.items():
+        _check_certificate(f"sip.tls.names.{name}", own.certificate, own.key, "")
+    if any(listener.transport == "tls" for listener in sip.listeners) and not sip.tls.certificate:
+        raise BadConfig("sip.tls.certificate: empty, but sip.listen has a tls: address; expected a PEM file")
+
+
+def _check_certificate(key: str, certificate: str, private: str, authorities: str) -> None:
+    if bool(certificate) != bool(private):
+        raise BadConfig(f"{key}: certificate and key go together; expected both or none")
+    for name, path in (("certificate", certificate), ("key", private), ("authorities", authorities)):
+        if path and not os.access(path, os.R_OK):
+            raise BadConfig(f'{key}.{name}: "{path}": cannot be read; expected a PEM file')

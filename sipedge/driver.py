@@ -34,6 +34,7 @@ from sipedge.sip.events import (
 )
 from sipedge.sip.flows import Flow
 from sipedge.sip.transactions import T1
+from sipedge.tls import Credentials
 from sipedge.wire import Wire
 
 log = structlog.get_logger("sipedge.driver")
@@ -49,9 +50,9 @@ TICK = 0.02  # seconds between two rings of the alarm
 class Driver:
     """Joins one endpoint with one wire.
 
-    `may_ask(host, port)`: do requests from there belong to anyone? What a leg hears goes to the function given to
-    `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`. `door(send)` makes what
-    stands before the parser. `wall`: the time of day.
+    `may_ask(transport, host, port)`: do requests from there belong to anyone? What a leg hears goes to the function
+    given to `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`. `door(send)`
+    makes what stands before the parser. `wall`: the time of day.
     """
 
     def __init__(
@@ -59,19 +60,19 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         endpoint: Endpoint,
         *,
-        may_ask: Callable[[str, int], bool],
-        may_answer: Callable[[str, int], bool],
+        may_ask: Callable[[str, str, int], bool],
+        may_answer: Callable[[str, str, int], bool],
         advertise: str,
         invited: Callable[[Invited], None],
         requested: Callable[[Requested], None],
         wall: Callable[[], float],
         door: Callable[[Callable[[Flow, bytes], None]], Door],
+        tls: Credentials | None = None,
     ) -> None:
         self.loop = loop
         self.endpoint = endpoint
         self.counts: Counter[str] = Counter()
         self._may_ask = may_ask
-        self._may_answer = may_answer
         self._invited = invited
         self._requested = requested
         self._legs: dict[str, Callable[[LegEvent], None]] = {}
@@ -80,13 +81,14 @@ class Driver:
         self._due_soon = False
         self.wire = Wire(
             loop,
-            allowed=self._allowed,
+            allowed=may_answer,
             received=self._received,
             settle=self.drive,
             failed=self._failed,
             closed=self._closed,
             wall=wall,
             advertise=advertise,
+            tls=tls,
         )
         self.door = door(self.wire.send)
 
@@ -170,11 +172,8 @@ class Driver:
 
     # ---- what the wire brings ----------------------------------------------------------------------------------------
 
-    def _allowed(self, transport: str, host: str, port: int) -> bool:
-        return self._may_answer(host, port)
-
     def _received(self, data: bytes, flow: Flow) -> None:
-        if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask(*flow.remote):
+        if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask("udp", *flow.remote):
             self.counts["stranger_requests"] += 1
             return
         now = self.loop.time()

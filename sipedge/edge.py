@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from masking.config import Listener
+from masking.config import TRANSPORTS, Listener
 from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
@@ -35,6 +35,7 @@ from sipedge.sip.events import Invited, Requested
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request
 from sipedge.sip.uris import Uri
+from sipedge.tls import Credentials
 from sipedge.trunks import TrunkTable
 
 log = structlog.get_logger("sipedge.edge")
@@ -58,6 +59,7 @@ class Edge:
         self.trunks = TrunkTable(config.trunk, config.sip.proxy_entries)
         self.plane = RelayClient(config.relay_socket, owner)
         self.admission = Admission(self.loop.time())
+        self.tls = Credentials(config.sip, self.trunks) if config.sip.tls.certificate else None
         self.endpoint = Endpoint(
             entropy=house.random,
             advertise=lambda flow: self.driver.advertise(flow),
@@ -76,6 +78,7 @@ class Edge:
             invited=self._invited,
             requested=self._requested,
             wall=house.now,
+            tls=self.tls,
             door=lambda send: Door(
                 self.admission, secret=house.random(16), random=random, send=send, full=self._trunk_is_full
             ),
@@ -111,11 +114,14 @@ class Edge:
             with contextlib.suppress(TimeoutError):  # without the relay calls are 503, which says more than no answer
                 async with asyncio.timeout(5.0):
                     await relay_up.wait()
+            if self.tls is not None:
+                await asyncio.to_thread(self.tls.load)
             await names.look_up(self.trunks)
             bound = [await self.driver.wire.listen(listener) for listener in listeners]
             background += [
                 self._start(Pings(self.driver, self.trunks).run()),
                 self._start(names.keep(self.trunks)),
+                *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),
                 self._start(self._watch_neighbours()),
@@ -197,7 +203,7 @@ class Edge:
 
     async def _answer(self, event: Invited) -> None:
         try:
-            trunk = await self.trunks.of(event.request, *event.flow.remote, self._owner_of)
+            trunk = await self.trunks.of(event.request, event.flow, self._owner_of)
             call = Call(self.exchange, event, trunk) if trunk is not None else None
         except Exception as error:  # a caller is never left without a final answer
             log.error("call_not_begun", error=type(error).__name__, at=place(error))
@@ -251,8 +257,12 @@ class Edge:
         Contact behind a NAT, or one that points at a stranger, is never followed."""
         if self.driver.wire.stands(flow):
             return flow
-        transport = uri.params.get("transport", flow.transport).lower()
-        port = uri.port or 5060
-        if transport in ("udp", "tcp") and self.trunks.may_answer(uri.host, port):
-            return self.driver.wire.flow_to(transport, uri.host, port)
+        secure = (
+            flow.transport == "tls" or uri.scheme == "sips"
+        )  # what began over TLS never leaves it (RFC 3261 26.2.2)
+        transport = "tls" if secure else uri.params.get("transport", flow.transport).lower()
+        port = uri.port or (5061 if secure else 5060)
+        if transport in TRANSPORTS and self.trunks.may_answer(transport, uri.host, port):
+            known = self.trunks.candidates(uri.host, port)
+            return self.driver.wire.flow_to(transport, uri.host, port, flow.peer or (known[0].name if known else ""))
         return flow

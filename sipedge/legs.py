@@ -221,9 +221,9 @@ class CalleeLeg(Leg):
         tell: Callable[[LegEvent], None],
     ) -> CalleeLeg:
         """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
-        flow = driver.wire.flow_to(trunk.target.transport, *address)
+        flow = driver.wire.flow_to(trunk.target.transport, *address, trunk.name)
         uri = trunk.request_uri(callee)
-        shown = trunk.identity(shows, driver.advertise(flow))
+        shown = trunk.shown(shows, driver.advertise(flow))
         token = driver.endpoint.invite(
             flow,
             uri,

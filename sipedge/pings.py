@@ -56,8 +56,8 @@ class Pings:
             self._judge(trunk, False)
             return
         self._asked[trunk] = now
-        flow = self._driver.wire.flow_to(trunk.target.transport, *trunk.address)
-        uri = f"sip:{trunk.target.hostport}"
+        flow = self._driver.wire.flow_to(trunk.target.transport, *trunk.address, trunk.name)
+        uri = f"{'sips' if trunk.target.secure else 'sip'}:{trunk.target.hostport}"
         ours = f"<sip:{self._driver.advertise(flow)}>"
         transaction = self._driver.endpoint.send_request(flow, "OPTIONS", uri, now, from_=ours, to=f"<{uri}>")
         self._driver.await_answer(transaction, self._heard(trunk, now))

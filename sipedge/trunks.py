@@ -20,6 +20,7 @@ from masking import numbering
 from masking.config import Source, TrunkSection
 from masking.numbering import Number
 from sipedge.causes import CONGESTION, NO_CIRCUIT
+from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Malformed, Request
 from sipedge.sip.uris import NameAddr, name_addr, sip_uri
 
@@ -29,22 +30,26 @@ OwnerOf = Callable[[Number], Awaitable[str | None]]  # a virtual number -> the n
 
 
 class Target(NamedTuple):
-    """Where a trunk's requests go: transport, host, port."""
+    """Where a trunk's requests go: transport, host, port. `secure`: as `sips:`, TLS on every hop."""
 
     transport: str
     host: str
     port: int
+    secure: bool = False
 
     @classmethod
     def parse(cls, uri: str) -> Target:
         """Of a trunk's `uri`, which the configuration has checked."""
-        rest, _, parameters = uri.partition(":")[2].partition(";")
-        transport = "tcp" if "transport=tcp" in parameters.lower() else "udp"
+        scheme, _, rest = uri.partition(":")
+        rest, _, parameters = rest.partition(";")
+        secure = scheme.lower() == "sips"
+        transport = "tls" if secure else parameters.lower().partition("transport=")[2] or "udp"
+        default = 5061 if transport == "tls" else 5060
         if rest.startswith("["):
             host, _, port = rest[1:].partition("]")
-            return cls(transport, host, int(port[1:] or 5060))
+            return cls(transport, host, int(port[1:] or default), secure)
         host, _, port = rest.partition(":")
-        return cls(transport, host, int(port or 5060))
+        return cls(transport, host, int(port or default), secure)
 
     @property
     def hostport(self) -> str:
@@ -105,9 +110,15 @@ class Trunk:
 
     def request_uri(self, number: Number) -> str:
         """Where a person is asked for. This reveals the number, to that person's own leg."""
-        return sip_uri(numbering.write(number, self.config.number_format, self.country), self.target.hostport)
+        uri = sip_uri(numbering.write(number, self.config.number_format, self.country), self.target.hostport)
+        return f"sips{uri.removeprefix('sip')}" if self.target.secure else uri
 
-    def identity(self, virtual: str, hostport: str) -> str:
+    @property
+    def identity(self) -> str:
+        """The SIP domain that its certificate has to name."""
+        return self.config.tls.identity or self.target.host
+
+    def shown(self, virtual: str, hostport: str) -> str:
         """A virtual number as From and P-Asserted-Identity show it on this trunk."""
         number = numbering.read(self.country, virtual)
         shown = virtual if number is None else numbering.write(number, self.config.number_format, self.country)
@@ -151,21 +162,28 @@ class TrunkTable:
     def is_proxy(self, host: str, port: int) -> bool:
         return any(_covers(entry, host, port) for entry in self._proxies)
 
-    def may_ask(self, host: str, port: int) -> bool:
-        """May requests come from here?"""
-        return bool(self.candidates(host, port)) or self.is_proxy(host, port)
+    def may_ask(self, transport: str, host: str, port: int) -> bool:
+        """May requests come from here by this transport?"""
+        candidates = self.candidates(host, port)
+        if transport != "tls":  # there is nothing that proves who asks
+            candidates = tuple([trunk for trunk in candidates if not trunk.config.tls.mutual])
+        return bool(candidates) or self.is_proxy(host, port)
 
-    def may_answer(self, host: str, port: int) -> bool:
+    def may_answer(self, transport: str, host: str, port: int) -> bool:
         """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
-        return self.may_ask(host, port) or any(trunk.address == (host, port) for trunk in self.trunks)
+        return self.may_ask(transport, host, port) or any(trunk.address == (host, port) for trunk in self.trunks)
 
-    async def of(self, request: Request, host: str, port: int, owner_of: OwnerOf) -> Trunk | None:
+    async def of(self, request: Request, flow: Flow, owner_of: OwnerOf) -> Trunk | None:
         """The trunk a new request belongs to; None: nobody's, and nobody is answered."""
+        host, port = flow.remote
         if self.is_proxy(host, port):
             name = request.header("x-masking-trunk")
             if name is not None:
                 return self.named.get(name.strip())
-        candidates = self.candidates(host, port)
+        # A certificate that was proven names the trunk; without one none of those that demand it comes into question.
+        candidates = [
+            t for t in self.candidates(host, port) if (t.name == flow.peer if flow.peer else not t.config.tls.mutual)
+        ]
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         for trunk in candidates:

@@ -1,12 +1,14 @@
-"""SIP sockets: drained non-blocking UDP, TCP connections within limits, and nothing at all for a stranger.
+"""SIP sockets: drained non-blocking UDP, TCP and TLS connections within limits, and nothing at all for a stranger.
 
 What arrives is judged by its source address before a byte of it is parsed: a datagram from nobody is dropped, a
-connection from nobody is closed without a byte (contract: "a source no trunk names gets no byte back"). What a known
-source sends goes up with the `Flow` it came by; an answer goes back by the same flow (RFC 3261 18.2.2, RFC 3581).
+connection from nobody is closed without a byte, before any handshake (contract: "a source no trunk names gets no byte
+back"). What a known source sends goes up with the `Flow` it came by; an answer goes back by the same flow (RFC 3261
+18.2.2, RFC 3581).
 
-A TCP connection is held to limits, because one slow or greedy peer must not cost the others anything: so many per
-source, so many in all, `FIRST_SECONDS` until it speaks, `IDLE_SECONDS` of silence, `MAX_UNSENT` bytes left unread. Half
-a message held too long is the endpoint's to notice, since it does the framing.
+A connection is held to limits, because one slow or greedy peer must not cost the others anything: so many per source,
+so many in all, `HANDSHAKE_SECONDS` for TLS, `FIRST_SECONDS` until it speaks, `IDLE_SECONDS` of silence,
+`streams.MAX_UNSENT` bytes left unread. Half a message held too long is the endpoint's to notice, since it does the
+framing.
 """
 
 from __future__ import annotations
@@ -18,25 +20,28 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 from masking.config import Listener
 from sipedge.admission import urgency
 from sipedge.sip.flows import Flow
+from sipedge.streams import Address, Stream
+from sipedge.tls import Credentials, Unproven
 
 MAX_DATAGRAM: Final = 65_535
 DRAIN: Final = 64  # datagrams read per wake-up, so that timers and other sockets get their turn
 FIRST_SECONDS: Final = 5.0  # whoever connects has something to say
 IDLE_SECONDS: Final = 600.0
-CONNECT_SECONDS: Final = 2.0
+CONNECT_SECONDS: Final = 2.0  # the handshake included
+HANDSHAKE_SECONDS: Final = 3.0  # … of who connects to us
 MAX_CONNECTIONS: Final = 2_000
 MAX_PER_SOURCE: Final = 100
-MAX_UNSENT: Final = 1 << 20
 MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
 BUFFER: Final = 4 << 20
 BEHIND: Final = 0.001  # seconds a datagram waited from which on there are others behind it
 REMEMBERED: Final = 4_096  # sources and peers that something is kept about
+BACKLOG: Final = 512
 CROWD: Final = 8  # datagrams in one batch from which on their order matters
 TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
 STAMP: Final = struct.Struct("@ll")
@@ -49,7 +54,7 @@ ERROR_ROOM: Final = 512
 FROM_ICMP: Final = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 UNREACHABLE: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT})
 
-Address = tuple[str, int]
+Peer = tuple[str, Address, str]  # transport, address, and over TLS who has to be there
 
 
 class Wire:
@@ -71,6 +76,7 @@ class Wire:
         closed: Callable[[Flow], None],
         wall: Callable[[], float],
         advertise: str = "",
+        tls: Credentials | None = None,
     ) -> None:
         self.loop = loop
         self.allowed = allowed
@@ -84,6 +90,7 @@ class Wire:
         self._waited = 0.0  # all datagrams' ages since `take_wait`
         self._read = 0
         self._wall = wall
+        self._tls = tls
         self._advertise = advertise
         self._flows: dict[tuple[Address, Address], Flow] = {}
         self._shown: dict[tuple[str, Address, str], str] = {}
@@ -92,8 +99,9 @@ class Wire:
         self._epolls: list[select.epoll] = []
         self._servers: list[asyncio.Server] = []
         self._streams: dict[int, Stream] = {}
-        self._latest: dict[Address, Stream] = {}  # the connection to use for a peer that is sent to by address
-        self._waiting: dict[Address, list[bytes]] = {}
+        self._latest: dict[Peer, Stream] = {}  # the connection to use for a peer that is sent to by address
+        self._waiting: dict[Peer, list[bytes]] = {}
+        self._greeted: Counter[str] = Counter()  # handshakes that are not done yet
         self._per_source: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -108,7 +116,7 @@ class Wire:
         sock = socket.socket(family, kind)
         sock.setblocking(False)
         try:
-            if listener.transport == "tcp":
+            if listener.transport != "udp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((listener.host, listener.port))
             local = (listener.host, int(sock.getsockname()[1]))
@@ -120,7 +128,11 @@ class Wire:
                 self._udp[local] = sock
                 self._watch(sock, local)
             else:
-                self._servers.append(await self.loop.create_server(lambda: Stream(self), sock=sock, backlog=512))
+                sock.listen(BACKLOG)
+                if listener.transport == "tls":
+                    self._start(self._accept(sock))
+                else:
+                    self._servers.append(await self.loop.create_server(self._accepted, sock=sock, backlog=BACKLOG))
         except OSError:
             sock.close()
             raise
@@ -165,13 +177,11 @@ class Wire:
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 
-    def flow_to(self, transport: str, host: str, port: int) -> Flow:
-        """The flow a new request to this address takes."""
-        remote = (host, port)
-        stream = self._latest.get(remote) if transport == "tcp" else None
-        if stream is not None:
-            return stream.flow
-        return Flow(transport, remote, self._local(transport, ":" in host))
+    def flow_to(self, transport: str, host: str, port: int, peer: str = "") -> Flow:
+        """The flow a new request to this address takes; over TLS `peer` is the trunk that has to be there."""
+        flow = Flow(transport, (host, port), self._local(transport, ":" in host), 0, peer if transport == "tls" else "")
+        stream = self._latest.get(_peer(flow)) if transport != "udp" else None
+        return stream.flow if stream is not None else flow
 
     def _local(self, transport: str, six: bool) -> Address:
         for each in self.listeners:
@@ -195,12 +205,12 @@ class Wire:
 
     def _find_shown(self, flow: Flow) -> str:
         six = ":" in flow.remote[0]
-        host, port = flow.local if flow.transport == "udp" else self._local("tcp", six)
+        host, port = flow.local if flow.transport == "udp" else self._local(flow.transport, six)
         if self._advertise:
             name, colon, given = self._advertise.rpartition(":")
-            if colon and given.isdigit() and (":" not in name or name.startswith("[")):
-                return self._advertise
-            return f"{self._advertise}:{port}"
+            if not (colon and given.isdigit() and (":" not in name or name.startswith("["))):
+                name, given = self._advertise, str(port)
+            return f"{name}:{port if flow.transport == 'tls' else given}"
         if host in ("0.0.0.0", "::"):
             host = self.host_towards(flow.remote[0])
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -219,17 +229,21 @@ class Wire:
         if flow.transport == "udp":
             self._send_datagram(flow, data)
             return
-        stream = self._streams.get(flow.connection) or self._latest.get(flow.remote)
+        peer = _peer(flow)
+        stream = self._streams.get(flow.connection) or self._latest.get(peer)
         if stream is not None:
             stream.send(data)
-        elif flow.remote in self._waiting:
-            if len(self._waiting[flow.remote]) < MAX_WAITING:
-                self._waiting[flow.remote].append(data)
+        elif peer in self._waiting:
+            if len(self._waiting[peer]) < MAX_WAITING:
+                self._waiting[peer].append(data)
         else:
-            self._waiting[flow.remote] = [data]
-            task = self.loop.create_task(self._connect(flow))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._waiting[peer] = [data]
+            self._start(self._connect(flow))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _send_datagram(self, flow: Flow, data: bytes) -> None:
         sock = self._udp.get(flow.local) or self._udp.get(self._local("udp", ":" in flow.remote[0]))
@@ -249,16 +263,43 @@ class Wire:
                 self.loop.call_soon(self.failed, flow)
 
     async def _connect(self, flow: Flow) -> None:
+        waiting = _peer(flow)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, stream = await self.loop.create_connection(lambda: Stream(self, dialled=True), *flow.remote)
-        except (OSError, TimeoutError):
-            self._waiting.pop(flow.remote, None)
-            self.counts["tcp_unreachable"] += 1
+                stream = await (self._dial_tls(flow) if flow.transport == "tls" else self._dial_tcp(flow))
+            if not stream.stands:
+                raise ConnectionAbortedError
+        except (OSError, TimeoutError):  # an SSLError is an OSError too
+            self._waiting.pop(waiting, None)
+            self.counts[f"{flow.transport}_unreachable"] += 1
             self.failed(flow)
             return
-        for data in self._waiting.pop(flow.remote, []):
+        for data in self._waiting.pop(waiting, []):
             stream.send(data)
+
+    async def _dial_tcp(self, flow: Flow) -> Stream:
+        _, stream = await self.loop.create_connection(
+            lambda: Stream(self, "tcp", lambda *_: True, dialled=True), *flow.remote
+        )
+        return stream
+
+    async def _dial_tls(self, flow: Flow) -> Stream:
+        """Raises OSError as well when whoever answers is not the peer that was meant; then nothing was sent there."""
+        if self._tls is None:
+            raise ConnectionRefusedError
+        tls, host = self._tls, flow.remote[0]
+
+        def admit(_: Stream, transport: asyncio.Transport, __: Address) -> bool:
+            proven = tls.is_peer(flow.peer, host, transport.get_extra_info("ssl_object").getpeercert())
+            self.counts["tls_wrong_peer"] += not proven
+            return proven
+
+        context, name = tls.calling(flow.peer, host)
+        _, stream = await self.loop.create_connection(
+            lambda: Stream(self, "tls", admit, dialled=True, peer=flow.peer),
+            *flow.remote, ssl=context, server_hostname=name,
+        )  # fmt: skip
+        return stream
 
     def disconnect(self, flow: Flow) -> None:
         """Closes the connection a flow names, if it still stands."""
@@ -335,29 +376,75 @@ class Wire:
                 return float(min(max(self._wall() - seconds - nanoseconds / 1e9, 0.0), MAX_AGE))
         return 0.0
 
-    def admits(self, host: str, port: int) -> bool:
+    def _accepted(self) -> Stream:
+        return Stream(self, "tcp", lambda _, __, remote: self._admits("tcp", *remote))
+
+    def _admits(self, transport: str, host: str, port: int) -> bool:
         """May this source open one more connection?"""
-        if not self.allowed("tcp", host, port):
+        if not self.allowed(transport, host, port):
             self.counts["stranger_connections"] += 1
             return False
-        if self._per_source[host] >= MAX_PER_SOURCE or len(self._streams) >= MAX_CONNECTIONS:
+        held = self._per_source[host] + self._greeted[host]
+        if held >= MAX_PER_SOURCE or len(self._streams) + self._greeted.total() >= MAX_CONNECTIONS:
             self.counts["connections_over_limit"] += 1
             return False
         return True
 
+    async def _accept(self, listening: socket.socket) -> None:
+        """Takes connections for TLS. Whoever is a stranger is gone before a byte of a handshake."""
+        with listening:
+            while True:
+                try:
+                    sock, remote = await self.loop.sock_accept(listening)
+                except OSError:  # out of descriptors: those that are free again later serve the next
+                    self.counts["tls_not_accepted"] += 1
+                    await asyncio.sleep(0.1)
+                    continue
+                if self._admits("tls", remote[0], remote[1]):
+                    self._greeted[remote[0]] += 1
+                    self._start(self._greet(sock, (remote[0], remote[1])))
+                else:
+                    sock.close()
+
+    async def _greet(self, sock: socket.socket, remote: Address) -> None:
+        """The handshake with a known source."""
+        tls = self._tls
+        assert tls is not None  # the configuration has no TLS listener without a certificate
+
+        def admit(stream: Stream, transport: asyncio.Transport, _: Address) -> bool:
+            try:
+                stream.peer = tls.whose(*remote, transport.get_extra_info("ssl_object").getpeercert())
+            except Unproven:
+                self.counts["tls_wrong_peer"] += 1
+                return False
+            return True
+
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await self.loop.connect_accepted_socket(
+                    lambda: Stream(self, "tls", admit), sock, ssl=tls.called(*remote)
+                )
+        except (OSError, TimeoutError):
+            self.counts["tls_handshakes_failed"] += 1
+            sock.close()
+        finally:
+            self._greeted[remote[0]] -= 1
+            if not self._greeted[remote[0]]:
+                del self._greeted[remote[0]]
+
     def opened(self, stream: Stream, remote: Address, local: Address) -> Flow:
         self._born += 1
-        flow = Flow("tcp", remote, local, self._born)
+        flow = Flow(stream.kind, remote, local, self._born, stream.peer)
         self._streams[flow.connection] = stream
-        self._latest[remote] = stream
+        self._latest[_peer(flow)] = stream
         self._per_source[remote[0]] += 1
         return flow
 
     def ended(self, stream: Stream) -> None:
         flow = stream.flow
         del self._streams[flow.connection]
-        if self._latest.get(flow.remote) is stream:
-            del self._latest[flow.remote]
+        if self._latest.get(_peer(flow)) is stream:
+            del self._latest[_peer(flow)]
         self._per_source[flow.remote[0]] -= 1
         if not self._per_source[flow.remote[0]]:
             del self._per_source[flow.remote[0]]
@@ -374,6 +461,10 @@ class Wire:
     @property
     def connections(self) -> int:
         return len(self._streams)
+
+
+def _peer(flow: Flow) -> Peer:
+    return flow.transport, flow.remote, flow.peer
 
 
 def _unreachable(level: int, kind: int, data: bytes) -> bool:
@@ -397,53 +488,3 @@ def _route_to(peer: str) -> str:
         except OSError:  # no road there: what we say will not arrive either
             return "::1" if ":" in peer else "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-class Stream(asyncio.Protocol):
-    """One TCP connection to a known source."""
-
-    def __init__(self, wire: Wire, dialled: bool = False) -> None:
-        self._wire = wire
-        self._dialled = dialled
-        self._transport: asyncio.Transport | None = None
-        self.heard = 0.0
-        self.mute = not dialled  # it has not said anything yet
-        self.flow = Flow("tcp", ("", 0), ("", 0))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
-        remote = transport.get_extra_info("peername")
-        local = transport.get_extra_info("sockname")
-        # A peer that has gone again already has no name.
-        if not remote or not local or (not self._dialled and not self._wire.admits(remote[0], remote[1])):
-            transport.abort()
-            return
-        self._transport = transport
-        transport.set_write_buffer_limits(high=MAX_UNSENT)
-        self.heard = self._wire.loop.time()
-        self.flow = self._wire.opened(self, (remote[0], remote[1]), (local[0], local[1]))
-
-    def data_received(self, data: bytes) -> None:
-        if self._transport is None:
-            return
-        self.heard, self.mute = self._wire.loop.time(), False
-        self._wire.received(data, self.flow)
-        self._wire.settle()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None:
-            self._transport = None
-            self._wire.ended(self)
-
-    def pause_writing(self) -> None:
-        """The peer does not read: what it is owed would grow without bound."""
-        self._wire.counts["tcp_unread"] += 1
-        self.abort()
-
-    def send(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()

@@ -135,6 +135,10 @@ class Core:
         self._dialogs.pop((dialog.call_id, dialog.local_tag), None)
 
     def _contact(self, dialog: Dialog, flow: Flow) -> str:
+        if (
+            flow.transport == "tls" and dialog.target[:5].lower() == "sips:"
+        ):  # theirs, so ours too (RFC 3261 8.1.1.8, 12.1.1)
+            return f"Contact: <sips:{dialog.leg}@{self._advertise(flow)}>\r\n"
         return f"Contact: <sip:{dialog.leg}@{self._advertise(flow)}{_transport_param(flow)}>\r\n"
 
     def _draft(

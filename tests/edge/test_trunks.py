@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from masking import numbering
-from masking.config import Source, TrunkSection
+from masking.config import Source, TrunkSection, TrunkTlsSection
 from masking.numbering import Number
 from sipedge import trunks
+from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request, parse
 from sipedge.trunks import Target, Trunk, TrunkTable
 
@@ -44,6 +45,10 @@ def number(text: str) -> Number:
     return found
 
 
+def at(host: str, port: int = 5060) -> Flow:
+    return Flow("udp", (host, port), ("192.0.2.9", 5060))
+
+
 async def nobody(_: Number) -> str | None:
     return None
 
@@ -70,15 +75,15 @@ async def test_a_request_belongs_to_the_most_specific_source(host: str, port: in
             section("six", "2001:db8::/32"),
         ]
     )
-    found = await table.of(invite(), host, port, nobody)
+    found = await table.of(invite(), at(host, port), nobody)
     assert (found.name if found else None) == whose
-    assert table.may_ask(host, port) == (whose is not None)
+    assert table.may_ask("udp", host, port) == (whose is not None)
 
 
 async def test_a_port_is_more_specific_than_any_prefix() -> None:
     table = TrunkTable([section("address", "10.1.2.3/32"), section("port", "10.1.2.0/24:5060")])
     table._entries[1] = (Source(ip_network("10.1.2.0/24"), 5060), table.trunks[1])
-    found = await table.of(invite(), "10.1.2.3", 5060, nobody)
+    found = await table.of(invite(), at("10.1.2.3"), nobody)
     assert found is table.trunks[1]
 
 
@@ -91,7 +96,7 @@ async def test_among_equals_the_owner_of_the_dialled_number_then_file_order() ->
         return {"+842471000001": "b", "+74951234567": "c"}.get(asked.reveal())
 
     async def name(dialled: str) -> str:
-        found = await table.of(invite(dialled), "10.9.9.9", 5060, owner)
+        found = await table.of(invite(dialled), at("10.9.9.9"), owner)
         assert found is not None
         return found.name
 
@@ -105,21 +110,21 @@ async def test_among_equals_the_owner_of_the_dialled_number_then_file_order() ->
 async def test_behind_our_proxy_the_header_names_the_trunk() -> None:
     table = TrunkTable([section("a", "10.0.0.0/8"), section("b", "10.0.0.0/8")], [Source(ip_network("10.0.0.9"), None)])
     named = invite("+842471000001", "X-Masking-Trunk: b")
-    assert (await table.of(named, "10.0.0.9", 5060, nobody)) is table.named["b"]
-    assert (await table.of(named, "10.0.0.8", 5060, nobody)) is table.named["a"]  # from anyone else it says nothing
-    assert (await table.of(invite("1", "X-Masking-Trunk: nobody"), "10.0.0.9", 5060, nobody)) is None
+    assert (await table.of(named, at("10.0.0.9"), nobody)) is table.named["b"]
+    assert (await table.of(named, at("10.0.0.8"), nobody)) is table.named["a"]  # from anyone else it says nothing
+    assert (await table.of(invite("1", "X-Masking-Trunk: nobody"), at("10.0.0.9"), nobody)) is None
 
 
 def test_answers_come_from_where_we_ask_and_requests_do_not() -> None:
     table = TrunkTable([section("a", "10.0.0.1", uri="sip:10.0.0.2:5070")])
-    assert table.may_answer("10.0.0.2", 5070) and not table.may_ask("10.0.0.2", 5070)
-    assert not table.may_answer("10.0.0.2", 5071)
+    assert table.may_answer("udp", "10.0.0.2", 5070) and not table.may_ask("udp", "10.0.0.2", 5070)
+    assert not table.may_answer("udp", "10.0.0.2", 5071)
 
 
 def test_the_memory_of_sources_is_bounded() -> None:
     table = TrunkTable([section("a", "10.0.0.0/8")])
     for port in range(1, 10_000):
-        table.may_ask("203.0.113.9", port)
+        table.may_ask("udp", "203.0.113.9", port)
     assert len(table._remembered) <= trunks.REMEMBERED
 
 
@@ -185,7 +190,7 @@ def test_the_dialled_number_is_spelled_as_the_trunks_country_spells(country: str
 def test_numbers_leave_in_the_trunks_own_spelling(form: str, uri: str, identity: str) -> None:
     trunk = Trunk(section("a", "10.0.0.1", number_format=form))
     assert trunk.request_uri(number(VN)) == uri
-    assert trunk.identity("+842471000001", "edge:5060") == identity
+    assert trunk.shown("+842471000001", "edge:5060") == identity
 
 
 def names(table: TrunkTable, shows: str | None, country: str, destination: str | None, seed: int = 1) -> list[str]:
@@ -234,15 +239,28 @@ def test_weights_share_the_calls_of_one_priority() -> None:
 @pytest.mark.parametrize(
     ("uri", "target"),
     [
-        ("sip:127.0.0.1:5070;transport=udp", ("udp", "127.0.0.1", 5070)),
-        ("sip:sbc.example", ("udp", "sbc.example", 5060)),
-        ("sip:10.0.0.1;transport=TCP", ("tcp", "10.0.0.1", 5060)),
-        ("sip:[2001:db8::1]:5080", ("udp", "2001:db8::1", 5080)),
-        ("sip:[2001:db8::1]", ("udp", "2001:db8::1", 5060)),
+        ("sip:127.0.0.1:5070;transport=udp", Target("udp", "127.0.0.1", 5070)),
+        ("sip:sbc.example", Target("udp", "sbc.example", 5060)),
+        ("sip:10.0.0.1;transport=TCP", Target("tcp", "10.0.0.1", 5060)),
+        ("sip:[2001:db8::1]:5080", Target("udp", "2001:db8::1", 5080)),
+        ("sip:[2001:db8::1]", Target("udp", "2001:db8::1", 5060)),
+        ("sip:sbc.example;transport=tls", Target("tls", "sbc.example", 5061)),
+        ("SIPS:sbc.example;transport=tcp", Target("tls", "sbc.example", 5061, secure=True)),
+        ("sips:[2001:db8::1]:5071", Target("tls", "2001:db8::1", 5071, secure=True)),
     ],
 )
-def test_a_trunks_uri_says_where_its_calls_go(uri: str, target: tuple[str, str, int]) -> None:
+def test_a_trunks_uri_says_where_its_calls_go(uri: str, target: Target) -> None:
     assert Target.parse(uri) == target
+
+
+async def test_a_proven_certificate_names_the_trunk_and_without_one_none_that_demands_it_is_meant() -> None:
+    mutual = TrunkTlsSection(mutual=True)
+    table = TrunkTable([section("a", "10.0.0.1", tls=mutual), section("b", "10.0.0.1", tls=mutual)])
+    proven = at("10.0.0.1")._replace(transport="tls", peer="b")
+    assert await table.of(invite(), proven, nobody) is table.named["b"]
+    assert await table.of(invite(), proven._replace(peer=""), nobody) is None
+    assert table.may_ask("tls", "10.0.0.1", 5060)
+    assert not table.may_ask("udp", "10.0.0.1", 5060) and not table.may_ask("tcp", "10.0.0.1", 5060)
 
 
 def test_max_cps_is_a_bucket_that_refills() -> None:

@@ -1,0 +1,76 @@
+"""SIP over streams: one TCP connection, or one TLS connection once its handshake is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from sipedge.sip.flows import Flow
+
+if TYPE_CHECKING:
+    from sipedge.wire import Wire
+
+Address = tuple[str, int]
+MAX_UNSENT: Final = 1 << 20  # bytes a peer may leave unread
+
+
+Admit = Callable[["Stream", asyncio.Transport, Address], bool]
+
+
+class Stream(asyncio.Protocol):
+    """One connection to a known source. `admit(stream, transport, remote)`: may it stand? `peer`: over TLS the trunk
+    that is proven to be at the other end."""
+
+    def __init__(self, wire: Wire, kind: str, admit: Admit, *, dialled: bool = False, peer: str = "") -> None:
+        self.kind = kind
+        self.peer = peer
+        self.heard = 0.0
+        self.mute = not dialled  # it has not said anything yet
+        self.flow = Flow(kind, ("", 0), ("", 0))
+        self._wire = wire
+        self._admit = admit
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
+        remote = transport.get_extra_info("peername")
+        local = transport.get_extra_info("sockname")
+        # A peer that has gone again already has no name.
+        if not remote or not local or not self._admit(self, transport, (remote[0], remote[1])):
+            transport.abort()
+            return
+        self._transport = transport
+        transport.set_write_buffer_limits(high=MAX_UNSENT)
+        self.heard = self._wire.loop.time()
+        self.flow = self._wire.opened(self, (remote[0], remote[1]), (local[0], local[1]))
+
+    @property
+    def stands(self) -> bool:
+        """False once it has ended, and when it was not admitted."""
+        return self._transport is not None
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        self.heard, self.mute = self._wire.loop.time(), False
+        self._wire.received(data, self.flow)
+        self._wire.settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self._wire.ended(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: what it is owed would grow without bound."""
+        self._wire.counts[f"{self.kind}_unread"] += 1
+        self.abort()
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
