@@ -1,0 +1,135 @@
+"""Nothing one phone says about itself reaches the other, or anything we keep: every header, line and packet that can
+tell, on every message, in both directions, over every transport (RFC 3323, RFC 5379, RFC 7092).
+
+Both phones are raw sockets and strings; the service is the one an operator starts.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+
+from tests.proof.canaries import CALLEE, CALLER, SPELLED, Bird
+from tests.proof.corpus import BATCHES
+from tests.proof.lines import TRANSPORTS
+from tests.proof.phones import RawPhone, body, names
+from tests.proof.story import REFUSALS, Pair, ask_inside, cancel, connect, hang_up, pair, refuse
+from tests.system.service import Service
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
+
+ALLOWED = {
+    "via", "max-forwards", "from", "to", "call-id", "cseq", "contact", "allow", "p-asserted-identity", "user-agent",
+    "content-type", "content-length", "reason", "retry-after", "supported", "accept", "require", "unsupported", "rseq",
+    "rack", "session-expires", "min-se", "record-route", "route",
+}  # fmt: skip
+LINES = {"v", "o", "s", "c", "t", "m", "a"}
+ATTRIBUTES = {"rtpmap", "fmtp", "ptime", "sendrecv", "sendonly", "recvonly", "inactive"}
+
+
+def clean(call: Pair) -> None:
+    """What both heard holds nothing of the other, and nothing at all that is not on the list."""
+    for phone in call.phones:
+        phone.drain()
+        other = call.other(phone)
+        for message in phone.heard:
+            start = message.split(b"\r\n")[0]
+            assert other.bird.found(message) == [], start
+            assert names(message) <= ALLOWED, (start, names(message) - ALLOWED)
+            assert numberless(message, other), start
+            described(body(message))
+
+
+def numberless(message: bytes, other: RawPhone) -> bool:
+    """Neither the other's number nor its addresses, in the ways we could come to write them."""
+    digits = re.sub(rb"[^0-9a-z]", b"", message.lower())
+    host, port = other.line.address
+    texts = (
+        other.bird.address,
+        other.bird.port,
+        f"{host}:{port}",
+        f"IN IP4 {host}",
+        f"m=audio {other.corpus.rtp_port}",
+    )
+    said = "|".join(map(re.escape, texts)).encode()
+    return other.number[-8:].encode() not in digits and not re.search(rb"(?<!\d)(?:" + said + rb")(?!\d)", message)
+
+
+def described(description: bytes) -> None:
+    """Lines and attributes that we write, and no others (RFC 8866)."""
+    for line in description.split(b"\r\n"):
+        kind, _, value = line.decode().partition("=")
+        assert not line or kind in LINES, line
+        if kind == "a":
+            assert re.split("[: ]", value)[0] in ATTRIBUTES, line
+
+
+@pytest.mark.parametrize("ending", ["caller", "callee"])
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_whole_call_tells_neither_of_the_other(service: Service, transport: str, batch: str, ending: str) -> None:
+    with pair(service, transport, batch) as call:
+        connect(call, kind="parts" if ending == "callee" else "")
+        for phone in call.phones:
+            ask_inside(phone)
+        first, second = call.phones if ending == "caller" else call.phones[::-1]
+        hang_up(first, second)
+        clean(call)
+        assert service.ended_interaction(call.session)["status"] == "completed"
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_cancelled_call_tells_neither_of_the_other(service: Service, transport: str, batch: str) -> None:
+    with pair(service, transport, batch) as call:
+        cancel(call)
+        clean(call)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_refused_call_tells_nothing_of_its_cause(service: Service, transport: str) -> None:
+    for n, status in enumerate(REFUSALS):
+        with pair(service, transport, list(BATCHES)[n % len(BATCHES)]) as call:
+            refuse(call, status)
+            clean(call)
+
+
+def test_media_tells_neither_of_the_other(service: Service) -> None:
+    """RTP's contributing sources, extensions and padding and RTCP's descriptions end at the relay (RFC 3550, 8285)."""
+    with pair(service, "udp", "identity") as call:
+        to_caller, to_callee = connect(call)
+        caller, callee = call.phones
+        caller.talks(to_caller)
+        _, sound = callee.talks(to_callee)
+        for phone in call.phones:
+            other = call.other(phone)
+            packets = phone.listens(phone.rtp, 3.0, enough=10)
+            assert len(packets) >= 10, "the voice passes"
+            reports = phone.listens(phone.rtcp, 8.0)
+            assert reports, "and our own reports come"
+            for packet in packets:
+                assert packet[0] == 0x80 and packet[12:] == sound, "twelve octets of header, then the voice alone"
+                assert packet[8:12] != other.bird.word[-4:].encode(), "the source is ours"
+            for packet in packets + reports:
+                assert other.bird.found(packet) == []
+                assert other.bird.word[-4:].encode() not in packet and other.bird.word[:4].encode() not in packet
+                assert numberless(packet, other)
+        hang_up(caller, callee)
+        clean(call)
+
+
+@pytest.mark.parametrize("spelling", SPELLED)
+def test_a_word_is_found_in_every_spelling(spelling: str) -> None:
+    for word in (CALLER, CALLEE):
+        bird = Bird(word)
+        assert bird.found(b"Subject: " + SPELLED[spelling](bird.plant("x")) + b"\r\n")
+        assert bird.found(b"Subject: nothing of it, nor of myna birds\r\n") == []
+
+
+def test_a_word_is_found_in_base64_wherever_it_begins() -> None:
+    bird = Bird(CALLER)
+    for n in range(6):
+        assert bird.found(base64.b64encode(b"p" * n + bird.plant("x").encode() + b"tail")), n
+        assert bird.found(base64.b32encode(b"p" * n + bird.plant("x").encode() + b"tail")), n
