@@ -160,6 +160,7 @@ class TrunkSection(Section, frozen=True):
     country: str
     carrier: str = ""
     countries: list[str] = []
+    prefixes: list[str] = []
     number_format: Literal["+e164", "e164", "00", "national"] = "+e164"
     cli: Literal["own", "any"] = "own"
     priority: int = 1
@@ -446,6 +447,9 @@ def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:
     for country in [trunk.country, *trunk.countries]:
         if not re.fullmatch(r"[A-Z]{2}", country):
             raise BadConfig(f'trunk {trunk.name}: country: "{country}" is no ISO 3166 code; expected e.g. "VN"')
+    for prefix in trunk.prefixes:
+        if not re.fullmatch(r"\+[1-9]\d{0,14}", prefix):
+            raise BadConfig(f'trunk {trunk.name}: prefixes: "{prefix}": expected how E.164 numbers begin, e.g. "+8490"')
     if not TRUNK_URI.fullmatch(trunk.uri):
         raise BadConfig(
             f'trunk {trunk.name}: uri: "{trunk.uri}":'

@@ -246,6 +246,14 @@ def _kinds(country: str) -> tuple[Kind, tuple[Kind, ...]]:
     return general or nothing, tuple(one for one in found if one is not None)
 
 
+def longest_prefix(number: Number, prefixes: list[str]) -> int:
+    """The length of the longest of these beginnings (`+8490`) that the number has; 0 when it has none."""
+    if not prefixes:
+        return 0
+    e164 = number.reveal()
+    return max((len(prefix) for prefix in prefixes if e164.startswith(prefix)), default=0)
+
+
 def country_of(number: Number) -> str | None:
     """ISO 3166 code of the number's home, or None."""
     return _standing(number.reveal())[0]

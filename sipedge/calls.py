@@ -25,6 +25,7 @@ from sipedge.media import sdp
 from sipedge.media.plane import PlaneError
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Failed, Invited, Progressed
+from sipedge.sip.messages import Malformed
 from sipedge.trunks import Trunk
 
 log = structlog.get_logger("sipedge.calls")
@@ -52,7 +53,7 @@ class Call:
         self._teller = exchange.facts.of(self.house, self.id)
         self._taken: list[Trunk] = []
         self._offer_is_bad = False
-        self._answered_at = 0.0
+        self._dialled_at = self._answered_at = 0.0
         self._recording = False
         self.opening = True  # its second leg has not left yet
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
@@ -144,23 +145,30 @@ class Call:
     async def reach_callee(self, route: Route) -> Answered:
         """Rings the callee, by one trunk after the other until one of them reaches the person or says why not."""
         deadline = self.circuit.loop.time() + route.ring_timeout
-        destination = numbering.country_of(route.callee)
         failure = Over("platform", "no_trunk", 480, 3)
-        for trunk in self.exchange.trunks.leaving(route.trunk, route.country, destination, self.exchange.random):
+        for trunk in self._trunks_to(route):
             full = trunk.full(self.circuit.loop.time()) if trunk not in self._taken else None
             if full is not None:
                 failure = Over("platform", "trunk_limit", 480, full)
                 continue
             self._take(trunk)
             outcome = await self.dial(trunk, route, deadline)
+            now = self.circuit.loop.time()
             if isinstance(outcome, Answered):
+                trunk.health.answered(now)
                 return outcome
             if isinstance(outcome, Failed) and (self.state == "ringing" or not passed_over(outcome)):
+                trunk.health.reached(now)
                 raise said_by_callee(outcome)
             self.exchange.counts["trunks_passed_over"] += 1
             trunk.doubted = True
+            trunk.health.failed(now, rest_asked_by(outcome))
             failure = Over("callee", "unreachable", 480, cause_in(outcome) if outcome else TIMER_EXPIRED)
         raise failure
+
+    def _trunks_to(self, route: Route) -> list[Trunk]:
+        exchange, now = self.exchange, self.circuit.loop.time()
+        return exchange.trunks.leaving(route.trunk, route.country, route.callee, exchange.random, now)
 
     async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
         """One attempt by one trunk: how it ended, None when the trunk stayed silent."""
@@ -171,7 +179,9 @@ class Call:
             return None
         leg = self.circuit.dial(trunk, trunk.address, route)
         self._opened()
-        silent_at = min(deadline, self.circuit.loop.time() + SILENCE)
+        self._dialled_at = self.circuit.loop.time()
+        trunk.health.begins(self._dialled_at)
+        silent_at = min(deadline, self._dialled_at + SILENCE)
         while True:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):
                 case Answered() | Failed() as outcome:
@@ -184,6 +194,7 @@ class Call:
                 case None if not leg.heard_of:
                     return None
                 case None if self.circuit.loop.time() >= deadline:
+                    trunk.health.reached(deadline)
                     raise Over("callee", "no_answer", 480, NO_ANSWER)
 
     def relay_ringing(self) -> None:
@@ -191,6 +202,8 @@ class Call:
         number in its early media, so that passes only on trunks that say so."""
         if self.circuit.callee is not None and self.circuit.callee.rung and self.state != "ringing":
             self.state = "ringing"
+            now = self.circuit.loop.time()
+            self.circuit.callee.trunk.health.rang(now - self._dialled_at, now)
             self.circuit.caller.ring()
             self._tell(interactions.ringing_fact)
 
@@ -403,6 +416,16 @@ class Call:
 def passed_over(failed: Failed) -> bool:
     """Did the trunk fail to reach the person? A gateway's 503 that means "busy" has reached them."""
     return human(failed.status, cause_in(failed)) in PASSED_OVER
+
+
+def rest_asked_by(outcome: Failed | None) -> int | None:
+    """The seconds of a 503's Retry-After (RFC 3261 21.5.4)."""
+    if outcome is None or outcome.status != 503 or outcome.response is None:
+        return None
+    try:
+        return outcome.response.retry_after
+    except Malformed:
+        return None
 
 
 def said_by_callee(failed: Failed) -> Over:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from sipedge.edge import Edge
 from sipedge.media.plane import Measures, PlaneError
+from sipedge.trunks import Trunk
 
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %d\r\n"
 HEAD_LIMIT = 8_192
@@ -39,9 +40,7 @@ class EdgeCollector(Collector):
         yield _gauge(
             "masking_sip_trunk_calls", "Calls by trunk.", "trunk", {t.name: t.calls for t in edge.trunks.trunks}
         )
-        yield _gauge(
-            "masking_sip_trunk_up", "1 while a trunk answers.", "trunk", {t.name: int(t.up) for t in edge.trunks.trunks}
-        )
+        yield from trunk_families(edge.trunks.trunks, edge.loop.time())
         yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
         yield GaugeMetricFamily(
             "masking_sip_facts_untold", "Calls with facts Redis has not taken.", len(exchange.facts.untold)
@@ -50,6 +49,32 @@ class EdgeCollector(Collector):
         yield GaugeMetricFamily("masking_sip_relay_up", "1 while the relay can be asked.", int(edge.plane.up))
         if self.relay is not None:
             yield from relay_families(self.relay)
+
+
+def trunk_families(trunks: Iterable[Trunk], now: float) -> Iterable[Family]:
+    """How each trunk fares."""
+    health = {trunk.name: trunk.health for trunk in trunks}
+    states = {name: one.state(now) for name, one in health.items()}
+    usable = {name: int(state in ("up", "sick")) for name, state in states.items()}
+    yield _gauge("masking_sip_trunk_up", "1 while a trunk takes its share of calls.", "trunk", usable)
+    family = GaugeMetricFamily("masking_sip_trunk_state", "1 for the state a trunk is in.", labels=["trunk", "state"])
+    attempts = CounterMetricFamily(
+        "masking_sip_trunk_attempts", "Calls that left by a trunk, and what came of them.", labels=["trunk", "outcome"]
+    )
+    for name, one in health.items():
+        family.add_metric([name, states[name]], 1)
+        for outcome, count in sorted(one.counts.items()):
+            attempts.add_metric([name, outcome], count)
+    yield family
+    yield attempts
+    yield _gauge(
+        "masking_sip_trunk_answer_ratio", "Answer-seizure ratio, lately.", "trunk",
+        {name: one.answer_ratio(now) for name, one in health.items()},
+    )  # fmt: skip
+    delays = {name: delay for name, one in health.items() if (delay := one.post_dial_delay) is not None}
+    yield _gauge("masking_sip_trunk_post_dial_delay_seconds", "From INVITE to ringing, lately.", "trunk", delays)
+    rests = {name: one.rest(now) for name, one in health.items()}
+    yield _gauge("masking_sip_trunk_rest_seconds", "Until a trunk that sent Retry-After is tried.", "trunk", rests)
 
 
 def relay_families(relay: Measures) -> Iterable[Family]:
@@ -75,7 +100,7 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Cou
     return family
 
 
-def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=[label])
     for value, count in sorted(values.items()):
         family.add_metric([value], count)

@@ -1,7 +1,8 @@
 """OPTIONS pings: which trunks are there (RFC 3261 11).
 
 A trunk that answers anything but 408, 500, 502, 503 or 504 is up. One that a call met silence on is asked at once; one
-that is down is asked more often, so that its return is noticed soon. Being down only puts a trunk last.
+that is down is asked more often, so that its return is noticed soon. How a trunk's state changes, by this or by
+its calls, is logged here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import structlog
 
 from sipedge.driver import Driver
 from sipedge.sip.events import Responded
+from sipedge.trunk_health import State
 from sipedge.trunks import Trunk, TrunkTable
 
 log = structlog.get_logger("sipedge.pings")
@@ -36,6 +38,7 @@ class Pings:
             if trunk.config.options_ping
         }
         self._asked: dict[Trunk, float] = {}
+        self._states: dict[Trunk, State] = dict.fromkeys(trunks.trunks, "up")
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -48,7 +51,15 @@ class Pings:
                     self._judge(trunk, False)
                 elif asked is None and (now >= due or trunk.doubted):
                     self._ask(trunk, now)
+            self._tell_changes(now)
             await asyncio.sleep(TICK)
+
+    def _tell_changes(self, now: float) -> None:
+        for trunk, before in self._states.items():
+            state = trunk.health.state(now)
+            if state != before:
+                self._states[trunk] = state
+                log.warning("trunk_state", trunk=trunk.name, state=state, before=before)
 
     def _ask(self, trunk: Trunk, now: float) -> None:
         trunk.doubted = False
@@ -71,9 +82,7 @@ class Pings:
         return hear
 
     def _judge(self, trunk: Trunk, up: bool) -> None:
-        if up != trunk.up:
-            log.warning("trunk_up" if up else "trunk_down", trunk=trunk.name)
-        trunk.up = up
+        trunk.health.pinged(up)
         self._asked.pop(trunk, None)
         interval = float(trunk.config.options_ping)
         self._next[trunk] = self._driver.loop.time() + (interval if up else min(interval, DOWN_INTERVAL))

@@ -11,7 +11,7 @@ only where the two carriers allow it (same carrier, or `cli = "any"`) and it ser
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from random import Random
 from typing import Final, NamedTuple
@@ -23,6 +23,7 @@ from sipedge.causes import CONGESTION, NO_CIRCUIT
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Malformed, Request
 from sipedge.sip.uris import NameAddr, name_addr, sip_uri
+from sipedge.trunk_health import Health, shares
 
 REMEMBERED: Final = 4_096  # sources whose trunk is kept at hand; spoofed ones must not fill the memory
 
@@ -60,8 +61,8 @@ class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "address", "calls", "carrier", "config", "countries", "country", "doubted", "last_refill", "media", "name",
-        "target", "tokens", "up",
+        "address", "calls", "carrier", "config", "countries", "country", "doubted", "health", "last_refill", "media",
+        "name", "target", "tokens",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -75,14 +76,14 @@ class Trunk:
         self.address: tuple[str, int] | None = None  # where the target is; None: its name is not known (yet)
         if not self.named_host:
             self.address = (self.target.host, self.target.port)
-        self.up = True  # as its last OPTIONS said; one that was never asked is believed in
+        self.health = Health()
         self.doubted = False  # a call met silence here: ask now
         self.calls = 0
         self.tokens = float(config.max_cps)
         self.last_refill = 0.0
 
     def __repr__(self) -> str:
-        return f"<Trunk {self.name} {'up' if self.up else 'down'} {self.calls} calls>"
+        return f"<Trunk {self.name} {self.calls} calls>"
 
     @property
     def named_host(self) -> bool:
@@ -107,6 +108,12 @@ class Trunk:
 
     def give(self) -> None:
         self.calls -= 1
+
+    def serves(self, callee: Number, destination: str | None) -> bool:
+        """May it carry calls to this number, whose country is `destination` (None: unknown)?"""
+        if destination is not None and destination not in self.countries:
+            return False
+        return not self.config.prefixes or numbering.longest_prefix(callee, self.config.prefixes) > 0
 
     def request_uri(self, number: Number) -> str:
         """Where a person is asked for. This reveals the number, to that person's own leg."""
@@ -194,22 +201,27 @@ class TrunkTable:
 
     # ---- the second leg ------------------------------------------------------------------------------------------
 
-    def leaving(self, shows: str | None, country: str, destination: str | None, random: Random) -> list[Trunk]:
+    def leaving(self, shows: str | None, country: str, callee: Number, random: Random, now: float) -> list[Trunk]:
         """The trunks a call showing a number may leave by, best first.
 
-        `shows`: name of the number's own trunk, None: any trunk of the number's `country`. `destination`: the callee's
-        country, None where it is unknown. A trunk that does not answer its pings is kept for last.
+        `shows`: name of the number's own trunk, None: any trunk of the number's `country`. The longest prefix of the
+        callee's number goes first, then priority; equals share by weight and health. A dead trunk comes after all that
+        live, a resting one not at all.
         """
         own = self.named.get(shows) if shows is not None else None
-        serving = [t for t in self.trunks if destination is None or destination in t.countries]
-
-        def rank(trunk: Trunk) -> tuple[bool, bool, int]:
+        destination = numbering.country_of(callee)
+        ranked: dict[tuple[bool, bool, int, int], list[Trunk]] = {}
+        for trunk in self.trunks:
+            if not self._may_show(trunk, own, shows, country) or not trunk.serves(callee, destination):
+                continue
+            state = trunk.health.state(now)
+            if state == "resting":
+                continue
             first = trunk is own if own is not None else trunk.country == country
-            return (not trunk.up, not first, trunk.config.priority)
-
-        allowed = [t for t in serving if self._may_show(t, own, shows, country)]
-        shuffled = _by_weight(allowed, random)
-        return sorted(shuffled, key=rank)
+            prefix = numbering.longest_prefix(callee, trunk.config.prefixes)
+            rank = (state == "dead", not first, -prefix, trunk.config.priority)
+            ranked.setdefault(rank, []).append(trunk)
+        return [trunk for rank in sorted(ranked) for trunk in _shared(ranked[rank], random, now)]
 
     @staticmethod
     def _may_show(trunk: Trunk, own: Trunk | None, shows: str | None, country: str) -> bool:
@@ -236,9 +248,14 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _by_weight(trunks: Sequence[Trunk], random: Random) -> list[Trunk]:
-    """A random order in which a trunk of twice the weight comes first twice as often (as RFC 2782 means weights)."""
-    return sorted(trunks, key=lambda t: random.random() ** (1.0 / max(t.config.weight, 1)), reverse=True)
+def _shared(equals: list[Trunk], random: Random, now: float) -> list[Trunk]:
+    """A random order in which a trunk of twice the weight comes first twice as often (as RFC 2782 means weights), as
+    far as its health lets it."""
+    if len(equals) == 1:
+        return equals
+    parts = shares([trunk.health for trunk in equals], now)
+    drawn = [random.random() ** (1.0 / (max(t.config.weight, 1) * part)) for t, part in zip(equals, parts, strict=True)]
+    return [equals[at] for at in sorted(range(len(equals)), key=drawn.__getitem__, reverse=True)]
 
 
 # ---- who calls whom --------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from sipedge import pings
-from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed, Requested
+from sipedge.metrics import EdgeCollector
+from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed, Requested, Responded
 from sipedge.sip.flows import Flow
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
 from tests.edge.phones import Phone
@@ -88,6 +90,57 @@ async def test_a_trunk_whose_port_is_closed_is_passed_over_at_once(open_edge: Op
     assert place.edge.driver.wire.counts["udp_unreachable"] >= 1
 
 
+async def test_a_trunk_that_says_when_to_come_back_is_left_alone_until_then(open_edge: Opener, phones: Make) -> None:
+    place, caller, first, second, session = await three(open_edge, phones)
+    caller.call(place.address, X[0])
+    invited = await first.expect(Invited)
+    first.endpoint.respond(invited.transaction, 503, first.loop.time(), headers=[("Retry-After", "1 (busy)")])
+    first.drive()
+    second.respond(await second.expect(Invited), 486)
+    await caller.expect(Failed)
+    await place.idle()
+    caller.call(place.address, X[0])
+    second.respond(await second.expect(Invited), 486)
+    await caller.expect(Failed)
+    await place.idle()
+    async with asyncio.timeout(3.0):
+        while place.edge.trunks.named["first"].health.state(place.edge.loop.time()) == "resting":
+            await asyncio.sleep(0.02)
+    await first.silence(0.0)
+    caller.call(place.address, X[0])
+    first.respond(await first.expect(Invited), 486)
+    await caller.expect(Failed)
+
+
+async def test_calls_show_how_their_trunk_fares(open_edge: Opener, phones: Make) -> None:
+    place, caller, first, second, session = await three(open_edge, phones)
+    leg = caller.call(place.address, X[0])
+    invited = await first.expect(Invited)
+    first.respond(invited, 180)
+    await caller.expect(Progressed)
+    first.answer(invited)
+    await caller.expect(Answered)
+    await first.expect(Acked)
+    caller.hang_up(leg)
+    await caller.expect(Responded)
+    await first.expect(Ended)
+    await place.idle()
+    caller.call(place.address, X[0])
+    first.respond(await first.expect(Invited), 500)
+    second.respond(await second.expect(Invited), 404)
+    await caller.expect(Failed)
+    await place.idle()
+    named = place.edge.trunks.named
+    assert dict(named["first"].health.counts) == {"tried": 2, "answered": 1, "failed": 1}
+    assert dict(named["second"].health.counts) == {"tried": 1, "reached": 1}
+    delay = named["first"].health.post_dial_delay
+    assert delay is not None and 0 < delay < 1
+    page = generate_latest(_only(EdgeCollector(place.edge))).decode()
+    assert 'masking_sip_trunk_attempts_total{outcome="failed",trunk="first"} 1.0' in page
+    assert 'masking_sip_trunk_state{state="up",trunk="first"} 1.0' in page
+    assert 'masking_sip_trunk_post_dial_delay_seconds{trunk="first"} 0.' in page
+
+
 async def test_after_ringing_no_other_trunk_is_tried(open_edge: Opener, phones: Make) -> None:
     place, caller, first, second, _ = await three(open_edge, phones)
     caller.call(place.address, X[0])
@@ -146,12 +199,12 @@ async def test_pings_tell_which_trunks_are_there(
     bad.respond(await bad.expect(Requested), 503)
     named = place.edge.trunks.named
     async with asyncio.timeout(2.0):
-        while named["bad"].up or named["deaf"].up:
+        while named["bad"].health.answers_pings or named["deaf"].health.answers_pings:
             await asyncio.sleep(0.01)
-    assert named["good"].up
+    assert named["good"].health.answers_pings
     bad.respond(await bad.expect(Requested), 404)  # it is there, it only does not like the question
     async with asyncio.timeout(2.0):
-        while not named["bad"].up:
+        while not named["bad"].health.answers_pings:
             await asyncio.sleep(0.01)
 
 
@@ -171,6 +224,12 @@ async def test_an_options_request_is_told_whether_calls_are_taken(open_edge: Ope
     place.edge.endpoint.refusing = True
     status, retry = await ask()
     assert status == 503 and retry is not None and 1 <= retry <= 5
+
+
+def _only(collector: EdgeCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
 
 
 def _flow(place: Place, phone: Phone) -> Flow:

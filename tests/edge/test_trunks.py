@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from ipaddress import ip_network
-from random import Random
 from typing import Any
 
 import pytest
@@ -191,49 +189,6 @@ def test_numbers_leave_in_the_trunks_own_spelling(form: str, uri: str, identity:
     trunk = Trunk(section("a", "10.0.0.1", number_format=form))
     assert trunk.request_uri(number(VN)) == uri
     assert trunk.shown("+842471000001", "edge:5060") == identity
-
-
-def names(table: TrunkTable, shows: str | None, country: str, destination: str | None, seed: int = 1) -> list[str]:
-    return [trunk.name for trunk in table.leaving(shows, country, destination, Random(seed))]
-
-
-def test_the_number_shown_chooses_the_trunk_and_the_law_its_substitutes() -> None:
-    table = TrunkTable(
-        [
-            section("own", "10.0.0.1", carrier="c", priority=9),
-            section("same-carrier", "10.0.0.2", carrier="c", priority=2),
-            section("same-carrier-first", "10.0.0.2", carrier="c", priority=1),
-            section("other", "10.0.0.3", carrier="d"),
-            section("any", "10.0.0.4", carrier="e", cli="any", priority=5),
-            section("elsewhere", "10.0.0.5", carrier="c", country="RU"),
-        ]
-    )
-    assert names(table, "own", "VN", "VN") == ["own", "same-carrier-first", "same-carrier", "any"]
-    assert names(table, "own", "VN", "RU") == ["elsewhere"]
-    assert names(table, "own", "VN", "TH") == []
-    assert names(table, "elsewhere", "RU", "RU") == ["elsewhere"]
-    assert names(table, "other", "VN", "VN") == ["other", "any"]
-
-
-def test_a_number_of_no_trunk_leaves_by_any_trunk_of_its_country() -> None:
-    table = TrunkTable(
-        [section("vn", "10.0.0.1"), section("vn2", "10.0.0.1", priority=2), section("ru", "10.0.0.2", country="RU")]
-    )
-    assert names(table, None, "VN", "VN") == ["vn", "vn2"]
-    assert names(table, "gone", "VN", "VN") == []  # its trunk left the configuration: nobody may show it
-
-
-def test_a_trunk_that_does_not_answer_its_pings_comes_last() -> None:
-    table = TrunkTable([section("own", "10.0.0.1", carrier="c"), section("twin", "10.0.0.2", carrier="c")])
-    table.named["own"].up = False
-    assert names(table, "own", "VN", "VN") == ["twin", "own"]
-
-
-def test_weights_share_the_calls_of_one_priority() -> None:
-    table = TrunkTable([section("a", "10.0.0.1", weight=300), section("b", "10.0.0.1", weight=100)])
-    random = Random(3)
-    first = Counter(table.leaving(None, "VN", "VN", random)[0].name for _ in range(4000))
-    assert 2800 < first["a"] < 3200
 
 
 @pytest.mark.parametrize(
