@@ -42,6 +42,9 @@ class Access(msgspec.Struct, frozen=True):
             raise Forbidden(f"This key lacks the scope {scope}.")
 
 
+BOOTSTRAP = Access(DEFAULT_TENANT, "bootstrap", frozenset(SCOPES))
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is listed: never its secret. `created_at` is seconds since 1970."""
 
@@ -63,7 +66,7 @@ async def authenticate(house: House, bearer: str) -> Access | None:
     """The access a bearer token grants, or None; cached for a few seconds in the process."""
     bootstrap = house.config.service.bootstrap_key
     if bootstrap and hmac.compare_digest(bearer.encode(), bootstrap.encode()):
-        return Access(DEFAULT_TENANT, "bootstrap", frozenset(SCOPES))
+        return BOOTSTRAP
     match = _TOKEN.fullmatch(bearer)
     if match is None:
         return None

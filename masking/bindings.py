@@ -14,12 +14,13 @@ participant's pool, else the service's largest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from masking import records
 from masking.records import Line, Person
 from masking.refusals import GeoUnavailable, NumberPoolExhausted
 from pools.grants import Ask, Bound, Entry, Exhausted, holder_in
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from masking.house import House
     from masking.services import GeoMatch, NumberModel, NumberSelection
     from pools.grants import Fact
-    from pools.inventory import Shard
+    from pools.inventory import Pool
 
 SHARDS_TRIED: Final = 3
 RETRY_WITHOUT_A_DATE: Final = 60
@@ -76,53 +77,48 @@ class Attempt(NamedTuple):
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """Where a wish can be bound: what to try, best first."""
+    """Where a wish can be bound: the plans, best first, and the shards of each country's pool, in the order to try."""
 
-    attempts: tuple[Attempt, ...]
+    plans: tuple[Callable[[], Plan], ...]
+    shards: Mapping[str, Sequence[str]]
+    first: str  # the country of every plan's first line
+    start: int = 0
 
-    @classmethod
-    def of(cls, plans: Sequence[Plan], shards: Mapping[str, Sequence[str]]) -> Ground:
-        """`shards`: of each country's pool, in the order to try."""
-        return cls(
-            tuple(
-                Attempt(plan, {country: _turn(shards[country], turn) for country in plan.countries})
-                for plan in plans
-                for turn in range(min(SHARDS_TRIED, max([len(shards[country]) for country in plan.countries])))
-            )
-        )
+    def attempts(self) -> Iterator[Attempt]:
+        """What to try, best first; a plan is drawn when its turn comes, since the first one mostly does."""
+        for draw in self.plans:
+            plan = draw()
+            countries = set(plan.countries)
+            for turn in range(min(SHARDS_TRIED, max(len(self.shards[country]) for country in countries))):
+                yield Attempt(plan, {country: self._shard(country, turn) for country in countries})
 
     def holders(self, letters: str) -> list[str]:
         """The ids the session may get, one per shard it could live in."""
-        return [holder_in(shard, letters) for shard in dict.fromkeys([one.home for one in self.attempts])]
+        turns = range(min(SHARDS_TRIED, len(self.shards[self.first])))
+        return [holder_in(self._shard(self.first, turn), letters) for turn in turns]
+
+    def _shard(self, country: str, turn: int) -> str:
+        shards = self.shards[country]
+        return shards[(self.start + turn) % len(shards)]
 
 
-def _turn(shards: Sequence[str], turn: int) -> str:
-    return shards[turn % len(shards)]
-
-
-def survey(wish: Wish, found: Sequence[Shard]) -> Ground:
-    """Draws up the plans for the service's shards; `GeoUnavailable`, or `NumberPoolExhausted` when there is none."""
-    pools = by_country(found)
+def survey(wish: Wish, pools: Mapping[str, Pool]) -> Ground:
+    """Draws up the plans for the service's pools; `GeoUnavailable`, or `NumberPoolExhausted` when there is none."""
     if not pools:
         raise NumberPoolExhausted("The service has no phone numbers yet.", needed=1, retry_after=RETRY_WITHOUT_A_DATE)
     homes = _homes(wish, pools)
-    start = int.from_bytes(wish.random[:4])
-    shards = {country: _rotated([shard.name for shard in pools[country]], start) for country in set(homes.values())}
-    return Ground.of(_plans(wish, homes), shards)
+    first = homes[wish.people[0].id]
+    shards = {country: pools[country].shards for country in homes.values()}
+    return Ground(_plans(wish, homes, first), shards, first, int.from_bytes(wish.random[:4]))
 
 
-def by_country(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
-    found: dict[str, list[Shard]] = {}
-    for shard in shards:
-        found.setdefault(shard.country, []).append(shard)
-    return found
-
-
-def _homes(wish: Wish, pools: dict[str, list[Shard]]) -> dict[str, str]:
+def _homes(wish: Wish, pools: Mapping[str, Pool]) -> dict[str, str]:
     """Participant id -> the country of the pool that person dials into."""
     first = wish.people[0].country
-    fallback = first if first is not None and first in pools else _largest(pools)
     homes: dict[str, str] = {}
+    if all(person.country in pools for person in wish.people):
+        return {person.id: person.country for person in wish.people if person.country is not None}
+    fallback = first if first is not None and first in pools else _largest(pools)
     for person in wish.people:
         if person.country is not None and person.country in pools:
             homes[person.id] = person.country
@@ -138,24 +134,25 @@ def _homes(wish: Wish, pools: dict[str, list[Shard]]) -> dict[str, str]:
     return homes
 
 
-def _largest(pools: dict[str, list[Shard]]) -> str:
-    return max(pools, key=lambda country: (sum(shard.size for shard in pools[country]), country))
+def _largest(pools: Mapping[str, Pool]) -> str:
+    return max(pools, key=lambda country: (pools[country].size, country))
 
 
-def _rotated(names: list[str], start: int) -> list[str]:
-    at = start % len(names)
-    return names[at:] + names[:at]
+def _plans(wish: Wish, homes: dict[str, str], first: str) -> tuple[Callable[[], Plan], ...]:
+    def all_shared() -> Plan:
+        return _plan(wish.people, lambda a, b: first, homes)
 
+    def mixed() -> Plan:
+        return _plan(wish.people, lambda a, b: homes[a.id] if homes[a.id] == homes[b.id] else None, homes)
 
-def _plans(wish: Wish, homes: dict[str, str]) -> tuple[Plan, ...]:
-    first = homes[wish.people[0].id]
+    def per_party() -> Plan:
+        return _plan(wish.people, lambda a, b: None, homes)
+
     if wish.number_model == "shared":
-        return (_plan(wish.people, lambda a, b: first, homes),)
-    per_party = _plan(wish.people, lambda a, b: None, homes)
-    if wish.number_model == "per_party":
-        return (per_party,)
-    mixed = _plan(wish.people, lambda a, b: homes[a.id] if homes[a.id] == homes[b.id] else None, homes)
-    return (mixed, per_party) if mixed != per_party else (mixed,)
+        return (all_shared,)
+    # Where no two people have one home, `mixed` would be `per_party` once more.
+    nothing_shared = wish.number_model == "per_party" or len(set(homes.values())) == len(homes)
+    return (per_party,) if nothing_shared else (mixed, per_party)
 
 
 def _plan(people: Sequence[Person], shared: Callable[[Person, Person], str | None], homes: dict[str, str]) -> Plan:
@@ -186,38 +183,30 @@ async def bind(
     """
     parties = {person.id: person.party for person in wish.people}
     short: list[Exhausted] = []
-    for attempt in ground.attempts:
-        plan, chosen = attempt
-        asks = [Ask(tuple(Entry(parties[way[0]], "|".join(way)) for way in line.ways)) for line in plan.lines]
-        home = attempt.home
-        holder = holder_in(home, wish.letters)
+    for attempt in ground.attempts():
+        plan, shards = attempt
+        placed = [
+            (shards[country], Ask(tuple([Entry(parties[way[0]], "|".join(way)) for way in line.ways])))
+            for country, line in zip(plan.countries, plan.lines, strict=True)
+        ]
+        holder = holder_in(attempt.home, wish.letters)
         fields, events = write(holder, plan)
+        # Noted first, in the same write: a session that did not come to be is passed over where lists are made.
+        noted = records.touch(house, wish.tenant, holder)
         try:
-            if set(plan.countries) == {plan.countries[0]}:
-                bound = await house.leases.bind(
-                    home,
-                    holder,
-                    asks,
-                    ttl_ms=wish.ttl_ms,
-                    quarantine_ms=wish.quarantine_ms,
-                    fields=fields,
-                    events=events,
-                    policy=wish.number_selection,
-                )
-            else:
-                placed = [(chosen[country], ask) for country, ask in zip(plan.countries, asks, strict=True)]
-                bound = await house.leases.bind_across(
-                    holder,
-                    placed,
-                    ttl_ms=wish.ttl_ms,
-                    quarantine_ms=wish.quarantine_ms,
-                    fields=fields,
-                    events=events,
-                    policy=wish.number_selection,
-                )
+            bound = await house.leases.bind_across(
+                holder,
+                placed,
+                ttl_ms=wish.ttl_ms,
+                quarantine_ms=wish.quarantine_ms,
+                fields=fields,
+                events=events,
+                policy=wish.number_selection,
+            )
         except Exhausted as exhausted:
             short.append(exhausted)
         else:
+            await noted
             return bound, plan
     waits = [one.retry_after for one in short if one.retry_after is not None]
     raise NumberPoolExhausted(

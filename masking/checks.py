@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
+FEWEST_DIGITS: Final = 7  # of a phone number, in whatever spelling
 E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
@@ -91,16 +92,21 @@ def numbers(house: House, new: NewSession) -> list[Number]:
     return found
 
 
-async def people(house: House, new: NewSession, numbers: list[Number], random: str) -> tuple[Person, ...]:
-    """The participants with these numbers, none of which is a pool's own."""
-    parties = [house.keyring.index(number) for number in numbers]
-    virtual = await house.inventory.pool_numbers(parties)
-    if virtual:
-        raise _no_person(virtual[0], "is a virtual number")
+def people(house: House, new: NewSession, numbers: list[Number], letters: str) -> tuple[Person, ...]:
+    """The participants with these numbers. That none is a pool's own is asked of Redis: `virtual`."""
     return tuple(
-        _person(house, number, party, participant, random)
-        for number, party, participant in zip(numbers, parties, new.participants, strict=True)
+        [
+            _person(house, number, participant, letters)
+            for number, participant in zip(numbers, new.participants, strict=True)
+        ]
     )
+
+
+async def virtual(house: House, people: Sequence[Person], found: Awaitable[int]) -> None:
+    """Raises for a participant whose number stands in a pool. `found`: how many do (`Inventory.in_pools`)."""
+    if await found:
+        for place in await house.inventory.pool_numbers([person.party for person in people]):
+            raise _no_person(place, "is a virtual number")
 
 
 def _number(house: House, index: int, participant: NewParticipant) -> Number:
@@ -125,7 +131,7 @@ def _no_person(index: int, problem: str) -> InvalidPhoneNumber:
     )
 
 
-def _person(house: House, number: Number, party: str, participant: NewParticipant, random: str) -> Person:
+def _person(house: House, number: Number, participant: NewParticipant, letters: str) -> Person:
     own = house.token("par_")
     return Person(
         id=own,
@@ -134,20 +140,30 @@ def _person(house: House, number: Number, party: str, participant: NewParticipan
         language=participant.language,
         country=numbering.country_of(number),
         display=str(number),
-        party=party,
-        sealed=house.keyring.seal(number, seal_context(random, own)),
+        party=house.keyring.index(number),
+        sealed=house.keyring.seal(number, seal_context(letters, own)),
     )
 
 
-def texts(fields: Iterable[tuple[str, str | None]], countries: frozenset[str], numbers: Iterable[Number] = ()) -> None:
-    """Raises for a free text that carries a phone number (of these people in any spelling), or control characters."""
-    tails = [number.reveal()[-8:] for number in numbers]
+def texts(
+    house: House,
+    fields: Iterable[tuple[str, str | None]],
+    homes: Iterable[str | None],
+    numbers: Iterable[Number] = (),
+) -> None:
+    """Raises for a free text that carries a phone number, or control characters. `homes`: the participants' countries,
+    whose national spelling counts beside the trunks'; `numbers`: theirs, which no spelling may hide."""
+    countries: frozenset[str] | None = None
     for field, text in fields:
         if text is None or text.isalpha():
             continue  # letters alone spell nothing
         if not text.isprintable():
             raise Invalid.field(field, "has control characters", "printable text")
-        digits = "".join(character for character in text if character.isdigit())
+        digits = "".join(filter(str.isdigit, text))
+        if len(digits) < FEWEST_DIGITS:
+            continue
+        countries = countries or _countries(house, homes)
+        tails = [number.reveal()[-8:] for number in numbers]
         if numbering.spells_a_number(text, countries) or any(tail in digits for tail in tails):
             error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
@@ -168,7 +184,6 @@ def metadata_fields(metadata: dict[str, str]) -> list[tuple[str, str | None]]:
     return found
 
 
-def countries(house: House, homes: Iterable[str | None]) -> frozenset[str]:
-    """Whose national spelling counts as a phone number in a text: the participants' and the trunks' countries."""
+def _countries(house: House, homes: Iterable[str | None]) -> frozenset[str]:
     own = {country for country in homes if country is not None}
     return frozenset(own | {trunk.country for trunk in house.config.trunk})

@@ -6,7 +6,6 @@ number dialled, a stranger's call) goes to the tenant's *loose* events, counted 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
@@ -94,11 +93,7 @@ def append_loose(
 ) -> Awaitable[Any]:
     """Appends an event that belongs to no session. It is on its way when this returns; await it to know it arrived."""
     words = ("tenant", tenant or "", "type", kind, "at", round(at * 1000), "data", msgspec.json.encode(data))
-    sent = asyncio.ensure_future(house.redis.command("XADD", LOOSE_OUTBOX, "MAXLEN", "~", LOOSE_KEPT, "*", *words))
-    sent.add_done_callback(
-        lambda done: done.cancelled() or done.exception()
-    )  # not awaited, a failure is nobody's error
-    return sent
+    return house.ahead("XADD", LOOSE_OUTBOX, "MAXLEN", "~", LOOSE_KEPT, "*", *words)
 
 
 async def loose_outbox(house: House, after: str, limit: int) -> list[Loose]:
@@ -120,6 +115,11 @@ def event_id(stream: str, seq: int) -> str:
 def moment(seconds: float) -> datetime:
     """The time of day of `house.now()`, to the millisecond."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def moment_of(ms: int) -> datetime:
+    """The time of day of `house.now_ms`."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def seconds(at: datetime) -> float:

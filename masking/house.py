@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,7 +14,7 @@ from pools.inventory import Inventory
 from pools.keyring import Keyring
 from pools.keyring import WrongKey as WrongKey
 from pools.leases import Leases
-from pools.redis import Redis, Script
+from pools.redis import Redis, Script, Word
 from pools.redis import Unavailable as Unavailable  # for the rooms that may not import pools
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ class House:
     def token(self, prefix: str) -> str:
         """A fresh id: `int_ par_ rec_ key_ svc_ …` and 22 letters and digits."""
         return prefix + letters(self.random(22))
+
+    def ahead(self, *words: Word) -> Awaitable[Any]:
+        """Sends a command now; its answer may be awaited later, or never: then a failure is nobody's error."""
+        sent = asyncio.ensure_future(self.redis.command(*words))
+        sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return sent
 
     @property
     def now_ms(self) -> int:

@@ -52,6 +52,8 @@ CARRIER_PREFIX = {"TH": "001", "ID": "008", "SG": "001", "MX": "00"}
 GENERIC_INTERNATIONAL = re.compile("00")  # many carriers write it so, whatever their country dials
 VISUAL = str.maketrans("", "", "-.() ")  # RFC 3966 5.1.1
 E164_DIGITS = range(7, 16)
+E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+MEXICO_MOBILE = "+521"  # its mobile 1 is gone since 2019, and still sent
 # What a number may be, in the order libphonenumber looks: the first that fits decides. A person is never reached at
 # those marked False: toll fraud, and nobody's own phone.
 KINDS = (
@@ -66,17 +68,6 @@ KINDS = (
     ("fixed_line", True),
     ("mobile", True),
 )
-
-
-class Kind(NamedTuple):
-    """The shape of one sort of number, and whether a person may be reached there."""
-
-    shape: re.Pattern[str]
-    lengths: tuple[int, ...]  # () where the general shape says it all
-    reaches: bool
-
-    def fits(self, national: str) -> bool:
-        return (not self.lengths or len(national) in self.lengths) and self.shape.fullmatch(national) is not None
 
 
 class Plan(NamedTuple):
@@ -123,23 +114,22 @@ def plan(country: str) -> Plan | None:
 
 @cache
 def _plans_of_code(code: str) -> tuple[Plan, ...]:
-    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code), ())
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())
     return tuple(found for region in regions if (found := plan(region)) is not None)
 
 
 def _international(digits: str) -> str | None:
     """Country code and national number, as one canonical run of digits; None if no country writes that."""
-    if digits.startswith("521") and len(digits) == 13:
-        digits = "52" + digits[3:]  # Mexico's mobile 1 is gone since 2019, and still sent
-    for length in (1, 2, 3):
-        plans = _plans_of_code(digits[:length]) if digits[0] != "0" else ()
-        rest = digits[length:]
-        for found in plans:
-            if found.shape.fullmatch(rest):
-                return digits
-        for found in plans:  # +44 (0)20…: the national prefix has crept in
-            if (national := found.national_number(rest)) is not None:
-                return found.code + national
+    if digits.startswith(MEXICO_MOBILE[1:]) and len(digits) == 13:
+        digits = "52" + digits[3:]
+    code = _code(digits[:3])
+    plans, rest = _plans_of_code(code), digits[len(code) :]
+    for found in plans:
+        if found.shape.fullmatch(rest):
+            return digits
+    for found in plans:  # +44 (0)20…: the national prefix has crept in
+        if (national := found.national_number(rest)) is not None:
+            return found.code + national
     return None
 
 
@@ -231,19 +221,27 @@ def _region(e164: str, code: str) -> str | None:
 
 
 @cache
-def _kinds(country: str) -> tuple[Kind, tuple[Kind, ...]]:
-    """The general shape of a country's numbers, and what they may be."""
+def _shapes(country: str) -> re.Pattern[str]:
+    """What a country's national numbers may be, in one pattern: a match of group `reaches…` is a person's number, of
+    any other group one where nobody is reached."""
     data = PhoneMetadata.metadata_for_region(country)
+    general = _shape(data.general_desc) if data is not None else None
+    if general is None:
+        return re.compile(r"(?!)")
+    kinds = [
+        f"(?P<{'reaches' if reaches else 'never'}_{name}>{shape})"
+        for name, reaches in KINDS
+        if (shape := _shape(getattr(data, name))) is not None
+    ]
+    return re.compile(rf"(?={general}\Z)(?:{'|'.join(kinds) or '(?!)'})\Z")
 
-    def kind(desc: PhoneNumberDesc | None, reaches: bool) -> Kind | None:
-        if desc is None or not desc.national_number_pattern:
-            return None
-        return Kind(re.compile(desc.national_number_pattern), tuple(desc.possible_length), reaches)
 
-    found = [kind(getattr(data, name), reaches) for name, reaches in KINDS]
-    general = kind(data.general_desc, True) if data is not None else None
-    nothing = Kind(re.compile(r"(?!)"), (), False)
-    return general or nothing, tuple(one for one in found if one is not None)
+def _shape(desc: PhoneNumberDesc | None) -> str | None:
+    """A sort of number as a pattern that holds its lengths too, where they are told."""
+    if desc is None or not desc.national_number_pattern:
+        return None
+    lengths = "|".join(rf"\d{{{length}}}\Z" for length in desc.possible_length)
+    return rf"(?={lengths})(?:{desc.national_number_pattern})"
 
 
 def longest_prefix(number: Number, prefixes: list[str]) -> int:
@@ -265,8 +263,8 @@ def _standing(e164: str) -> tuple[str | None, bool]:
     code, national = _parts(e164)
     region = _region(e164, code)
     if region is not None:
-        general, kinds = _kinds(region)
-        fits = general.fits(national) and next((kind.reaches for kind in kinds if kind.fits(national)), False)
+        found = _shapes(region).match(national)
+        fits = found is not None and str(found.lastgroup).startswith("reaches")
     else:  # no range anybody has been given yet: then the country that gave the code its name (RU, US, GB)
         region, fits = next(iter(COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())), None), False
     return region if region != "001" else None, fits
@@ -274,6 +272,8 @@ def _standing(e164: str) -> tuple[str | None, bool]:
 
 def person(spelled: str) -> Number | None:
     """The number of a person who may join a session: E.164, valid in its country, no premium line, no short number."""
+    if E164.fullmatch(spelled) and not spelled.startswith(MEXICO_MOBILE) and _standing(spelled)[1]:
+        return Number.parse(spelled)
     digits = spelled.translate(VISUAL)
     if not digits.startswith("+"):
         return None

@@ -15,11 +15,13 @@ import msgspec
 from masking import bindings, checks, names, numbering, records, services, sessions
 from masking.events import append_loose, fact, filled
 from masking.records import Record
-from masking.refusals import GeoUnavailable, NumberPoolExhausted, UniqueNameConflict
+from masking.refusals import GeoUnavailable, NumberPoolExhausted, Refused, UniqueNameConflict
 from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from masking.access import Access
     from masking.bindings import Ground, Plan, Wish
     from masking.house import House
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pools.grants import Bound, Fact, Holder
 
 # A pool that another process has added is seen when there is no number in those known, or after so many seconds.
-SHARDS_REMEMBERED: Final = 1.0
+POOLS_REMEMBERED: Final = 1.0
 POLL: Final = 0.02  # seconds between looks at a name that another request is claiming right now
 
 
@@ -62,32 +64,34 @@ def _random(house: House, token: str | None) -> bytes:
 
 
 async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
-    wish, record = await _wish(house, access, new, service, random)
-    shards = await house.inventory.recent_shards(wish.tenant, wish.service, SHARDS_REMEMBERED)
+    wish, record = _wish(house, access, new, service, random)
+    virtual = house.inventory.in_pools([person.party for person in wish.people])
+    pools = await house.inventory.recent_pools(wish.tenant, wish.service, POOLS_REMEMBERED)
     try:
-        return await _open_in(house, wish, record, bindings.survey(wish, shards))
+        return await _open_in(house, wish, record, bindings.survey(wish, pools), virtual)
     except (NumberPoolExhausted, GeoUnavailable):
-        grown = await house.inventory.recent_shards(wish.tenant, wish.service, 0)
-        if grown == shards:
+        grown = await house.inventory.recent_pools(wish.tenant, wish.service, 0)
+        if grown == pools:
             raise
-        return await _open_in(house, wish, record, bindings.survey(wish, grown))
+        return await _open_in(house, wish, record, bindings.survey(wish, grown), virtual)
 
 
-async def _open_in(house: House, wish: Wish, record: Record, ground: Ground) -> tuple[Session, bool]:
+async def _open_in(
+    house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int]
+) -> tuple[Session, bool]:
     if record.unique_name is not None:
-        return await _open_named(house, wish, record, ground, names.key(wish.tenant, wish.service, record.unique_name))
-    opened = await _bind(house, wish, record, ground)
-    await sessions.touch(house, wish.tenant, opened.id)
-    return opened, True
+        key = names.key(wish.tenant, wish.service, record.unique_name)
+        return await _open_named(house, wish, record, ground, virtual, key)
+    return await _bind(house, wish, record, ground, virtual), True
 
 
-async def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
+def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
     letters = letters_of(random)
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
     numbers = checks.numbers(house, new)
-    checks.texts(_texts(new), checks.countries(house, map(numbering.country_of, numbers)), numbers)
-    people = await checks.people(house, new, numbers, letters)
+    checks.texts(house, _texts(new), map(numbering.country_of, numbers), numbers)
+    people = checks.people(house, new, numbers, letters)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
@@ -139,47 +143,59 @@ def _geo(said: str | None) -> GeoMatch | None:
     return "strict" if said.endswith("strict") else "soft"
 
 
-async def _bind(house: House, wish: Wish, record: Record, ground: Ground) -> Session:
-    now_ms = house.now_ms
-    bound, plan = await bindings.bind(house, wish, ground, _writer(record, wish, now_ms))
+async def _bind(house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int]) -> Session:
+    await checks.virtual(house, wish.people, virtual)
+    draft = _Draft(record, house.now_ms + wish.ttl_ms)
+    bound, _ = await bindings.bind(house, wish, ground, draft.write)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:
             return sessions.live_view(*found, house.now_ms)
-    return _opened(record, bound, plan, now_ms + wish.ttl_ms)
+    return draft.opened(bound)
 
 
-def _opened(record: Record, bound: Bound, plan: Plan, ends_ms: int) -> Session:
-    drawn = msgspec.structs.replace(record, lines=plan.lines)
-    return sessions.shown(bound.holder, drawn, bound.numbers, ends_ms)
+class _Draft:
+    """A session before its numbers are known: each has a place in it, which the pools fill in the event and
+    `opened` in the session itself."""
 
+    def __init__(self, record: Record, ends_ms: int) -> None:
+        self._record = record
+        self._ends_ms = ends_ms
+        self._session: Session | None = None
 
-def _writer(record: Record, wish: Wish, now_ms: int) -> bindings.Write:
-    """What a bind stores: the record, what the pools' route reads, and the first events, still without numbers."""
-
-    def write(holder: str, plan: Plan) -> tuple[dict[str, str | bytes | int], list[Fact]]:
-        drawn = msgspec.structs.replace(record, lines=plan.lines)
+    def write(self, holder: str, plan: Plan) -> tuple[dict[str, str | bytes | int], list[Fact]]:
+        """What a bind stores: the record, what the pools' route reads, and the first events."""
+        drawn = msgspec.structs.replace(self._record, lines=plan.lines)
         places = [filled(f"x{index}") for index in range(len(plan.lines))]
-        opened = sessions.shown(holder, drawn, places, now_ms + wish.ttl_ms)
+        self._session = opened = sessions.shown(holder, drawn, places, self._ends_ms)
         fields: dict[str, str | bytes | int] = {
             "record": records.packed(drawn),
-            "max_calls": record.max_concurrent_calls,
-            "mode": record.mode,
-            sessions.ENDS: now_ms + wish.ttl_ms,
+            "max_calls": drawn.max_concurrent_calls,
+            "mode": drawn.mode,
+            sessions.ENDS: self._ends_ms,
         }
         leased = [
             fact("number.leased", None, {"number": place, "ways": line.ways})
             for place, line in zip(places, plan.lines, strict=True)
         ]
         return fields, [
-            fact("session.opened", None, msgspec.structs.asdict(opened) | {"tenant": record.tenant}),
+            fact("session.opened", None, msgspec.structs.asdict(opened) | {"tenant": drawn.tenant}),
             *leased,
         ]
 
-    return write
+    def opened(self, bound: Bound) -> Session:
+        """The session that was written last, with its numbers."""
+        assert self._session is not None, "what was bound has been written"
+        numbers = {filled(f"x{index}"): number for index, number in enumerate(bound.numbers)}
+        for participant in self._session.participants:
+            for proxy in participant.proxies:
+                proxy.number = numbers[proxy.number]
+        return self._session
 
 
-async def _open_named(house: House, wish: Wish, record: Record, ground: Ground, key: str) -> tuple[Session, bool]:
+async def _open_named(
+    house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int], key: str
+) -> tuple[Session, bool]:
     mine = names.Holding(
         claim=wish.random.hex(),
         people=_digest(record),
@@ -202,11 +218,10 @@ async def _open_named(house: House, wish: Wish, record: Record, ground: Ground, 
         else:
             seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
     try:
-        session = await _bind(house, wish, record, ground)
-    except NumberPoolExhausted:
+        session = await _bind(house, wish, record, ground, virtual)
+    except Refused:
         await names.give_up(house, key, mine)
         raise
-    await sessions.touch(house, wish.tenant, session.id)
     if await names.confirm(house, key, mine, session.id, wish.ttl_ms):
         return session, True
     await house.leases.release(session.id, reason="replaced", events=[_replaced()])

@@ -5,7 +5,8 @@ The record knows its people by id, blind index and sealed number; which X answer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from masking.house import House
 
 JOURNAL_PAGE: Final = 500
+RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,16 @@ def seal_context(session: str, participant: str) -> str:
 def unseal(house: House, session: str, person: Person) -> Number:
     """The person's number, for that person's own leg."""
     return house.keyring.unseal(person.sealed, seal_context(session, person.id))
+
+
+def touch(house: House, tenant: str, session: str) -> Awaitable[Any]:
+    """Notes a change that lists must show before the archive has it. It is on its way when this returns; await it to
+    know that it arrived."""
+    recent, now = f"recent:{tenant}", house.now_ms
+    if now - house.seen.get(recent, 0) >= 1000:  # what the archive has by now is forgotten now and then
+        house.seen[recent] = now
+        house.ahead("ZREMRANGEBYSCORE", recent, "-inf", now - RECENT_MS)
+    return house.ahead("ZADD", recent, now, session)
 
 
 async def held(house: House, tenant: str, session: str) -> tuple[Holder, Record] | None:

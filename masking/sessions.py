@@ -12,8 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from masking import checks, names, records, services
-from masking.events import Event, fact, moment
-from masking.house import script
+from masking.events import Event, fact, moment, moment_of
 from masking.records import Record
 from masking.refusals import Conflict, NotFound, SessionClosed
 from masking.services import (
@@ -47,8 +46,6 @@ TRIES: Final = 16
 ENDS: Final = (
     "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
 )
-TOUCH: Final = script("touch")
-RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
 
 
 class NewParticipant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -96,8 +93,8 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: Metadata = {}
 
 
-class Proxy(msgspec.Struct, frozen=True, kw_only=True):
-    """The number a participant dials to reach `to`."""
+class Proxy(msgspec.Struct, kw_only=True):
+    """The number a participant dials to reach `to`; of a session that is being bound, a place for it."""
 
     to: str
     number: str
@@ -178,9 +175,9 @@ def shown(
         unique_name=record.unique_name,
         status=status,
         closed_reason=closed_reason,
-        created_at=moment(record.created_at),
-        expires_at=moment(expires_ms / 1000),
-        closed_at=moment(closed_ms / 1000) if closed_ms is not None else None,
+        created_at=moment_of(round(record.created_at * 1000)),
+        expires_at=moment_of(expires_ms),
+        closed_at=moment_of(closed_ms) if closed_ms is not None else None,
         mode=record.mode,
         direction=record.direction,
         record=record.record,
@@ -265,7 +262,7 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
             continue
         if lives_ms is not None:
             await _prolong(house, session, changed, lives_ms)
-        await touch(house, access.tenant, session)
+        await records.touch(house, access.tenant, session)
         return await get(house, access, session)
     raise Conflict("The session is being changed by many at once; try again.")
 
@@ -279,9 +276,7 @@ def _changed(house: House, record: Record, wish: SessionChange) -> Record:
     if isinstance(wish.metadata, dict):
         merged = record.metadata | wish.metadata
         metadata = {name: value for name, value in merged.items() if value is not None}
-        checks.texts(
-            checks.metadata_fields(metadata), checks.countries(house, (person.country for person in record.people))
-        )
+        checks.texts(house, checks.metadata_fields(metadata), [person.country for person in record.people])
         said["metadata"] = metadata
     return msgspec.structs.replace(record, **said)
 
@@ -301,13 +296,13 @@ async def extend(
     _, record = await _open(house, access, session)
     default = (await services.get(house, access.tenant, record.service)).ttl
     await _prolong(house, session, record, checks.ending(ttl, expires_at, default, house.now()))
-    await touch(house, access.tenant, session)
+    await records.touch(house, access.tenant, session)
     return await get(house, access, session)
 
 
 async def _prolong(house: House, session: str, record: Record, lives_ms: int) -> None:
     expires_ms = house.now_ms + lives_ms
-    event = fact("session.updated", None, {"expires_at": moment(expires_ms / 1000)})
+    event = fact("session.updated", None, {"expires_at": moment_of(expires_ms)})
     extended = await house.leases.extend(session, expires=expires_ms, events=[event], fields={ENDS: expires_ms})
     if extended.outcome == "ended":
         raise SessionClosed("The session is closed.", session=session)
@@ -321,7 +316,7 @@ async def close(house: House, access: Access, session: str) -> Session:
     if found is not None and found[0].status != "closed":
         holder, record = found
         await release(house, holder, "api" if holder.expires > house.now_ms else "expired")
-        await touch(house, access.tenant, session)
+        await records.touch(house, access.tenant, session)
     return await get(house, access, session)
 
 
@@ -345,11 +340,6 @@ def closing(holder: Holder, reason: ClosedReason) -> list[Fact]:
         fact("session.closed", None, data),
         *(fact("number.released", None, {"number": number}) for number in numbers),
     ]
-
-
-async def touch(house: House, tenant: str, session: str) -> None:
-    """Notes a change that lists must show before the archive has it."""
-    await house.redis.script(TOUCH, [f"recent:{tenant}"], [house.now_ms, session, house.now_ms - RECENT_MS])
 
 
 async def timeline(house: House, access: Access, session: str) -> list[Event]:

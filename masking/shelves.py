@@ -1,6 +1,6 @@
 """Lists of sessions: the archive's pages, with what Redis knows better laid over them.
 
-The archive is a moment behind. Sessions that changed in the last seconds (`sessions.touch`) are read from Redis and win
+The archive is a moment behind. Sessions that changed in the last seconds (`records.touch`) are read from Redis and win
 over their rows, so a list never misses what its asker has just done.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 from masking import records
 from masking.events import seconds
-from masking.sessions import RECENT_MS, Session, SessionStatus, archived_view, live_view
+from masking.sessions import Session, SessionStatus, archived_view, live_view
 
 if TYPE_CHECKING:
     from masking.access import Access
@@ -102,7 +102,7 @@ async def _archived(house: House, tenant: str, wanted: Filter, before: Position 
 
 async def _fresh(house: House, tenant: str, rows: list[Session]) -> list[Session]:
     """As Redis has them now: these open rows, and whatever changed in the last seconds."""
-    since = house.now_ms - RECENT_MS
+    since = house.now_ms - records.RECENT_MS
     names = await house.redis.command("ZREVRANGEBYSCORE", f"recent:{tenant}", "+inf", since, "LIMIT", 0, RECENT_MOST)
     ids = {row.id for row in rows} | {name.decode() for name in names}
     found = await asyncio.gather(*(records.held(house, tenant, session) for session in ids))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Literal, cast, get_args
 
 import msgspec
@@ -69,6 +69,13 @@ class Shard(msgspec.Struct, frozen=True):
     size: int
 
 
+class Pool(msgspec.Struct, frozen=True):
+    """A service's numbers in one country: the names of its shards, and how many numbers they hold in all."""
+
+    shards: tuple[str, ...]
+    size: int
+
+
 class Figures(msgspec.Struct, frozen=True):
     """A shard's load: `open` numbers take new leases; `live` holders, `quarantined` ones whose tombstones stand."""
 
@@ -110,7 +117,7 @@ class Inventory:
         self._keep = keep
         self._entropy = entropy
         self._found: dict[Number, tuple[float, PhoneNumber]] = {}
-        self._shards: dict[tuple[str, str], tuple[float, _Shards]] = {}
+        self._pools: dict[tuple[str, str], tuple[float, dict[str, Pool]]] = {}
 
     async def add(self, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
         """Adds the numbers, all or none, and gives them in the same order.
@@ -133,7 +140,7 @@ class Inventory:
 
         placed: dict[str, list[Word]] = {}
         numbers = []
-        self._shards.pop((tenant, service), None)
+        self._pools.pop((tenant, service), None)
         for item, at in zip(items, range(1, len(reply), 6), strict=True):
             shard, position, state, version, country, trunk = (word.decode() for word in reply[at : at + 6])
             placed.setdefault(shard, []).extend([position, item.number, state, version])
@@ -162,13 +169,16 @@ class Inventory:
         """Whether the number stands in any pool, whatever its state."""
         return await self.find(number) is not None
 
+    def in_pools(self, indexes: Sequence[str]) -> Awaitable[int]:
+        """How many of these numbers (`Keyring.index` of each) stand in any pool. It is asked when this is called, and
+        may be awaited later, or never: then a failure is nobody's error."""
+        asked = asyncio.ensure_future(self._redis.command("EXISTS", *("{n}x:" + index for index in indexes)))
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return asked
+
     async def pool_numbers(self, indexes: Sequence[str]) -> _Places:
-        """The places in `indexes` (`Keyring.index` of each number) of those that stand in any pool. When none does, as
-        is usual, that is one command."""
-        names = ["{n}x:" + index for index in indexes]
-        if not names or not await self._redis.command("EXISTS", *names):
-            return []
-        there = await asyncio.gather(*(self._redis.command("EXISTS", name) for name in names))
+        """The places in `indexes` of the numbers that stand in any pool."""
+        there = await asyncio.gather(*(self._redis.command("EXISTS", "{n}x:" + index) for index in indexes))
         return [place for place, one in enumerate(there) if one]
 
     async def list(self, tenant: str, service: str, after: str = "", limit: int = 50) -> _Numbers:
@@ -197,14 +207,21 @@ class Inventory:
         self._found.pop(number, None)
         return msgspec.structs.replace(found, state=state)
 
-    async def recent_shards(self, tenant: str, service: str, age: float) -> _Shards:
-        """`shards` as they were at most `age` seconds ago; what this process added is seen at once."""
+    async def recent_pools(self, tenant: str, service: str, age: float) -> dict[str, Pool]:
+        """The service's pools by country, as they were at most `age` seconds ago; what this process added is seen at
+        once."""
         now = asyncio.get_running_loop().time()
-        known = self._shards.get((tenant, service))
+        known = self._pools.get((tenant, service))
         if known is not None and now - known[0] < age:
             return known[1]
-        found = await self.shards(tenant, service)
-        self._shards[tenant, service] = (now, found)
+        by_country: dict[str, list[Shard]] = {}
+        for shard in await self.shards(tenant, service):
+            by_country.setdefault(shard.country, []).append(shard)
+        found = {
+            country: Pool(tuple(shard.name for shard in shards), sum(shard.size for shard in shards))
+            for country, shards in by_country.items()
+        }
+        self._pools[tenant, service] = (now, found)
         return found
 
     async def shards(self, tenant: str, service: str, country: str | None = None) -> _Shards:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+from binascii import b2a_base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
@@ -26,6 +27,14 @@ from pools.redis import Redis
 FINGERPRINT_KEY: Final = "keyring"
 _NONCE: Final = 12
 _INDEX: Final = 12
+
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+
+def _text(raw: bytes) -> str:
+    """Base64 in the URL-safe alphabet, at half of what the base64 module spends on few bytes."""
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE).decode()
 
 
 class KeyringError(Exception):
@@ -101,7 +110,7 @@ class Keyring:
     def index(self, number: Number) -> str:
         """The number's blind index: 16 URL-safe characters (96 bits), the same for the same number and keyring."""
         digest = hmac.digest(self._index, number.reveal().encode(), "sha256")
-        return base64.urlsafe_b64encode(digest[:_INDEX]).decode()
+        return _text(digest[:_INDEX])
 
     def derived(self, purpose: str) -> bytes:
         """32 bytes for one purpose outside this room, say a keyed hash of requests; never any number's index."""
@@ -111,7 +120,7 @@ class Keyring:
         """The number encrypted for one place, named by `context` (like ``ses_…|par_…``); it opens only there."""
         nonce = self._entropy(_NONCE)
         box = self._seals[self._current].encrypt(nonce, number.reveal().encode(), context.encode())
-        return f"{self._current}.{base64.urlsafe_b64encode(nonce + box).decode()}"
+        return f"{self._current}.{_text(nonce + box)}"
 
     def unseal(self, sealed: str, context: str) -> Number:
         """The number in a seal. WrongKey when the key, the context or the seal is not the one it was made with."""

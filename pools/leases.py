@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from pools.grants import (
@@ -42,7 +43,7 @@ def _counted_fields(fields: Fields | None) -> list[Word]:
         return [0]
     if not OWN_FIELDS.isdisjoint(fields):
         raise ValueError(f"pools keeps these fields itself: {sorted(OWN_FIELDS.intersection(fields))}")
-    return [len(fields), *(word for pair in fields.items() for word in pair)]
+    return [len(fields), *chain.from_iterable(fields.items())]
 
 
 def _fact(fact: Fact) -> tuple[Word, Word, Word]:
@@ -51,7 +52,7 @@ def _fact(fact: Fact) -> tuple[Word, Word, Word]:
 
 
 def _counted_events(events: Sequence[Fact]) -> list[Word]:
-    return [len(events), *(word for event in events for word in _fact(event))]
+    return [len(events), *chain.from_iterable(map(_fact, events))]
 
 
 def _number_list(text: bytes) -> tuple[str, ...]:
@@ -117,11 +118,10 @@ class Leases(Journal):
         it be: what other shards gave to a holder that never came to be, `due` takes back in a minute or so.
         """
         home = shard_of(holder)
-        _check_asks(placed)
-        targets = " ".join(entry.target for _, ask in placed for entry in ask.entries)
-        others = sorted({shard for shard, _ in placed} - {home})
-        given: dict[int, str] = {}
+        targets = _checked_targets(placed)
+        others = sorted({shard for shard, _ in placed if shard != home})
         opening: list[Word] = [holder, ttl_ms, quarantine_ms, policy, cap]
+        given: dict[int, str] = {}
         done: list[str] = []
         try:
             for shard in others:
@@ -131,7 +131,7 @@ class Leases(Journal):
                 mine = [i for i, (where, _) in enumerate(placed) if where == shard]
                 given.update(zip(mine, _number_list(reply[1]), strict=True))
             words = [*opening, "1", targets, " ".join(others), *_asks_of(home, placed, given)]
-            reply = await self._bind_in(home, [*words, *_counted_fields(fields), *_counted_events(events)])
+            reply = await self._bind_in(home, words + _counted_fields(fields) + _counted_events(events))
         except Exhausted:
             for shard in done:
                 await self._redis.script(self._scripts.undo, [key(shard, "h")], [holder])
@@ -275,16 +275,23 @@ class Leases(Journal):
         return Appended(outcome=reply[0].decode(), seq=int(reply[1]), rev=int(reply[2]))
 
 
-def _check_asks(placed: Iterable[tuple[str, Ask]]) -> None:
-    """An ask that would corrupt an entry, or that no X can answer, is refused here."""
+def _checked_targets(placed: Iterable[tuple[str, Ask]]) -> str:
+    """The targets by ordinal. An ask that would corrupt an entry, or that no X can answer, is refused here."""
+    targets = []
     for shard, ask in placed:
-        parties = [entry.party for entry in ask.entries]
         if _SHARD.fullmatch(shard) is None:
             raise ValueError("a shard is six lower-case letters or digits")
-        if not parties or len(set(parties)) < len(parties) or not all(map(_PARTY.fullmatch, parties)):
+        parties = set()
+        for entry in ask.entries:
+            if _PARTY.fullmatch(entry.party) is None:
+                raise ValueError("an ask names one or more different parties by their index")
+            if _TARGET.fullmatch(entry.target) is None:
+                raise ValueError("a target is two participant ids, from|to")
+            parties.add(entry.party)
+            targets.append(entry.target)
+        if not 0 < len(ask.entries) == len(parties):
             raise ValueError("an ask names one or more different parties by their index")
-        if not all(_TARGET.fullmatch(entry.target) for entry in ask.entries):
-            raise ValueError("a target is two participant ids, from|to")
+    return " ".join(targets)
 
 
 def _asks_of(shard: str, placed: Sequence[tuple[str, Ask]], given: Mapping[int, str] | None) -> list[Word]:
@@ -295,7 +302,7 @@ def _asks_of(shard: str, placed: Sequence[tuple[str, Ask]], given: Mapping[int, 
     for place, (where, ask) in enumerate(placed):
         if where == shard or given is not None:
             known = "" if given is None else given.get(place, "")
-            words += [known, ordinal, len(ask.entries), *(entry.party for entry in ask.entries)]
+            words += [known, ordinal, len(ask.entries), *[entry.party for entry in ask.entries]]
             count += 1
         ordinal += len(ask.entries)
     return [count, *words]

@@ -241,7 +241,7 @@ def _too_large() -> Declined:
 
 
 def _check_media_type(content_type: str | None) -> None:
-    if content_type is None:
+    if content_type is None or content_type == "application/json":
         return
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charset = next((part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset=")), "")

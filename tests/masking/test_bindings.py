@@ -57,8 +57,8 @@ async def test_a_pool_that_another_process_adds_is_found_when_no_number_is_free(
 def test_at_most_three_shards_are_tried() -> None:
     line = Line((("a", "b"), ("b", "a")))
     plan = bindings.Plan((line,), ("VN",))
-    ground = bindings.Ground.of((plan,), {"VN": [f"shard{n}" for n in range(9)]})
-    assert len(ground.attempts) == SHARDS_TRIED
+    ground = bindings.Ground((lambda: plan,), {"VN": [f"shard{n}" for n in range(9)]}, "VN")
+    assert len(list(ground.attempts())) == SHARDS_TRIED
     assert len(ground.holders("a" * 22)) == SHARDS_TRIED
 
 

@@ -39,21 +39,24 @@ async def test_pool_numbers_are_told_from_peoples_by_their_indexes(inventory: In
     await inventory.add("t", "default", items(2))
     texts = ["+84901234567", "+842400000001", "+84907654321", "+842400000000"]
     indexes = [keyring.index(Number.parse(text)) for text in texts]
+    assert await inventory.in_pools(indexes) == 2
     assert await inventory.pool_numbers(indexes) == [1, 3]
-    assert await inventory.pool_numbers([indexes[0], indexes[2]]) == []
+    assert await inventory.in_pools([indexes[0], indexes[2]]) == 0
     assert await inventory.pool_numbers([]) == []
 
 
-async def test_recent_shards_show_at_once_what_this_process_added(redis: Redis, keyring: Keyring) -> None:
+async def test_recent_pools_show_at_once_what_this_process_added(redis: Redis, keyring: Keyring) -> None:
     here, elsewhere = Inventory(redis, keyring), Inventory(redis, keyring)
     await elsewhere.add("t", "default", items(1))
-    seen = await here.recent_shards("t", "default", 60.0)
-    assert [shard.size for shard in seen] == [1]
+    seen = await here.recent_pools("t", "default", 60.0)
+    assert {country: pool.size for country, pool in seen.items()} == {"VN": 1}
     await elsewhere.add("t", "default", items(2))
-    assert await here.recent_shards("t", "default", 60.0) == seen, "trusted for a while"
-    assert [shard.size for shard in await here.recent_shards("t", "default", 0.0)] == [2]
+    assert await here.recent_pools("t", "default", 60.0) == seen, "trusted for a while"
+    assert (await here.recent_pools("t", "default", 0.0))["VN"].size == 2
     await here.add("t", "default", items(3))
-    assert [shard.size for shard in await here.recent_shards("t", "default", 60.0)] == [3]
+    pools = await here.recent_pools("t", "default", 60.0)
+    assert pools["VN"].size == 3
+    assert [(shard.name,) for shard in await here.shards("t", "default")] == [pools["VN"].shards]
 
 
 async def test_what_was_found_is_not_asked_again(inventory: Inventory, redis: Redis) -> None:
