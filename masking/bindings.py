@@ -176,8 +176,10 @@ async def bind(
     wish: Wish,
     ground: Ground,
     write: Write,
+    noted: str = "",
 ) -> tuple[Bound, Plan]:
     """Binds the first plan that finds its numbers. `write(holder, plan)` gives the holder's fields and first events.
+    `noted`: the session that lists know of already.
 
     Raises `NumberPoolExhausted` with the fewest numbers that would have helped, and the soonest time worth a try.
     """
@@ -192,7 +194,7 @@ async def bind(
         holder = holder_in(attempt.home, wish.letters)
         fields, events = write(holder, plan)
         # Noted first, in the same write: a session that did not come to be is passed over where lists are made.
-        noted = records.touch(house, wish.tenant, holder)
+        noting = records.touch(house, wish.tenant, holder) if holder != noted else None
         try:
             bound = await house.leases.bind_across(
                 holder,
@@ -206,7 +208,8 @@ async def bind(
         except Exhausted as exhausted:
             short.append(exhausted)
         else:
-            await noted
+            if noting is not None:
+                await noting
             return bound, plan
     waits = [one.retry_after for one in short if one.retry_after is not None]
     raise NumberPoolExhausted(

@@ -1,7 +1,7 @@
-"""Opening a session: check, claim the name, bind the numbers, confirm the name.
+"""Opening a session: check, claim the name, bind the numbers.
 
-A name is claimed before the bind and confirmed after it, each in one step (`masking.names`). Whoever loses the name
-meanwhile (it was stopped for seconds) gives its own numbers back and answers as the winner's repetition.
+A name is claimed before the bind (`masking.names`). Whoever may have lost it meanwhile (it was stopped for seconds)
+looks again, and then gives its own numbers back and answers as the winner's repetition.
 """
 
 from __future__ import annotations
@@ -143,10 +143,12 @@ def _geo(said: str | None) -> GeoMatch | None:
     return "strict" if said.endswith("strict") else "soft"
 
 
-async def _bind(house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int]) -> Session:
+async def _bind(
+    house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int], noted: str = ""
+) -> Session:
     await checks.virtual(house, wish.people, virtual)
     draft = _Draft(record, house.now_ms + wish.ttl_ms)
-    bound, _ = await bindings.bind(house, wish, ground, draft.write)
+    bound, _ = await bindings.bind(house, wish, ground, draft.write, noted)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:
@@ -199,53 +201,50 @@ async def _open_named(
     mine = names.Holding(
         claim=wish.random.hex(),
         people=_digest(record),
-        at=house.now_ms,
+        lives=names.kept(wish.ttl_ms),
         candidates=ground.holders(wish.letters),
     )
-    seen = names.NOBODY
-    while (held := await names.claim(house, key, seen, mine)) is not None:
-        other = await _holder_of(house, wish.tenant, held.holding)
+    seen, asked = names.NOBODY, house.now_ms
+    while (held := await names.claim(house, wish.tenant, key, seen, mine)) is not None:
+        other, ended = await _holder_of(house, wish.tenant, held.holding)
         if other is not None and held.holding is not None:
             if held.holding.people != mine.people:
                 raise UniqueNameConflict(
                     "The unique_name belongs to an open session with other participants.", session=other[0].holder
                 )
             return sessions.live_view(*other, house.now_ms), False
-        if held.holding is not None and _under_way(held.holding, mine):
-            await asyncio.sleep(POLL)
-            mine = msgspec.structs.replace(mine, at=house.now_ms)
+        if held.young and not ended and held.holding is not None and held.holding.claim != mine.claim:
+            await asyncio.sleep(POLL)  # another request claimed it a moment ago, and is binding right now
             seen = names.NOBODY
         else:
             seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
+        asked = house.now_ms
     try:
-        session = await _bind(house, wish, record, ground, virtual)
+        session = await _bind(house, wish, record, ground, virtual, mine.candidates[0])
     except Refused:
-        await names.give_up(house, key, mine)
+        await names.give_up(house, wish.tenant, key, mine)
         raise
-    if await names.confirm(house, key, mine, session.id, wish.ttl_ms):
+    if abs(house.now_ms - asked) < names.UNDOUBTED_MS or await names.still(house, key, mine):
         return session, True
     await house.leases.release(session.id, reason="replaced", events=[_replaced()])
     raise _Lost
-
-
-def _under_way(holding: names.Holding, mine: names.Holding) -> bool:
-    """Another request claimed the name a moment ago, and is binding right now."""
-    return holding.session is None and holding.claim != mine.claim and mine.at - holding.at < names.CLAIM_MS
 
 
 def _replaced() -> Fact:
     return fact("session.closed", None, {"status": "closed", "closed_reason": "replaced"})
 
 
-async def _holder_of(house: House, tenant: str, holding: names.Holding | None) -> tuple[Holder, Record] | None:
-    """The open session that holds a name, confirmed or (its opener has died) only claimed."""
-    if holding is None:
-        return None
-    for session in [holding.session] if holding.session is not None else holding.candidates:
+async def _holder_of(
+    house: House, tenant: str, holding: names.Holding | None
+) -> tuple[tuple[Holder, Record] | None, bool]:
+    """The open session that a claim became, and whether it became one that has ended."""
+    ended = False
+    for session in holding.candidates if holding is not None else ():
         found = await records.held(house, tenant, session)
         if found is not None and sessions.live_view(*found, house.now_ms).status != "closed":
-            return found
-    return None
+            return found, False
+        ended = ended or found is not None
+    return None, ended
 
 
 def _digest(record: Record) -> str:

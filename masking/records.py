@@ -92,14 +92,17 @@ def unseal(house: House, session: str, person: Person) -> Number:
     return house.keyring.unseal(person.sealed, seal_context(session, person.id))
 
 
+def recent(tenant: str) -> str:
+    """The key of the tenant's sessions that changed in the last seconds; in one slot with its names."""
+    return f"recent:{{{tenant}}}"
+
+
 def touch(house: House, tenant: str, session: str) -> Awaitable[Any]:
     """Notes a change that lists must show before the archive has it. It is on its way when this returns; await it to
     know that it arrived."""
-    recent, now = f"recent:{tenant}", house.now_ms
-    if now - house.seen.get(recent, 0) >= 1000:  # what the archive has by now is forgotten now and then
-        house.seen[recent] = now
-        house.ahead("ZREMRANGEBYSCORE", recent, "-inf", now - RECENT_MS)
-    return house.ahead("ZADD", recent, now, session)
+    now = house.now_ms
+    house.ahead("ZREMRANGEBYSCORE", recent(tenant), "-inf", now - RECENT_MS)
+    return house.ahead("ZADD", recent(tenant), now, session)
 
 
 async def held(house: House, tenant: str, session: str) -> tuple[Holder, Record] | None:

@@ -103,7 +103,9 @@ async def _archived(house: House, tenant: str, wanted: Filter, before: Position 
 async def _fresh(house: House, tenant: str, rows: list[Session]) -> list[Session]:
     """As Redis has them now: these open rows, and whatever changed in the last seconds."""
     since = house.now_ms - records.RECENT_MS
-    names = await house.redis.command("ZREVRANGEBYSCORE", f"recent:{tenant}", "+inf", since, "LIMIT", 0, RECENT_MOST)
+    names = await house.redis.command(
+        "ZREVRANGEBYSCORE", records.recent(tenant), "+inf", since, "LIMIT", 0, RECENT_MOST
+    )
     ids = {row.id for row in rows} | {name.decode() for name in names}
     found = await asyncio.gather(*(records.held(house, tenant, session) for session in ids))
     return [live_view(*one, house.now_ms) for one in found if one is not None]

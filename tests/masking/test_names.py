@@ -1,4 +1,4 @@
-"""One open session per name, whoever dies between claiming it and confirming it."""
+"""One open session per name, whoever dies or stands still between claiming it and binding."""
 
 from __future__ import annotations
 
@@ -29,10 +29,22 @@ async def die(*_: object, **__: object) -> Any:
     raise Died
 
 
-async def test_a_session_bound_but_not_confirmed_is_adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def grow_old(world: World) -> None:
+    """The claim on the name was made long ago."""
+    left = await world.house.redis.command("PTTL", key())
+    await world.house.redis.command("PEXPIRE", key(), left - CLAIM_MS)
+
+
+async def test_a_session_bound_but_not_answered_is_adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.pool(3)
     with monkeypatch.context() as patched, pytest.raises(Died):
-        patched.setattr(names, "confirm", die)
+        bind = bindings.bind
+
+        async def bind_and_die(*about: Any) -> Any:
+            await bind(*about)
+            raise Died
+
+        patched.setattr(bindings, "bind", bind_and_die)
         await world.open(unique_name=NAME)
     heir = await world.open(unique_name=NAME)
     with pytest.raises(UniqueNameConflict) as caught:
@@ -54,24 +66,35 @@ async def test_a_claim_without_a_session_is_anybodys_after_a_while(
     for _ in range(3):
         await asyncio.sleep(opening.POLL)
     assert not waiting.done(), "the claimer may be binding right now"
-    await world.later(CLAIM_MS / 1000)
+    await grow_old(world)
     assert (await waiting).status == "open"
 
 
+async def test_a_name_is_free_at_once_when_its_session_has_ended(world: World) -> None:
+    await world.pool(3)
+    first = await world.open(unique_name=NAME)
+    await sessions.close(world.house, world.access, first.id)
+    async with asyncio.timeout(CLAIM_MS / 2000):
+        assert (await world.open(unique_name=NAME)).id != first.id
+
+
+@pytest.mark.parametrize("bound_first", [True, False])
 async def test_who_loses_the_name_while_binding_gives_the_numbers_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, bound_first: bool
 ) -> None:
     await world.pool(3)
     winner: list[str] = []
-    confirm = names.confirm
+    bind = bindings.bind
 
-    async def stopped_for_long(*about: Any) -> bool:
-        monkeypatch.setattr(names, "confirm", confirm)
+    async def stopped_for_long(*about: Any) -> Any:
+        monkeypatch.setattr(bindings, "bind", bind)
+        bound = await bind(*about) if bound_first else None
         await world.house.redis.command("DEL", key())
         winner.append((await world.open(unique_name=NAME)).id)
-        return await confirm(*about)
+        await world.later(CLAIM_MS / 1000)
+        return bound or await bind(*about)
 
-    monkeypatch.setattr(names, "confirm", stopped_for_long)
+    monkeypatch.setattr(bindings, "bind", stopped_for_long)
     late, created = await opening.open_session(
         world.house, world.access, NewSession(participants=participants(CUSTOMER, DRIVER), unique_name=NAME)
     )
@@ -103,13 +126,29 @@ async def test_the_names_key_outlives_its_session_and_moves_with_it(world: World
     assert await world.house.redis.command("PTTL", key()) > first
 
 
+async def test_who_was_slow_and_lost_nothing_keeps_the_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.pool(1)
+    bind = bindings.bind
+
+    async def slow(*about: Any) -> Any:
+        await world.later(CLAIM_MS / 1000)
+        return await bind(*about)
+
+    monkeypatch.setattr(bindings, "bind", slow)
+    assert (await world.open(unique_name=NAME)).status == "open"
+
+
 async def test_only_who_saw_it_last_changes_a_name(world: World) -> None:
-    mine = Holding(claim="a", people="p", at=1)
-    theirs = Holding(claim="b", people="p", at=1)
-    assert await names.claim(world.house, key(), names.NOBODY, mine) is None
-    held = await names.claim(world.house, key(), names.NOBODY, theirs)
-    assert held is not None and held.holding == mine
-    await names.give_up(world.house, key(), theirs)
-    assert await names.claim(world.house, key(), names.NOBODY, theirs) == held
-    assert not await names.confirm(world.house, key(), theirs, "ses_b", 1)
-    assert await names.confirm(world.house, key(), mine, "ses_a", 1)
+    mine = Holding(claim="a", people="p", lives=60_000, candidates=["ses_a"])
+    theirs = Holding(claim="b", people="p", lives=60_000, candidates=["ses_b"])
+    assert await names.claim(world.house, "acme", key(), names.NOBODY, mine) is None
+    held = await names.claim(world.house, "acme", key(), names.NOBODY, theirs)
+    assert held is not None and held.holding == mine and held.young
+    await names.give_up(world.house, "acme", key(), theirs)
+    assert await names.still(world.house, key(), mine) and not await names.still(world.house, key(), theirs)
+    await grow_old(world)
+    held = await names.claim(world.house, "acme", key(), names.NOBODY, theirs)
+    assert held is not None and not held.young
+    assert await names.claim(world.house, "acme", key(), held, theirs) is None
+    await names.give_up(world.house, "acme", key(), theirs)
+    assert await names.claim(world.house, "acme", key(), held, theirs) == names.NOBODY
