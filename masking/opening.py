@@ -70,6 +70,7 @@ async def _open(house: House, access: Access, new: NewSession, service: Service,
     try:
         return await _open_in(house, wish, record, bindings.survey(wish, pools), virtual)
     except (NumberPoolExhausted, GeoUnavailable):
+        await checks.virtual(house, wish.people, virtual)
         grown = await house.inventory.recent_pools(wish.tenant, wish.service, 0)
         if grown == pools:
             raise
