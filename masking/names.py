@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from masking.house import House
     from pools.redis import Word
 
+CLAIM: Final = script("claim")
 KEEP: Final = script("name")
 CLAIM_MS: Final = 5_000
 UNDOUBTED_MS: Final = 2_000  # so young a claim nobody else has taken, whatever happened meanwhile
@@ -70,7 +71,7 @@ async def claim(house: House, tenant: str, at: str, seen: Held, holding: Holding
     now, first = house.now_ms, holding.candidates[0]
     new = msgspec.json.encode(holding)
     words: list[Word] = [seen.raw, new, holding.lives, now, first, now - records.RECENT_MS]
-    found = await house.redis.script(KEEP, [at, records.recent(tenant)], words)
+    found = await house.redis.script(CLAIM, [at, records.recent(tenant)], words)
     if found is None:
         return None
     raw, left = found
@@ -86,10 +87,9 @@ async def still(house: House, at: str, claimed: Holding) -> bool:
     return held == msgspec.json.encode(claimed)
 
 
-async def give_up(house: House, tenant: str, at: str, claimed: Holding) -> None:
+async def give_up(house: House, at: str, claimed: Holding) -> None:
     """The claimed name's session could not be opened."""
-    words: list[Word] = [msgspec.json.encode(claimed), "", 0, 0, "", 0]
-    await house.redis.script(KEEP, [at, records.recent(tenant)], words)
+    await house.redis.script(KEEP, [at], [msgspec.json.encode(claimed), "", 0])
 
 
 async def prolong(house: House, at: str, lives_ms: int) -> None:

@@ -223,7 +223,7 @@ async def _open_named(
     try:
         session = await _bind(house, wish, record, ground, virtual, mine.candidates[0])
     except Refused:
-        await names.give_up(house, wish.tenant, key, mine)
+        await names.give_up(house, key, mine)
         raise
     if abs(house.now_ms - asked) < names.UNDOUBTED_MS or await names.still(house, key, mine):
         return session, True

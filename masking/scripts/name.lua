@@ -1,25 +1,18 @@
--- Compare and set of who has a name, and a note of the session it is taken for.
+-- Compare and set of one key that lives for a while.
 --
--- KEYS[1]  u:{<tenant>}:<service>:<name's digest>
--- KEYS[2]  recent:{<tenant>}   zset: session id -> when it changed, ms
+-- KEYS[1]  u:<tenant>:<service>:<name's digest>
 -- ARGV[1]  the value as it was read ("": absent)
 -- ARGV[2]  the new value ("": delete)
 -- ARGV[3]  milliseconds it lives
--- ARGV[4]  now, ms            ARGV[5]  the session that is about to be ("": none)
--- ARGV[6]  the time up to which changes are forgotten, ms
 --
--- Returns nothing when it is done, else the value as it is by now ("": absent) and the milliseconds it has left.
+-- Returns {1, ""}, or {0, value} when the value is another one by now.
 local held = redis.call('GET', KEYS[1]) or ''
 if held ~= ARGV[1] then
-  return {held, redis.call('PTTL', KEYS[1])}
+  return {0, held}
 end
 if ARGV[2] == '' then
   redis.call('DEL', KEYS[1])
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-if ARGV[5] ~= '' then
-  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[6])
-end
-return false
+return {1, ''}

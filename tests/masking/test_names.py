@@ -144,11 +144,11 @@ async def test_only_who_saw_it_last_changes_a_name(world: World) -> None:
     assert await names.claim(world.house, "acme", key(), names.NOBODY, mine) is None
     held = await names.claim(world.house, "acme", key(), names.NOBODY, theirs)
     assert held is not None and held.holding == mine and held.young
-    await names.give_up(world.house, "acme", key(), theirs)
+    await names.give_up(world.house, key(), theirs)
     assert await names.still(world.house, key(), mine) and not await names.still(world.house, key(), theirs)
     await grow_old(world)
     held = await names.claim(world.house, "acme", key(), names.NOBODY, theirs)
     assert held is not None and not held.young
     assert await names.claim(world.house, "acme", key(), held, theirs) is None
-    await names.give_up(world.house, "acme", key(), theirs)
+    await names.give_up(world.house, key(), theirs)
     assert await names.claim(world.house, "acme", key(), held, theirs) == names.NOBODY
