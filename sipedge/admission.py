@@ -6,6 +6,9 @@ while all keep time (additive increase, multiplicative decrease, RFC 6357 3). Wh
 Retry-After from a light scan of five headers, because refusing must cost a fraction of a call: at ten times the load
 there is time for nothing else (RFC 5390 5, requirement 4).
 
+Refusals leave as their INVITEs are read, before any other work: a bounded portion of it follows (`sipedge.lanes`), then
+the sockets are looked at again, so that a refused caller waits milliseconds however much there is to do.
+
 Order of work: BYE, ACK, PRACK > responses > requests inside calls > new INVITE and its CANCEL > OPTIONS and the rest.
 Only new INVITEs are ever refused here.
 """
@@ -36,6 +39,7 @@ OPENING: Final = 24  # calls on their way from INVITE to second leg that are a c
 CALM: Final = 8  # … and no longer are one
 CROWDED: Final = 0.1  # seconds that a crowd is borne with: it may be what a pause of ours left behind
 CRUSH: Final = 96  # … that are never borne with
+SOON: Final = 0.08  # seconds of work before a call's second leg leaves that keep its set-up short
 REMEMBERED: Final = 16.0  # seconds; an INVITE is sent again within that, whatever became of its first copy
 
 
@@ -101,12 +105,19 @@ class Admission:
         """Has anything fallen behind of late? Then who may not have more gets none of what is left."""
         return self.rate < CEILING or self._crowded is not None
 
-    def closed(self, now: float) -> bool:
-        """Would a new call be refused now? Asking takes nothing."""
+    def closed(self, now: float, ahead: int = 0) -> bool:
+        """Would a new call be refused now, with so many `ahead` of it that wait to be read? Asking takes nothing."""
         self._count(now)
-        if self._tokens < 1.0 or self.opening >= CRUSH:
+        opening = self.opening + ahead
+        if self._tokens < 1.0 + ahead or opening >= self._crush:
             return True
-        return self.opening >= OPENING and self._crowded is not None and now - self._crowded > CROWDED
+        return opening >= OPENING and self._crowded is not None and now - self._crowded > CROWDED
+
+    @property
+    def _crush(self) -> float:
+        """Calls on their way that are never borne with. Once the rate was drawn it says what this machine can do, and
+        so how many are set up in time."""
+        return CRUSH if self.rate >= CEILING else min(CRUSH, max(OPENING, self.rate * SOON))
 
     def take(self, invite: str, now: float) -> bool:
         """Takes one more call, or not. `invite` names it: Call-ID and CSeq."""
@@ -188,18 +199,19 @@ class Door:
         self._random = random
         self._send = send
 
-    def keeps(self, data: bytes, flow: Flow, age: float, now: float) -> bool:
-        """True: it was refused or needs no answer. `age`: how long it waited in the socket, in seconds."""
+    def keeps(self, data: bytes, flow: Flow, age: float, now: float, ahead: int = 0) -> bool:
+        """True: it was refused or needs no answer. `age`: how long it waited in the socket, in seconds; `ahead`: how
+        many calls wait to be read before it."""
         if data.startswith(b"INVITE "):
             admission = self.admission
-            suspicious = age > STALE or bool(admission.refused) or admission.strained or admission.closed(now)
-            return suspicious and self._judge(data, flow, age, now)
+            suspicious = age > STALE or bool(admission.refused) or admission.strained or admission.closed(now, ahead)
+            return suspicious and self._judge(data, flow, age, now, ahead)
         if data.startswith(b"ACK ") and (self.admission.refused or self._over) and acknowledges(data):
             self.counts["refusals_acknowledged"] += 1
             return True
         return False
 
-    def _judge(self, data: bytes, flow: Flow, age: float, now: float) -> bool:
+    def _judge(self, data: bytes, flow: Flow, age: float, now: float, ahead: int) -> bool:
         admission = self.admission
         scanned = scan(data)
         if scanned is None or scanned.invite in admission.admitted:
@@ -210,7 +222,7 @@ class Door:
             return True
         if not again and self._over_its_own_limit(scanned, flow, now):
             return True
-        if not again and not admission.closed(now):
+        if not again and not admission.closed(now, ahead):
             return False
         admission.turn_away(scanned.invite, now)
         self.counts["refused"] += 1
@@ -244,6 +256,10 @@ _MARK: Final = "busy"  # our To tags inside calls are hexadecimal: none begins l
 _OUR_MARK: Final = re.compile(rb"\r\n(?:to|t)[ \t]*:[^\r\n]*;tag=busy", re.IGNORECASE)
 
 
+URGENCIES: Final = 5
+BEGINS_A_CALL: Final = 3
+
+
 def urgency(data: bytes) -> int:
     """Where a datagram stands in the order of work; 0 goes first. CANCEL goes with the INVITEs: one that overtook its
     own would find nothing."""
@@ -252,7 +268,7 @@ def urgency(data: bytes) -> int:
     if data.startswith(b"SIP/2.0 "):
         return 1
     last = _LAST.get(data[:7], 2)
-    return 2 if last == 3 and data[0] == 73 and inside(data) else last
+    return 2 if last == BEGINS_A_CALL and data[0] == 73 and inside(data) else last
 
 
 def inside(data: bytes) -> bool:

@@ -82,6 +82,7 @@ class Driver:
         self.wire = Wire(
             loop,
             allowed=may_answer,
+            turned_away=self._turned_away,
             received=self._received,
             settle=self.drive,
             failed=self._failed,
@@ -172,15 +173,19 @@ class Driver:
 
     # ---- what the wire brings ----------------------------------------------------------------------------------------
 
-    def _received(self, data: bytes, flow: Flow) -> None:
-        if flow.transport == "udp" and not data.startswith(ANSWER) and not self._may_ask("udp", *flow.remote):
+    def _turned_away(self, data: bytes, flow: Flow, ahead: int) -> bool:
+        if not data.startswith(ANSWER) and not self._may_ask("udp", *flow.remote):
             self.counts["stranger_requests"] += 1
-            return
-        now = self.loop.time()
+            return True
         try:
-            if flow.transport == "udp" and self.door.keeps(data, flow, self.wire.age, now):
-                return
-            self.endpoint.receive(data, flow, now)
+            return self.door.keeps(data, flow, self.wire.age, self.loop.time(), ahead)
+        except Exception as error:
+            self._fault(error)
+            return True
+
+    def _received(self, data: bytes, flow: Flow) -> None:
+        try:
+            self.endpoint.receive(data, flow, self.loop.time())
         except Exception as error:  # a fault of ours in one message must not cost the next one anything
             self._fault(error)
 

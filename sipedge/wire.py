@@ -24,13 +24,14 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from masking.config import Listener
-from sipedge.admission import urgency
+from sipedge.lanes import Lanes
 from sipedge.sip.flows import Flow
 from sipedge.streams import Address, Stream
 from sipedge.tls import Credentials, Unproven
 
 MAX_DATAGRAM: Final = 65_535
-DRAIN: Final = 64  # datagrams read per wake-up, so that timers and other sockets get their turn
+DRAIN: Final = 256  # datagrams read per wake-up, so that timers and other sockets get their turn
+PORTION: Final = 16  # … and handed up before what came meanwhile is read: some 5 ms of work
 FIRST_SECONDS: Final = 5.0  # whoever connects has something to say
 IDLE_SECONDS: Final = 600.0
 CONNECT_SECONDS: Final = 2.0  # the handshake included
@@ -42,7 +43,6 @@ BUFFER: Final = 4 << 20
 BEHIND: Final = 0.001  # seconds a datagram waited from which on there are others behind it
 REMEMBERED: Final = 4_096  # sources and peers that something is kept about
 BACKLOG: Final = 512
-CROWD: Final = 8  # datagrams in one batch from which on their order matters
 TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
 STAMP: Final = struct.Struct("@ll")
 STAMP_ROOM: Final = socket.CMSG_SPACE(STAMP.size)
@@ -60,9 +60,11 @@ Peer = tuple[str, Address, str]  # transport, address, and over TLS who has to b
 class Wire:
     """Every SIP socket of this process.
 
-    `allowed(transport, host, port)`: may this source be heard at all? `received(data, flow)`: a datagram, or any piece
-    of a stream. `settle()`: a batch was handed up; whatever it caused is to be sent now. `failed(flow)`: what was sent
-    there last did not arrive. `closed(flow)`: a stream ended. `wall`: the time of day, as the kernel stamps datagrams.
+    `allowed(transport, host, port)`: may this source be heard at all? `turned_away(data, flow, ahead)`: a datagram just
+    read, with so many calls before it; true when nothing is left to be done about it. `received(data, flow)`: its turn
+    has come; or any piece of a stream. `settle()`: a portion was handed up; whatever it caused is to be sent now.
+    `failed(flow)`: what was sent there last did not arrive. `closed(flow)`: a stream ended. `wall`: the time of day, as
+    the kernel stamps datagrams.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Wire:
         loop: asyncio.AbstractEventLoop,
         *,
         allowed: Callable[[str, str, int], bool],
+        turned_away: Callable[[bytes, Flow, int], bool],
         received: Callable[[bytes, Flow], None],
         settle: Callable[[], None],
         failed: Callable[[Flow], None],
@@ -80,6 +83,7 @@ class Wire:
     ) -> None:
         self.loop = loop
         self.allowed = allowed
+        self.turned_away = turned_away
         self.received = received
         self.settle = settle
         self.failed = failed
@@ -87,6 +91,8 @@ class Wire:
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
         self.age = 0.0  # seconds that the oldest datagram of this batch has waited in its socket
+        self._lanes = Lanes()
+        self._working = False  # a portion is due in the loop's next turn
         self._waited = 0.0  # all datagrams' ages since `take_wait`
         self._read = 0
         self._wall = wall
@@ -174,6 +180,7 @@ class Wire:
             self.loop.remove_reader(sock.fileno())
             sock.close()
         self._udp.clear()
+        self._lanes.clear()
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 
@@ -311,7 +318,10 @@ class Wire:
 
     def _drain(self, sock: socket.socket, local: Address) -> None:
         """Reads a datagram with the time the kernel took it, and all the others once it had to wait: looking for them
-        at every one would cost more than the loop's next turn. What is urgent is handed up first."""
+        at every one would cost more than the loop's next turn. What needs no work is answered here and now; of the rest
+        what is urgent is handed up first."""
+        if self._lanes.full:
+            return
         batch: list[tuple[bytes, Address]] = []
         while len(batch) < DRAIN and (not batch or self.age > BEHIND):
             try:
@@ -330,16 +340,37 @@ class Wire:
             batch.append((data, source))
         if not batch:
             self._read_errors(sock, local)
-        self._waited += self.age * len(batch)
-        self._read += len(batch)
-        if len(batch) >= CROWD:
-            batch.sort(key=_urgency)
+        alone = len(batch) == 1 and not self._lanes
         for data, source in batch:
             if not self.allowed("udp", source[0], source[1]):
                 self.counts["stranger_datagrams"] += 1
+                continue
+            flow = self._flows.get((source, local)) or self._meet(source, local)
+            if self.turned_away(data, flow, self._lanes.calls):
+                continue
+            if alone:
+                self._hand_up(data, flow, self.age)
             else:
-                self.received(data, self._flows.get((source, local)) or self._meet(source, local))
+                self._lanes.put(data, flow, self.loop.time() - self.age)
+        if alone:
+            self.settle()
+        elif not self._working:
+            self._work()
+
+    def _work(self) -> None:
+        """Hands up a portion of what waits, and the next in the loop's next turn, when the sockets have been read."""
+        for _ in range(min(PORTION, len(self._lanes))):
+            data, flow, since = self._lanes.take()
+            self._hand_up(data, flow, self.loop.time() - since)
         self.settle()
+        self._working = len(self._lanes) > 0
+        if self._working:
+            self.loop.call_soon(self._work)
+
+    def _hand_up(self, data: bytes, flow: Flow, waited: float) -> None:
+        self._waited += waited
+        self._read += 1
+        self.received(data, flow)
 
     def _meet(self, source: Address, local: Address) -> Flow:
         """The flow of a known source's datagrams: made once, so that all its calls hold the same one."""
@@ -363,7 +394,7 @@ class Wire:
             self.failed(Flow("udp", each, local))
 
     def take_wait(self) -> float:
-        """Seconds a datagram waited in its socket on average since this was last asked."""
+        """Seconds a datagram waited for its turn on average since this was last asked."""
         wait = self._waited / self._read if self._read else 0.0
         self._waited, self._read = 0.0, 0
         return wait
@@ -473,10 +504,6 @@ def _unreachable(level: int, kind: int, data: bytes) -> bool:
         return False
     number, origin, *_ = EXTENDED_ERROR.unpack_from(data)
     return origin in FROM_ICMP and number in UNREACHABLE
-
-
-def _urgency(received: tuple[bytes, Address]) -> int:
-    return urgency(received[0])
 
 
 def _route_to(peer: str) -> str:

@@ -14,6 +14,7 @@ from sipedge.admission import (
     FLOOR,
     OPENING,
     REMEMBERED,
+    SOON,
     Admission,
     Door,
     Lately,
@@ -119,6 +120,14 @@ def test_a_crowd_that_a_pause_left_is_borne_and_one_that_stays_is_not() -> None:
     for _ in range(OPENING - CALM + 1):
         admission.opened()
     assert all(admission.take(str(one), 2.0) for one in range(OPENING))
+
+
+def test_where_the_rate_was_drawn_only_so_many_are_on_their_way_as_are_set_up_in_time() -> None:
+    admission = Admission(0.0)
+    admission.rate = 500.0
+    assert sum(admission.take(str(one), 10.0) for one in range(CRUSH)) == 500 * SOON
+    assert admission.closed(10.0) and not Admission(0.0).closed(0.0, ahead=CRUSH - 1)
+    assert Admission(0.0).closed(0.0, ahead=CRUSH), "who waits to be read is on the way too"
 
 
 def test_places_that_a_fault_kept_come_back_when_the_calls_are_counted() -> None:
