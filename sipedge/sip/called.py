@@ -399,7 +399,7 @@ def _asks_reliably(transaction: ServerTransaction, request: Request) -> bool:
 
 def _takes_descriptions(request: Request) -> bool:
     """Would the caller read a session description in our answer? One without Accept would (RFC 3261 20.1)."""
-    ranges = [value for line in request.headers.get("accept", ()) for value in line.lower().split(",")]
+    ranges = [value for line in request.headers.get("accept", ()) for value in line.lower().split(",", 64)]
     return not ranges or any(value.partition(";")[0].strip(" \t") in _DESCRIPTIONS for value in ranges)
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 SHORT = 256  # characters: what is remembered, so that it need not be read again, is bounded in size as in number
 REMEMBERED = 256
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
+MAX_VALUES = 1_000  # of a list: more of them are there to be slow
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _IDENTIFIER = re.compile(rf"[^\s,;<>\"]{{1,{MAX_TOKEN}}}")  # wider than a token: "=" and "@" are seen in the wild
 _MARKS = re.compile(r'\\.|[",;<>]')
@@ -44,6 +45,8 @@ def read_int(text: str, limit: int) -> int:
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Cuts at `separator` (`,` or `;`), but not inside quotes or angle brackets; pieces are stripped."""
+    if text.count(separator) > MAX_VALUES:
+        raise Malformed(400, "too many values")
     if '"' not in text and "<" not in text:
         return [*(_cut if len(text) <= SHORT else _cut.__wrapped__)(text, separator)]
     pieces: list[str] = []

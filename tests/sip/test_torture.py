@@ -41,7 +41,7 @@ SERVED = {
     "escaped_characters_in_the_user": invite(start="INVITE sip:sips%3Auser%40example.com@192.0.2.9 SIP/2.0"),
     "escaped_null_in_the_user": invite(start="INVITE sip:null-%00-null@192.0.2.9 SIP/2.0"),
     "control_character_in_a_quoted_pair": invite(from_='From: "BEL:\\\x07 NUL:\\\x00" <sip:+84901@192.0.2.1>;tag=f'),
-    "space_before_the_colon_of_a_known_header": invite(cseq="CSeq \t: 7 INVITE"),
+    "tabs_around_the_colon_of_a_known_header": invite(cseq="CSeq \t:\t7\tINVITE"),
     "accepts_any_application": invite(more="Accept: text/plain, application/*;q=0.2"),
     "semicolon_in_the_user": invite(start="INVITE sip:user;par=u%40example.net@192.0.2.9 SIP/2.0"),
     "utf8_in_a_display_name": invite(from_='From: "Nguyễn Văn Ản \\" \\\\" <sip:+84901@192.0.2.1>;tag=f'),
@@ -114,6 +114,7 @@ ANSWERED = {
     "tiny_session": (422, invite(more="Session-Expires: 89;refresher=uac")),
     "to_tag_of_no_dialog": (481, invite(to="To: <sip:+842471@192.0.2.9>;tag=nobody")),
     "option_tag_that_is_no_token": (400, invite(more="Require: a\u2028b")),
+    "more_values_than_anybody_has": (400, invite(more="Require: " + "a," * 1_001 + "a")),
     "empty_element_in_a_list": (400, invite(more="Require: ,")),
     "multipart_body_that_does_not_end": (
         400,
