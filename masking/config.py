@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from masking.logins import LoginSection
+
 ENV_PREFIX = "MASKING_"
 
 
@@ -173,6 +175,10 @@ class TrunkSection(Section, frozen=True):
     early_media: Literal["ringback", "pass"] = "ringback"
     media: list[str] = []
     symmetric: bool = False
+    auth: LoginSection = LoginSection()
+    authenticate: LoginSection = LoginSection()
+    register: bool = False
+    register_expires: int = 600
     tls: TrunkTlsSection = TrunkTlsSection()
 
     @property
@@ -292,8 +298,19 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         config = msgspec.convert(tables, Config, strict=True)
     except msgspec.ValidationError as error:
         raise BadConfig(_where(str(error), tables)) from None
+    config = msgspec.structs.replace(config, trunk=[_with_passwords(trunk, environment) for trunk in config.trunk])
     _check_values(config)
     return config
+
+
+def _with_passwords(trunk: TrunkSection, environment: Mapping[str, str]) -> TrunkSection:
+    logins = {}
+    for key in ("auth", "authenticate"):
+        try:
+            logins[key] = getattr(trunk, key).with_password(environment)
+        except ValueError as problem:
+            raise BadConfig(f"trunk {trunk.name}: {key}: {problem}") from None
+    return msgspec.structs.replace(trunk, **logins)
 
 
 def host_and_port(text: str, key: str) -> tuple[str, int]:
@@ -434,6 +451,10 @@ def _check_values(config: Config) -> None:
     for trunk in config.trunk:
         _check_trunk(trunk, names, config.sip)
         names.add(trunk.name)
+    asked = [trunk.authenticate.username for trunk in config.trunk if trunk.authenticate.given]
+    for username in asked:
+        if asked.count(username) > 1:
+            raise BadConfig(f'trunk: authenticate: username "{username}" stands twice; it says which trunk asks')
 
 
 def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:
@@ -447,6 +468,10 @@ def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:
     for country in [trunk.country, *trunk.countries]:
         if not re.fullmatch(r"[A-Z]{2}", country):
             raise BadConfig(f'trunk {trunk.name}: country: "{country}" is no ISO 3166 code; expected e.g. "VN"')
+    if trunk.register and not trunk.auth.given:
+        raise BadConfig(f"trunk {trunk.name}: register: it needs auth = {{ username, realm, password }}")
+    if not 60 <= trunk.register_expires <= 86_400:
+        raise BadConfig(f"trunk {trunk.name}: register_expires: expected 60..86400 seconds")
     for prefix in trunk.prefixes:
         if not re.fullmatch(r"\+[1-9]\d{0,14}", prefix):
             raise BadConfig(f'trunk {trunk.name}: prefixes: "{prefix}": expected how E.164 numbers begin, e.g. "+8490"')

@@ -158,7 +158,11 @@ class Call:
                 trunk.health.answered(now)
                 return outcome
             if isinstance(outcome, Failed) and (self.state == "ringing" or not passed_over(outcome)):
-                trunk.health.reached(now)
+                if outcome.status in (401, 407):  # it does not know us: nobody was reached
+                    self.exchange.counts["trunk_refused_us"] += 1
+                    trunk.health.failed(now)
+                else:
+                    trunk.health.reached(now)
                 raise said_by_callee(outcome)
             self.exchange.counts["trunks_passed_over"] += 1
             trunk.doubted = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -33,10 +33,11 @@ from sipedge.pings import Pings
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
 from sipedge.sip.flows import Flow
+from sipedge.sip.gate import Gate, Verdict
 from sipedge.sip.messages import Request
 from sipedge.sip.uris import Uri
 from sipedge.tls import Credentials
-from sipedge.trunks import TrunkTable
+from sipedge.trunks import Trunk, TrunkTable
 
 log = structlog.get_logger("sipedge.edge")
 
@@ -95,6 +96,7 @@ class Edge:
             media_host=config.media.advertise,
         )
         self.orphans = Orphans(self.exchange, is_gone)
+        self.gate = Gate(house.random)
         self.draining = False
         self.lateness = 0.0
         self._relay_late = self._redis_trip = 0.0
@@ -218,10 +220,27 @@ class Edge:
             self.admission.opened()
             self._refuse(event, 403)
             return
+        challenges = self._challenge(event, call.trunk)
+        if challenges:
+            self.admission.opened()
+            self._refuse(event, 401, challenges)
+            return
         await call.run()
 
-    def _refuse(self, event: Invited, code: int) -> None:
-        self.endpoint.respond(event.transaction, code, self.loop.time())
+    def _challenge(self, event: Invited, trunk: Trunk) -> list[tuple[str, str]]:
+        """What a call of a trunk that has to authenticate is asked; nothing once it has."""
+        guest, host, now = trunk.guest, event.flow.remote[0], self.loop.time()
+        if guest is None:
+            return []
+        verdict = self.gate.judge(event.request, guest, host, now)
+        if verdict is Verdict.WELCOME:
+            return []
+        known = "authorization" in event.request.headers
+        self.exchange.counts[f"auth_{verdict.name.lower()}" if known else "auth_asked"] += 1
+        return self.gate.challenges(guest.realm, host, now, stale=verdict is Verdict.STALE)
+
+    def _refuse(self, event: Invited, code: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.endpoint.respond(event.transaction, code, self.loop.time(), headers=headers)
         self.driver.say()
 
     async def _owner_of(self, number: Number) -> str | None:

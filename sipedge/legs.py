@@ -233,6 +233,7 @@ class CalleeLeg(Leg):
             headers=[("P-Asserted-Identity", shown), PRODUCT],
             body=offer,
             max_forwards=max_forwards,
+            credentials=trunk.credentials,
         )
         driver.say()
         leg = cls(driver, token, trunk, origin, tell)

@@ -18,9 +18,12 @@ from typing import Final, NamedTuple
 
 from masking import numbering
 from masking.config import Source, TrunkSection
+from masking.logins import LoginSection
 from masking.numbering import Number
 from sipedge.causes import CONGESTION, NO_CIRCUIT
+from sipedge.sip.digest import Credentials
 from sipedge.sip.flows import Flow
+from sipedge.sip.gate import username
 from sipedge.sip.messages import Malformed, Request
 from sipedge.sip.uris import NameAddr, name_addr, sip_uri
 from sipedge.trunk_health import Health, shares
@@ -57,12 +60,16 @@ class Target(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _credentials(login: LoginSection) -> Credentials | None:
+    return Credentials(login.username, login.password, login.realm) if login.given else None
+
+
 class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "address", "calls", "carrier", "config", "countries", "country", "doubted", "health", "last_refill", "media",
-        "name", "target", "tokens",
+        "address", "calls", "carrier", "config", "countries", "country", "credentials", "doubted", "guest", "health",
+        "last_refill", "media", "name", "target", "tokens",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -77,6 +84,8 @@ class Trunk:
         if not self.named_host:
             self.address = (self.target.host, self.target.port)
         self.health = Health()
+        self.credentials = _credentials(config.auth)  # who we are to it
+        self.guest = _credentials(config.authenticate)  # who it has to show to be; None: its address is enough
         self.doubted = False  # a call met silence here: ask now
         self.calls = 0
         self.tokens = float(config.max_cps)
@@ -193,6 +202,10 @@ class TrunkTable:
         ]
         if len(candidates) < 2:
             return candidates[0] if candidates else None
+        name = username(request)
+        for trunk in candidates:  # unproved as yet: whoever begins the call has it proved
+            if name and trunk.guest is not None and trunk.guest.username == name:
+                return trunk
         for trunk in candidates:
             number = dialled(trunk, request)
             if number is not None and await owner_of(number) == trunk.name:
@@ -262,7 +275,10 @@ def _shared(equals: list[Trunk], random: Random, now: float) -> list[Trunk]:
 
 
 def dialled(trunk: Trunk, request: Request) -> Number | None:
-    """The number a caller dialled: the Request-URI's user part, as the trunk's country spells numbers."""
+    """The number a caller dialled: the Request-URI's user part, as the trunk's country spells numbers. A registrar may
+    put the Contact we registered there, and leave the number in To (RFC 3261 16.5)."""
+    if trunk.config.register and trunk.credentials is not None and request.uri.user == trunk.credentials.username:
+        return numbering.read(trunk.country, request.to.uri.digits)
     return numbering.read(trunk.country, request.uri.digits)
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TypeVar
 
+from sipedge.sip.digest import Credentials
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Event, Invited, Refused, Requested
 from sipedge.sip.flows import Flow
@@ -70,6 +71,7 @@ class Phone:
         from_: str | None = None,
         max_forwards: int = 70,
         content_type: str = "application/sdp",
+        credentials: Credentials | None = None,
     ) -> str:
         leg = self.endpoint.invite(
             Flow("udp", edge, self.address),
@@ -81,6 +83,7 @@ class Phone:
             body=self.sdp() if body is None else body,
             content_type=content_type,
             max_forwards=max_forwards,
+            credentials=credentials,
         )
         self.drive()
         return leg
