@@ -59,6 +59,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_ms: int
     random: bytes
     letters: str
+    secrets: Mapping[tuple[str, str], str] = {}  # way -> the party that whoever keys its PIN is
 
 
 # What a bind stores under a holder's id: its fields and its first events.
@@ -171,6 +172,14 @@ def _plan(people: Sequence[Person], shared: Callable[[Person, Person], str | Non
     return Plan(tuple(lines), tuple(countries))
 
 
+def _ask(wish: Wish, line: Line, parties: Mapping[str, str]) -> Ask:
+    """An X for the line: dialled by the person each way begins with, or by whoever keys the way's PIN."""
+    entries = [Entry(parties[way[0]], "|".join(way)) for way in line.ways]
+    if wish.secrets:
+        entries += [Entry(wish.secrets[way], "|".join(way)) for way in line.ways]
+    return Ask(tuple(entries))
+
+
 async def bind(
     house: House,
     wish: Wish,
@@ -188,7 +197,7 @@ async def bind(
     for attempt in ground.attempts():
         plan, shards = attempt
         placed = [
-            (shards[country], Ask(tuple([Entry(parties[way[0]], "|".join(way)) for way in line.ways])))
+            (shards[country], _ask(wish, line, parties))
             for country, line in zip(plan.countries, plan.lines, strict=True)
         ]
         holder = holder_in(attempt.home, wish.letters)

@@ -33,12 +33,8 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII
 # Fields of the contract that later versions bring, with the one value that means "without it".
 NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
     "ttl_mode": ("fixed",),
-    "mode": ("voice_and_message", "voice_only"),
-    "direction": ("both",),
     "stages": ([],),
     "announcements": (None,),
-    "pin": (None, {}, {"policy": "none"}),
-    "max_call_attempts_per_hour": (0,),
     "on_expiry_in_call": ("finish",),
     "answer_confirm": ("none",),
     "geo_match_level": ("country",),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Decision = Literal[
     "routed", "no_binding", "ended", "pin", "limit", "mode", "direction", "blocked", "unavailable", "emergency"
 ]
+# What a verified PASSporT says of a caller (RFC 8588 5); `failed`: it had one that does not hold.
+Attestation = Literal["A", "B", "C", "failed"]
 Status = Literal[
     "ringing", "in_progress", "completed", "busy", "declined", "no_answer", "canceled", "failed", "refused"
 ]
@@ -94,6 +96,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     to: str | None = None
     dialled: str | None = None
     decision: Decision = "routed"
+    attestation: Attestation | None = None
     reason: str | None = None
     status: Status = "ringing"
     answered_by: Literal["callee", "platform"] | None = None
@@ -113,6 +116,7 @@ class Call(msgspec.Struct, kw_only=True):
     """A live call as its owner keeps it in memory: what its facts are told with. `owner`: the edge's heartbeat name.
 
     `begun`: the session knows already that a call was routed; a refused call is made with it, and never says so.
+    `reached`: the callee has answered.
     """
 
     interaction: str
@@ -122,6 +126,7 @@ class Call(msgspec.Struct, kw_only=True):
     recording: str | None = None
     begun: bool = True
     answered_at: float | None = None
+    reached: bool = False
     bridged_at: float | None = None
     ended: bool = False
 
@@ -152,10 +157,15 @@ def ringing_fact(call: Call, at: float) -> Told:
     return _fact(call, "call.ringing", at)
 
 
-def answered_fact(call: Call, at: float, by: Literal["callee", "platform"] = "callee") -> Told:
-    """The caller's leg got its 200 at `at`: `billable` counts from here, and is 0 when only the platform answered."""
-    call.answered_at = at
-    return _fact(call, "call.answered", at, by=by)
+def answered_fact(
+    call: Call, at: float, by: Literal["callee", "platform"] = "callee", decision: Decision | None = None
+) -> Told:
+    """The caller's leg got its 200 at `at`: `billable` counts from here, unless the call is refused. `by`: the callee,
+    or the platform with an announcement or a keypad dialogue, whose `decision` it tells; the callee may then answer
+    too."""
+    call.answered_at = call.answered_at or at
+    call.reached = call.reached or by == "callee"
+    return _fact(call, "call.answered", at, by=by, **({"decision": decision} if decision else {}))
 
 
 def recording_started_fact(call: Call, at: float, channels: tuple[Channel, ...]) -> Told:
@@ -173,7 +183,7 @@ def ended_fact(call: Call, at: float, ending: Ending, notices: tuple[Notice, ...
     """The call is over. `notices`: when some were played and the bridge never opened."""
     data = {
         "interaction": call.interaction,
-        "status": status_of(ending, call.answered_at is not None),
+        "status": status_of(ending, call.reached),
         "reason": ending.reason,
         "hangup_by": ending.blame,
         "sip_code": ending.sip_code,
@@ -269,6 +279,7 @@ STATUS_OF_REASON: Final[dict[str, Status]] = {
     "canceled": "canceled",
     "busy": "busy",
     "declined": "declined",
+    "hangup": "canceled",  # from a keypad dialogue: only the platform had answered
     "no_answer": "no_answer",
 }
 
@@ -315,6 +326,7 @@ def _initiated(before: Interaction, event: Event) -> Changes:
         "dialled": data.get("dialled"),
         "from_": data.get("from"),
         "to": data.get("to"),
+        "attestation": data.get("attestation"),
     }
 
 
@@ -323,9 +335,11 @@ def _ringing(before: Interaction, event: Event) -> Changes:
 
 
 def _answered(before: Interaction, event: Event) -> Changes:
+    by = event.data.get("by", "callee")
     return {
-        "answered_at": before.answered_at or event.occurred_at,
-        "answered_by": before.answered_by or event.data.get("by", "callee"),
+        "answered_at": min(before.answered_at or event.occurred_at, event.occurred_at),
+        "answered_by": "callee" if "callee" in (before.answered_by, by) else by,
+        "decision": event.data.get("decision", before.decision),
         "status": before.status if before.status in ENDED else "in_progress",
     }
 
@@ -362,6 +376,7 @@ def _refused(before: Interaction, event: Event) -> Changes:
         "ended_at": event.occurred_at,
         "status": "refused",
         "decision": data["decision"],
+        "attestation": before.attestation or data.get("attestation"),
         "reason": data.get("reason"),
         "dialled": before.dialled or data.get("dialled"),
         "from_": before.from_ or data.get("from"),
@@ -382,11 +397,12 @@ _STEPS: Final = {
 
 
 def _measured(one: Interaction) -> Interaction:
-    """`billable` from the caller's 200, `conversation` from the bridge, both to the end; measured, decimal seconds."""
+    """`billable` from the caller's 200, `conversation` from the bridge, both to the end; measured, decimal seconds.
+    What is refused costs nothing, whoever answered."""
     if one.ended_at is None:
         return one
     billable = 0.0
-    if one.answered_at is not None and one.answered_by != "platform":
+    if one.answered_at is not None and one.status != "refused":
         billable = max(0.0, (one.ended_at - one.answered_at).total_seconds())
     conversation = max(0.0, (one.ended_at - one.bridged_at).total_seconds()) if one.bridged_at is not None else 0.0
     return msgspec.structs.replace(one, billable=round(billable, 3), conversation=round(conversation, 3))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import bindings, checks, names, numbering, records, services, sessions
+from masking import bindings, checks, directions, names, numbering, pins, records, services, sessions
 from masking.events import append_loose, fact, filled
 from masking.records import Record
 from masking.refusals import GeoUnavailable, NumberPoolExhausted, Refused, UniqueNameConflict
@@ -20,7 +20,7 @@ from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
     from masking.access import Access
     from masking.bindings import Ground, Plan, Wish
@@ -123,7 +123,11 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         metadata=new.metadata,
         people=people,
         lines=(),
+        pin=pins.checked(new.pin),
+        caller_trust=new.caller_trust,
+        max_call_attempts_per_hour=new.max_call_attempts_per_hour,
     )
+    directions.denied(new.direction, people)
     return wish, record
 
 
@@ -147,14 +151,36 @@ def _geo(said: str | None) -> GeoMatch | None:
 async def _bind(
     house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int], noted: str = ""
 ) -> Session:
+    """Binds the wish; with longer PINs where no number has room for more of that length."""
     await checks.virtual(house, wish.people, virtual)
+    if not record.has_pins:
+        return await _bind_with(house, wish, record, ground, {}, noted)
+    length = record.pin.length
+    while True:
+        chosen = pins.draw(house, record.ways, length)
+        try:
+            return await _bind_with(house, wish, record, ground, chosen, noted)
+        except NumberPoolExhausted:
+            if not pins.SHORTEST <= length < pins.LONGEST:
+                raise
+            length += 1
+
+
+async def _bind_with(
+    house: House, wish: Wish, record: Record, ground: Ground, chosen: Mapping[pins.Way, str], noted: str
+) -> Session:
+    if chosen:
+        record = msgspec.structs.replace(record, pins=pins.sealed(house, wish.letters, chosen))
+        if len(next(iter(chosen.values()))) >= pins.SHORTEST:  # a shorter one is only asked of a phone that is known
+            secrets = {way: pins.party(house, pin) for way, pin in chosen.items()}
+            wish = msgspec.structs.replace(wish, secrets=secrets)
     draft = _Draft(record, house.now_ms + wish.ttl_ms)
     bound, _ = await bindings.bind(house, wish, ground, draft.write, noted)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:
-            return sessions.live_view(*found, house.now_ms)
-    return draft.opened(bound)
+            return sessions.told(house, *found)
+    return draft.opened(bound, chosen)
 
 
 class _Draft:
@@ -177,6 +203,8 @@ class _Draft:
             "mode": drawn.mode,
             sessions.ENDS: self._ends_ms,
         }
+        if denied := directions.denied(drawn.direction, drawn.people):
+            fields["denied"] = denied
         leased = [
             fact("number.leased", None, {"number": place, "ways": line.ways})
             for place, line in zip(places, plan.lines, strict=True)
@@ -186,13 +214,14 @@ class _Draft:
             *leased,
         ]
 
-    def opened(self, bound: Bound) -> Session:
-        """The session that was written last, with its numbers."""
+    def opened(self, bound: Bound, chosen: Mapping[pins.Way, str]) -> Session:
+        """The session that was written last, with its numbers and its PINs."""
         assert self._session is not None, "what was bound has been written"
         numbers = {filled(f"x{index}"): number for index, number in enumerate(bound.numbers)}
         for participant in self._session.participants:
             for proxy in participant.proxies:
                 proxy.number = numbers[proxy.number]
+                proxy.pin = chosen.get((participant.id, proxy.to))
         return self._session
 
 
@@ -213,7 +242,7 @@ async def _open_named(
                 raise UniqueNameConflict(
                     "The unique_name belongs to an open session with other participants.", session=other[0].holder
                 )
-            return sessions.live_view(*other, house.now_ms), False
+            return sessions.told(house, *other), False
         if held.young and not ended and held.holding is not None and held.holding.claim != mine.claim:
             await asyncio.sleep(POLL)  # another request claimed it a moment ago, and is binding right now
             seen = names.NOBODY

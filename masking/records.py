@@ -6,11 +6,13 @@ The record knows its people by id, blind index and sealed number; which X answer
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final
+from itertools import permutations
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from masking.events import Event
+from masking.pins import NOBODY, Pin, Way
 from masking.refusals import NotFound
 from pools.grants import Holder, shard_of
 from pools.numbers import Number
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 JOURNAL_PAGE: Final = 500
 RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the archive may not have it yet
+
+# Whose word about a caller is enough: the trunk's, or only one that STIR verified (`sipedge.stir`).
+CallerTrust = Literal["any", "verified"]
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +46,9 @@ class Line(msgspec.Struct, frozen=True):
     ways: tuple[tuple[str, str], ...]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session was opened with, and what PATCH changed since. `created_at` is seconds since 1970."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a session was opened with, and what PATCH changed since. `created_at` is seconds since 1970; `pins` are the
+    ways' own PINs, sealed (`masking.pins`)."""
 
     tenant: str
     service: str
@@ -60,6 +66,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     people: tuple[Person, ...]
     lines: tuple[Line, ...]
+    pin: Pin = NOBODY
+    pins: bytes = b""
+    caller_trust: CallerTrust = "any"
+    max_call_attempts_per_hour: int = 0
+
+    @property
+    def ways(self) -> list[Way]:
+        """Everybody to everybody else, as (from, to)."""
+        return list(permutations([person.id for person in self.people], 2))
+
+    @property
+    def has_pins(self) -> bool:
+        """Is there a caller of this session who would be asked for a PIN?"""
+        return self.pin.policy != "none" or self.caller_trust != "any"
 
     def person(self, participant: str) -> Person:
         return next(person for person in self.people if person.id == participant)

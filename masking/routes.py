@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import records, services
+from masking import intents, interactions, pins, records, services
 from masking.access import DEFAULT_TENANT, tenants
+from masking.budgets import Budget
 from masking.events import append_loose, fact, filled
+from masking.interactions import Attestation
+from masking.pins import Keyed
 from pools import grants
+from pools.inventory import PhoneNumber
 from pools.numbers import Number
 
 if TYPE_CHECKING:
     from masking.house import House
-    from pools.inventory import PhoneNumber
+    from masking.records import Record
 
-RefusedBy = Literal["no_binding", "ended", "limit", "mode", "direction", "blocked", "unavailable"]
+RefusedBy = Literal["no_binding", "ended", "pin", "limit", "mode", "direction", "blocked", "unavailable"]
+
 
 WANTED: Final = ("record", "numbers")
+WRONG_PINS: Final = 5  # in so many seconds, of one caller, and on one number
+WRONG_PINS_SECONDS: Final = 600
 CALLABLE: Final = frozenset({"active", "draining"})
 
 
@@ -51,16 +58,63 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: int
     caller_language: str | None
     callee_language: str | None
+    attempts_per_hour: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no call. Its `call.refused` is on its way already: in the session's stream, or, when nobody is bound
-    to (number, caller) and `session` is None, among the events of no session."""
+    to (number, caller) and `session` is None, among the events of no session. `reason`: where the decision is too
+    short a word."""
 
     interaction: str
     decision: RefusedBy
     tenant: str | None = None
     session: str | None = None
+    reason: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that begins. `interaction` is its own fresh `int_…` id, so that a repeated claim is the same claim;
+    `owner` an edge's heartbeat name; `trunk` where it came from; `at` when; `attestation` what STIR said of its
+    caller."""
+
+    interaction: str
+    owner: str
+    trunk: str
+    at: float
+    attestation: Attestation | None = None
+
+
+class Challenge(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller is asked for a PIN: a phone whose session wants it, whose `route` waits with its slot taken; or
+    whoever dials a number of a service that lets strangers key one, whether or not any session is live there."""
+
+    attempt: Attempt
+    number: PhoneNumber
+    caller: str | None  # the party; None: withheld
+    retries: int
+    route: Route | None = None
+    pin: Keyed | None = None
+
+    @property
+    def longest(self) -> int:
+        """Digits after which no more are waited for."""
+        return pins.LONGEST
+
+    def suffices(self, digits: str) -> bool:
+        """Is it the right PIN already? Only known of a phone that has but one."""
+        return self.pin is not None and self.pin.opens(digits)
+
+    @property
+    def budgets(self) -> list[Budget]:
+        """Wrong PINs are counted per caller and per X."""
+        place = Budget(f"pin:x:{self.number.shard}:{self.number.position}", WRONG_PINS, WRONG_PINS_SECONDS)
+        if self.caller is None:
+            return [place]
+        return [Budget(f"pin:c:{self.caller}", WRONG_PINS, WRONG_PINS_SECONDS), place]
+
+
+Claimed = Route | Refusal | Challenge
 
 
 async def claim(
@@ -72,64 +126,193 @@ async def claim(
     owner: str,
     trunk: str,
     at: float,
-) -> Route | Refusal:
+    attestation: Attestation | None = None,
+) -> Claimed:
     """The route from `caller` over `called`, with the call slot taken for `owner` (an edge's heartbeat name).
 
-    `interaction` is the caller's own fresh `int_…` id, so a repeated claim is the same claim. Raises
-    `pools.redis.Unavailable` when Redis cannot answer: the caller gets 503, nobody is routed unmasked.
+    Raises `pools.redis.Unavailable` when Redis cannot answer: the caller gets 503, nobody is routed unmasked.
     """
+    attempt = Attempt(interaction=interaction, owner=owner, trunk=trunk, at=at, attestation=attestation)
     number = await house.inventory.find(called)
     if number is None:
-        return _stranger(house, interaction, "no_binding", None, None, trunk, at)
+        return _stranger(house, attempt, "no_binding", None)
     if number.state not in CALLABLE:
-        return _stranger(house, interaction, "unavailable", number.tenant, number.number, trunk, at)
+        return _stranger(house, attempt, "unavailable", number)
     # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
     party = house.keyring.index(caller if caller is not None else called)
-    common = {"interaction": interaction, "dialled": number.number, "from": filled("from"), "to": filled("to")}
-    found = await house.leases.route(
+    found = await _ask(house, number, party, attempt)
+    if found.decision == "no_binding":
+        return await _nobody(house, number, party if caller is not None else None, attempt)
+    claimed = await _claimed(house, number, found, attempt)
+    if isinstance(claimed, Refusal):
+        return claimed
+    return await _trusted(house, number, party, claimed, records.unpacked(found.fields["record"]), attempt)
+
+
+async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> grants.Route:
+    """Asks the shard of the number; a yes has taken the slot and is journaled, and so is a no of somebody's session."""
+    common = {
+        "interaction": attempt.interaction,
+        "dialled": number.number,
+        "from": filled("from"),
+        "to": filled("to"),
+    }
+    if attempt.attestation is not None:
+        common["attestation"] = attempt.attestation
+    return await house.leases.route(
         number,
         party,
-        interaction,
-        owner,
-        msgspec.json.encode({"tenant": number.tenant, "trunk": trunk, "at": at}),
-        fact("call.initiated", at, common | {"direction": "inbound", "trunk": trunk}),
-        fact("call.refused", at, common | {"decision": filled("decision"), "reason": filled("decision"), "legs": []}),
+        attempt.interaction,
+        attempt.owner,
+        msgspec.json.encode({"tenant": number.tenant, "trunk": attempt.trunk, "at": attempt.at}),
+        fact("call.initiated", attempt.at, common | {"direction": "inbound", "trunk": attempt.trunk}),
+        fact(
+            "call.refused",
+            attempt.at,
+            common | {"decision": filled("decision"), "reason": filled("decision"), "legs": []},
+        ),
         want=WANTED,
     )
+
+
+async def _claimed(house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt) -> Route | Refusal:
     if found.decision == "no_binding":
-        return _stranger(house, interaction, "no_binding", number.tenant, number.number, trunk, at)
+        return _stranger(house, attempt, "no_binding", number)
     if found.decision != "routed":
-        return Refusal(interaction=interaction, decision=found.decision, tenant=number.tenant, session=found.holder)
-    return await _route(house, number, found, interaction, owner)
+        return Refusal(
+            interaction=attempt.interaction, decision=found.decision, tenant=number.tenant, session=found.holder
+        )
+    route = await _route(house, number, found, attempt)
+    if route.attempts_per_hour and not found.repeated:
+        budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
+        if not await budget.spend(house):
+            return await _refuse_claimed(house, route, "limit", "attempts", attempt.at)
+    return route
 
 
-def _stranger(
-    house: House,
-    interaction: str,
-    decision: RefusedBy,
-    tenant: str | None,
-    dialled: str | None,
-    trunk: str,
-    at: float,
-) -> Refusal:
+async def _trusted(
+    house: House, number: PhoneNumber, party: str, route: Route, record: Record, attempt: Attempt
+) -> Route | Challenge:
+    """The route, when the caller's number is proof enough for the session, or the app has said that it is about to
+    call; else it is asked for its PIN."""
+    enough = record.pin.policy != "always" and (record.caller_trust == "any" or attempt.attestation == "A")
+    if enough or not record.pins or await intents.take(house, number, party) is not None:
+        return route
+    chosen = pins.unsealed(house, route.session, record.pins)
+    return Challenge(
+        attempt=attempt,
+        number=number,
+        caller=party,
+        retries=record.pin.retries,
+        route=route,
+        pin=Keyed(chosen[route.from_participant, route.to_participant]),
+    )
+
+
+async def _nobody(house: House, number: PhoneNumber, party: str | None, attempt: Attempt) -> Claimed:
+    """Nobody is bound to (X, caller). What comes next hangs on the service X belongs to alone, so that it tells a
+    stranger nothing of who else is."""
+    service = await services.lately(house, number.tenant, number.service)
+    if service.out_of_session != "pin":
+        return _stranger(house, attempt, "no_binding", number)
+    meant = await intents.take(house, number)
+    if meant is not None:
+        return await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
+    return Challenge(attempt=attempt, number=number, caller=party, retries=pins.NOBODY.retries)
+
+
+# ---- PINs ----------------------------------------------------------------------------------------------------------
+
+
+async def may_key(house: House, challenge: Challenge) -> bool:
+    """Has the caller, and has the number, a wrong PIN left?"""
+    return all([await budget.left(house) for budget in challenge.budgets])
+
+
+async def keyed(house: House, challenge: Challenge, digits: str) -> Route | Refusal | None:
+    """Who keyed these digits; None when they are wrong. A try is counted before it is judged, and given back when it
+    was right: however many calls try at once, no more tries are judged than there are."""
+    spent: list[Budget] = []
+    for budget in challenge.budgets:
+        if not await budget.spend(house):
+            for one in spent:
+                await one.give_back(house)
+            return await give_up(house, challenge)
+        spent.append(budget)
+    found = await _opened_by(house, challenge, digits)
+    if found is not None:
+        for one in spent:
+            await one.give_back(house)
+    return found
+
+
+async def _opened_by(house: House, challenge: Challenge, digits: str) -> Route | Refusal | None:
+    if challenge.route is not None:
+        return challenge.route if challenge.suffices(digits) else None
+    if not pins.SHORTEST <= len(digits) <= pins.LONGEST:
+        return None
+    party = pins.party(house, digits)
+    if not await house.leases.stands(challenge.number, party, house.now_ms):
+        return None  # an ended trip's is as wrong as any
+    return await _claimed(
+        house, challenge.number, await _ask(house, challenge.number, party, challenge.attempt), challenge.attempt
+    )
+
+
+async def give_up(house: House, challenge: Challenge) -> Refusal:
+    """No PIN was keyed that opens anything: tells so, and frees the slot that waited."""
+    if challenge.route is None:
+        return _stranger(house, challenge.attempt, "pin", challenge.number)
+    return await _refuse_claimed(house, challenge.route, "pin", "pin", challenge.attempt.at)
+
+
+async def _refuse_claimed(house: House, route: Route, decision: RefusedBy, reason: str, at: float) -> Refusal:
+    await interactions.refused(
+        house,
+        interaction=route.interaction,
+        decision=decision,
+        at=at,
+        session=route.session,
+        data={
+            "from": route.from_participant,
+            "to": route.to_participant,
+            "reason": reason,
+            "dialled": route.dialled,
+        },  # fmt: skip
+    )
+    return Refusal(
+        interaction=route.interaction, decision=decision, tenant=route.tenant, session=route.session, reason=reason
+    )
+
+
+def _stranger(house: House, attempt: Attempt, decision: RefusedBy, number: PhoneNumber | None) -> Refusal:
     """Nobody is bound here. What an unknown number was is not kept: it may be a person's."""
-    data = {"interaction": interaction, "decision": decision, "reason": decision, "dialled": dialled, "trunk": trunk}
-    append_loose(house, tenant, "call.refused", at, data)
-    return Refusal(interaction=interaction, decision=decision, tenant=tenant)
+    data: dict[str, str | None] = {
+        "interaction": attempt.interaction,
+        "decision": decision,
+        "reason": decision,
+        "dialled": number.number if number is not None else None,
+        "trunk": attempt.trunk,
+    }
+    if attempt.attestation is not None:
+        data["attestation"] = attempt.attestation
+    tenant = number.tenant if number is not None else None
+    append_loose(house, tenant, "call.refused", attempt.at, data)
+    return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant)
 
 
-async def _route(house: House, number: PhoneNumber, found: grants.Route, interaction: str, owner: str) -> Route:
+async def _route(house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt) -> Route:
     record = records.unpacked(found.fields["record"])
     caller, callee = record.person(found.source), record.person(found.target)
     shows = found.fields["numbers"].decode().split()[record.line(callee.id, caller.id)]
     shown = number if shows == number.number else await house.inventory.find(shows)
     recorded = record.record == "always"
     return Route(
-        interaction=interaction,
+        interaction=attempt.interaction,
         session=found.holder,
         tenant=record.tenant,
         service=record.service,
-        owner=owner,
+        owner=attempt.owner,
         dialled=number.number,
         from_participant=caller.id,
         to_participant=callee.id,
@@ -140,12 +323,13 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, interac
         trunk=(shown.trunk or None) if shown else None,
         country=shown.country if shown else number.country,
         record=recorded,
-        recording="rec_" + interaction.removeprefix("int_") if recorded else None,
+        recording="rec_" + attempt.interaction.removeprefix("int_") if recorded else None,
         ring_timeout=record.ring_timeout,
         call_time_limit=record.call_time_limit,
         warning_at=record.warning_at,
         caller_language=caller.language,
         callee_language=callee.language,
+        attempts_per_hour=record.max_call_attempts_per_hour,
     )
 
 

@@ -22,6 +22,8 @@ Record = Literal["never", "always"]
 NumberModel = Literal["auto", "shared", "per_party"]
 GeoMatch = Literal["soft", "strict"]
 NumberSelection = Literal["avoid_sticky", "prefer_sticky"]
+# What a caller nobody is bound to meets: the announcement, or the PIN prompt.
+OutOfSession = Literal["announce", "pin"]
 
 # 60 s .. 170 d, as every session's life.
 Ttl = Annotated[int, Meta(ge=60, le=170 * 86_400, description="Seconds.")]
@@ -58,6 +60,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     call_time_limit: CallTimeLimit = 3600
     warning_at: WarningAt = 60
     max_concurrent_calls: MaxConcurrentCalls = 1
+    out_of_session: OutOfSession = "announce"
 
     @property
     def name(self) -> str:
@@ -80,6 +83,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     call_time_limit: CallTimeLimit | UnsetType = UNSET
     warning_at: WarningAt | UnsetType = UNSET
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
+    out_of_session: OutOfSession | UnsetType = UNSET
 
     def said(self) -> dict[str, object]:
         """The fields that were given."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import checks, names, records, services
+from masking import checks, directions, names, pins, records, services
 from masking.events import Event, fact, moment, moment_of
 from masking.records import Record
 from masking.refusals import Conflict, NotFound, SessionClosed
@@ -27,7 +27,7 @@ from masking.services import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from masking.access import Access
     from masking.house import House
@@ -38,11 +38,17 @@ ClosedReason = Literal["api", "expired", "stage_end", "replaced", "abuse", "numb
 Metadata = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=40)], Annotated[str, Meta(max_length=256)]], Meta(max_length=16)
 ]
+Mode = Literal["voice_and_message", "voice_only", "message_only"]
+Direction = Annotated[str, Meta(max_length=255, description="both, none, a_to_b, or ways by role: customer->driver.")]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
 Language = Annotated[str, Meta(max_length=35, description="BCP 47: vi, en-US.")]
 Identifier = Annotated[str, Meta(max_length=32, description="A person's phone number, E.164.")]
 
 TRIES: Final = 16
+CHANGEABLE: Final = (
+    "record", "mode", "direction", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls",
+    "max_call_attempts_per_hour",
+)  # fmt: skip
 ENDS: Final = (
     "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
 )
@@ -71,8 +77,8 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ttl: Ttl | None = None
     ttl_mode: Literal["fixed", "sliding"] = "fixed"
     expires_at: datetime | None = None
-    mode: Literal["voice_and_message", "voice_only", "message_only"] = "voice_and_message"
-    direction: Annotated[str, Meta(max_length=255)] = "both"
+    mode: Mode = "voice_and_message"
+    direction: Direction = "both"
     stages: list[dict[str, Any]] = []
     number_model: Literal["auto", "shared", "per_party", "extension"] | None = None
     geo_match: Literal["soft", "strict", "country", "country/soft", "country/strict"] | None = None
@@ -82,7 +88,8 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     degrade: list[str] = []
     record: Literal["never", "always", "on_demand"] | None = None
     announcements: dict[str, Any] | None = None
-    pin: dict[str, Any] | None = None
+    pin: pins.Pin | None = None
+    caller_trust: records.CallerTrust = "any"
     ring_timeout: RingTimeout | None = None
     call_time_limit: CallTimeLimit | None = None
     warning_at: WarningAt | None = None
@@ -94,7 +101,8 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Proxy(msgspec.Struct, kw_only=True):
-    """The number a participant dials to reach `to`; of a session that is being bound, a place for it."""
+    """The number a participant dials to reach `to`; of a session that is being bound, a place for it. `pin`: what it
+    keys when its own number does not say who it is; shown where one session is asked for, never in lists and events."""
 
     to: str
     number: str
@@ -132,6 +140,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     call_time_limit: int
     warning_at: int
     max_concurrent_calls: int
+    max_call_attempts_per_hour: int = 0
+    pin: pins.Pin = pins.NOBODY
+    caller_trust: records.CallerTrust = "any"
     metadata: dict[str, str]
     participants: list[Participant]
 
@@ -153,6 +164,9 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     call_time_limit: CallTimeLimit | UnsetType = UNSET
     warning_at: WarningAt | UnsetType = UNSET
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
+    max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    mode: Mode | UnsetType = UNSET
+    direction: Direction | UnsetType = UNSET
 
 
 def shown(
@@ -163,12 +177,15 @@ def shown(
     status: SessionStatus = "open",
     closed_reason: ClosedReason | None = None,
     closed_ms: int | None = None,
+    chosen: Mapping[pins.Way, str] | None = None,
 ) -> Session:
-    """The session as the API shows it; `numbers[i]` answers `record.lines[i]`."""
+    """The session as the API shows it; `numbers[i]` answers `record.lines[i]`. `chosen`: its PINs, for those who may
+    see them."""
+    shown_pins = chosen or {}
     proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
     for line, number in zip(record.lines, numbers, strict=True):
         for source, target in line.ways:
-            proxies[source].append(Proxy(to=target, number=number))
+            proxies[source].append(Proxy(to=target, number=number, pin=shown_pins.get((source, target))))
     return Session(
         id=session,
         service=record.service_name,
@@ -186,6 +203,9 @@ def shown(
         call_time_limit=record.call_time_limit,
         warning_at=record.warning_at,
         max_concurrent_calls=record.max_concurrent_calls,
+        max_call_attempts_per_hour=record.max_call_attempts_per_hour,
+        pin=record.pin,
+        caller_trust=record.caller_trust,
         metadata=record.metadata,
         participants=[
             Participant(
@@ -201,7 +221,15 @@ def shown(
     )
 
 
-def live_view(holder: Holder, record: Record, now_ms: int) -> Session:
+def told(house: House, holder: Holder, record: Record) -> Session:
+    """A session as whoever opened it sees it: with its PINs while it is open."""
+    view = live_view(holder, record, house.now_ms)
+    if view.status == "closed" or not record.pins:
+        return view
+    return live_view(holder, record, house.now_ms, pins.unsealed(house, holder.holder, record.pins))
+
+
+def live_view(holder: Holder, record: Record, now_ms: int, chosen: Mapping[pins.Way, str] | None = None) -> Session:
     """A session as Redis has it: past its time it is closed, whether or not anybody has swept it yet."""
     status: SessionStatus = "in_progress" if holder.calls > 0 or "begun" in holder.fields else "open"
     reason: ClosedReason | None = None
@@ -211,7 +239,7 @@ def live_view(holder: Holder, record: Record, now_ms: int) -> Session:
         status, reason = "closed", "expired"
     ends = int(holder.fields.get(ENDS, holder.expires))
     closed_ms = holder.expires if status == "closed" else None
-    return shown(holder.holder, record, holder.numbers, ends, status, reason, closed_ms)
+    return shown(holder.holder, record, holder.numbers, ends, status, reason, closed_ms, chosen)
 
 
 def archived_view(session: Session, now: float) -> Session:
@@ -225,7 +253,7 @@ async def get(house: House, access: Access, session: str) -> Session:
     """One session, live or archived; `NotFound`."""
     found = await records.held(house, access.tenant, session)
     if found is not None:
-        return live_view(*found, house.now_ms)
+        return told(house, *found)
     if house.archive is not None:
         from masking import archive
 
@@ -236,8 +264,8 @@ async def get(house: House, access: Access, session: str) -> Session:
     raise NotFound("No such session.")
 
 
-async def _open(house: House, access: Access, session: str) -> tuple[Holder, Record]:
-    """The session, which must be open."""
+async def held_open(house: House, access: Access, session: str) -> tuple[Holder, Record]:
+    """The session, which must be open: else `SessionClosed`, `NotFound`."""
     found = await records.held(house, access.tenant, session)
     status = live_view(*found, house.now_ms).status if found is not None else (await get(house, access, session)).status
     if found is None or status == "closed":
@@ -248,12 +276,14 @@ async def _open(house: House, access: Access, session: str) -> tuple[Holder, Rec
 async def change(house: House, access: Access, session: str, wish: SessionChange) -> Session:
     """Applies what `wish` says; `SessionClosed`, `NotFound`, `Invalid`."""
     for _ in range(TRIES):
-        holder, record = await _open(house, access, session)
+        holder, record = await held_open(house, access, session)
         changed = _changed(house, record, wish)
         lives_ms = _new_life(house, wish, default=None)
         fields: dict[str, str | bytes | int] = {
             "record": records.packed(changed),
             "max_calls": changed.max_concurrent_calls,
+            "mode": changed.mode,
+            "denied": directions.denied(changed.direction, changed.people),
         }
         view = live_view(holder, changed, house.now_ms)
         events = [fact("session.updated", None, msgspec.to_builtins(view))] if lives_ms is None else []
@@ -268,11 +298,7 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
 
 
 def _changed(house: House, record: Record, wish: SessionChange) -> Record:
-    said = {
-        name: value
-        for name in ("record", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls")
-        if (value := getattr(wish, name)) is not UNSET
-    }
+    said = {name: value for name in CHANGEABLE if (value := getattr(wish, name)) is not UNSET}
     if isinstance(wish.metadata, dict):
         merged = record.metadata | wish.metadata
         metadata = {name: value for name, value in merged.items() if value is not None}
@@ -293,7 +319,7 @@ async def extend(
     house: House, access: Access, session: str, *, ttl: int | None, expires_at: datetime | None
 ) -> Session:
     """Moves its end to `ttl` seconds from now, or to `expires_at`, or by the service's ttl; `SessionClosed`."""
-    _, record = await _open(house, access, session)
+    _, record = await held_open(house, access, session)
     default = (await services.get(house, access.tenant, record.service)).ttl
     await _prolong(house, session, record, checks.ending(ttl, expires_at, default, house.now()))
     await records.touch(house, access.tenant, session)

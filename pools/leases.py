@@ -245,6 +245,11 @@ class Leases(Journal):
             fields={name: value for name, value in zip(want, reply[7:], strict=True) if value is not None},
         )
 
+    async def stands(self, number: PhoneNumber, party: str, now: int) -> bool:
+        """Is anybody bound to (X, `party`) at `now` (ms)? Nothing is written, and `route` may know better."""
+        entry = await self._redis.command("HGET", key(number.shard, "p:" + party), number.position)
+        return entry is not None and int(entry.partition(b":")[0]) > now
+
     async def append(
         self,
         holder: str,

@@ -19,7 +19,11 @@ SPOKEN: Final[dict[Decision, tuple[str, int]]] = {
     "direction": ("not_allowed", 403),
     "blocked": ("not_allowed", 403),
     "unavailable": ("not_allowed", 403),
+    "limit": ("not_allowed", 403),
+    "pin": ("no_binding", 404),  # the plain refusal: who keyed a wrong PIN hears what any stranger hears
 }
+# How the second leg of a keypad dialogue ended, spoken.
+UNREACHED: Final = {"busy": "callee_busy", "declined": "callee_busy", "limit": "callee_busy", "no_answer": "no_answer"}
 
 
 def language(told: str | None, country: str) -> str:
@@ -36,6 +40,11 @@ def refusal(decision: Decision, country: str) -> Asset | None:
     """What a refused caller hears. No participant is known to be there, so it is the country's language."""
     row = SPOKEN.get(decision)
     return None if row is None else spoken.asset(language(None, country), row[0])
+
+
+def prompt(name: str, told: str | None, country: str) -> Asset:
+    """A sentence of a keypad dialogue."""
+    return spoken.asset(language(told, country), name)
 
 
 def emergency(country: str) -> Asset:

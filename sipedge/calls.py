@@ -16,8 +16,8 @@ from masking.access import DEFAULT_TENANT
 from masking.house import Unavailable
 from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
-from masking.routes import Refusal, Route
-from sipedge import announcements, snapshots, trunks
+from masking.routes import Challenge, Claimed, Refusal, Route
+from sipedge import announcements, dialogues, snapshots, trunks
 from sipedge.causes import NO_ANSWER, TIMER_EXPIRED, human
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.legs import cause_in
@@ -54,6 +54,7 @@ class Call:
         self._taken: list[Trunk] = []
         self._offer_is_bad = False
         self._dialled_at = self._answered_at = 0.0
+        self.keypad_at: float | None = None  # when the caller was answered for a keypad dialogue
         self._recording = False
         self.opening = True  # its second leg has not left yet
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
@@ -90,10 +91,11 @@ class Call:
         if numbering.is_emergency(self.trunk.country, self.circuit.caller.request.uri.digits):
             await self.refuse_emergency()
         claimed = await self.claim()
+        if isinstance(claimed, Challenge):
+            claimed = await dialogues.challenge(self, claimed)
         if isinstance(claimed, Refusal):
             await self.refuse(claimed)
         self.begin(claimed)
-        await self.circuit.open(legs=2)
         await self.answer_caller(claimed, await self.reach_callee(claimed))
         await self.tell_both(claimed)
         await self.bridge()
@@ -111,7 +113,7 @@ class Call:
         except sdp.BadSdp:
             self._offer_is_bad = True
 
-    async def claim(self) -> Route | Refusal:
+    async def claim(self) -> Claimed:
         """One question to the core, one round trip: who is behind (dialled number, caller)?"""
         self.state = "claiming"
         request = self.circuit.caller.request
@@ -136,14 +138,32 @@ class Call:
 
     def begin(self, route: Route) -> None:
         """From here on the call holds its slot, and `finish` gives it back."""
-        self.state = "routed"
-        self._begun = True
-        self.facts = interactions.Call.of(route)
+        if not self._begun:
+            self.state = "routed"
+            self._begun = True
+            self.facts = interactions.Call.of(route)
+        self.check_offer()
+
+    def check_offer(self) -> None:
+        """Can we hear this caller at all?"""
         if self._offer_is_bad:
             raise Over("caller", "media", 488)
 
     async def reach_callee(self, route: Route) -> Answered:
         """Rings the callee, by one trunk after the other until one of them reaches the person or says why not."""
+        if self.keypad_at is None:
+            await self.circuit.open(legs=2)
+            return await self.ring(route)
+        self._tell(interactions.answered_fact, "platform", "pin", at=self.keypad_at)
+        self.keep_snapshot()
+        try:
+            return await self.ring(route)
+        except Over as over:
+            await dialogues.say_why(self, over)
+            raise
+
+    async def ring(self, route: Route) -> Answered:
+        """The trunks, best first."""
         deadline = self.circuit.loop.time() + route.ring_timeout
         failure = Over("platform", "no_trunk", 480, 3)
         for trunk in self._trunks_to(route):
@@ -190,29 +210,36 @@ class Call:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):
                 case Answered() | Failed() as outcome:
                     return outcome
-                case Progressed(status=183, response=early) if early.description and trunk.config.early_media == "pass":
-                    self.relay_ringing()
+                case Progressed(status=183, response=early) if early.description and self.passes_early_media(trunk):
+                    await self.relay_ringing()
                     await self.circuit.pass_early_media(leg, early)
                 case Progressed():
-                    self.relay_ringing()
+                    await self.relay_ringing()
                 case None if not leg.heard_of:
                     return None
                 case None if self.circuit.loop.time() >= deadline:
                     trunk.health.reached(deadline)
                     raise Over("callee", "no_answer", 480, NO_ANSWER)
 
-    def relay_ringing(self) -> None:
+    def passes_early_media(self, trunk: Trunk) -> bool:
+        """Does the caller hear what the callee's network says before the answer?"""
+        return trunk.config.early_media == "pass" and self.keypad_at is None
+
+    async def relay_ringing(self) -> None:
         """The callee's 180 and 183 both reach the caller as 180 without a description: a network may speak the real
         number in its early media, so that passes only on trunks that say so."""
         if self.circuit.callee is not None and self.circuit.callee.rung and self.state != "ringing":
             self.state = "ringing"
             now = self.circuit.loop.time()
             self.circuit.callee.trunk.health.rang(now - self._dialled_at, now)
-            self.circuit.caller.ring()
             self._tell(interactions.ringing_fact)
+            if self.keypad_at is None:
+                self.circuit.caller.ring()
+            else:
+                await self.circuit.ring_back(self.trunk.country)
 
     async def answer_caller(self, route: Route, answer: Answered) -> None:
-        """The caller's 200 goes out at once, and the recording begins with it."""
+        """The caller's 200 goes out at once, unless it has it, and the recording begins here."""
         circuit, callee = self.circuit, self.circuit.callee
         assert callee is not None
         try:
@@ -222,7 +249,8 @@ class Call:
         if theirs is None:
             raise Over("platform", "media", 480, 88)
         callee.agreed, callee.codec = theirs, theirs.codec.name
-        circuit.answer_caller()
+        if self.keypad_at is None:
+            circuit.answer_caller()
         self.state = "answered"
         self._answered_at = circuit.loop.time()
         self._tell(interactions.answered_fact)
@@ -311,8 +339,12 @@ class Call:
     async def refuse(self, refusal: Refusal) -> NoReturn:
         """No call: what the caller hears, and the code that follows."""
         self.exchange.counts[f"refused_{refusal.decision}"] += 1
-        if refusal.decision == "limit":
-            raise Over("platform", "limit", 486)
+        self._begun = False  # it is told, and its slot is free
+        if refusal.decision == "limit" and refusal.reason is None:
+            over = Over("platform", "limit", 486)
+            if self.keypad_at is not None:
+                await dialogues.say_why(self, over)
+            raise over
         _, code = announcements.SPOKEN[refusal.decision]
         if refusal.session is not None:
             self.facts = interactions.Call(
@@ -333,7 +365,12 @@ class Call:
         """One announcement, then the code; the code alone where nothing can be heard."""
         self._opened()  # what is left is the relay's to speak: seconds of it are no crowd at the door
         way = self.trunk.config.announce
-        if asset is not None and self.circuit.offer is not None and way != "none":
+        if self.keypad_at is not None and asset is not None:
+            try:
+                await self.circuit.speak((asset,))
+            except PlaneError as problem:
+                log.warning("announcement_not_spoken", interaction=self.id, problem=problem.code)
+        elif asset is not None and self.circuit.offer is not None and way != "none":
             self.state = "announcing"
             try:
                 await self.circuit.open(legs=1)
@@ -358,6 +395,32 @@ class Call:
         if self.facts is not None:
             self._tell(interactions.answered_fact, "platform")
 
+    # ---- keypad dialogues (`sipedge.dialogues`) ----------------------------------------------------------------------
+
+    async def answer_first(self) -> None:
+        """The caller's 200 before anybody rings, since digits do not travel before it; and ears for its keys."""
+        self.check_offer()
+        circuit = self.circuit
+        await circuit.open(legs=2)
+        circuit.answer_caller()
+        self.state, self.keypad_at = "asking", self.house.now()
+        self._opened()  # what comes now is a person's to do: it is no crowd at the door
+        try:
+            if circuit.offer is None:
+                await circuit.delayed_answer()
+            await circuit.plane.listen(self.id, 1)
+        except PlaneError as problem:
+            raise media_failed(problem) from None
+        circuit.caller.codec = circuit.offer.codec.name if circuit.offer is not None else None
+
+    def prompt(self, name: str, language: str | None = None) -> Asset:
+        """What the caller is told, in its language where we know it."""
+        return announcements.prompt(name, language, self.trunk.country)
+
+    def ask(self, question: Callable[[], Awaitable[object]]) -> None:
+        """Something the core is to be told behind the call's back, again and again until it hears."""
+        self._teller.ask(question)
+
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
     def _opened(self) -> None:
@@ -372,10 +435,10 @@ class Call:
             trunk.take()
             self._taken.append(trunk)
 
-    def _tell(self, fact: Callable[..., Told], *more: object, last: bool = False) -> None:
-        """Tells the core a fact as of now."""
+    def _tell(self, fact: Callable[..., Told], *more: object, last: bool = False, at: float | None = None) -> None:
+        """Tells the core a fact, as of now or `at`."""
         assert self.facts is not None
-        self._teller.tell(fact(self.facts, self.house.now(), *more), last=last)
+        self._teller.tell(fact(self.facts, self.house.now() if at is None else at, *more), last=last)
 
     def _refused(self, decision: Decision, **more: str) -> None:
         """Tells of a refusal that the core was not asked about."""
@@ -387,9 +450,10 @@ class Call:
     def keep_snapshot(self) -> None:
         """What another edge needs to end this call properly, should this one die."""
         facts, circuit = self.facts, self.circuit
-        if facts is not None and circuit.callee is not None:
+        if facts is not None:
             endpoint = self.exchange.driver.endpoint
-            dialogs = [endpoint.dialog(circuit.caller.token), endpoint.dialog(circuit.callee.token)]
+            legs = [leg for leg in (circuit.caller, circuit.callee) if leg is not None]
+            dialogs = [endpoint.dialog(leg.token) for leg in legs]
             snapshot = snapshots.Snapshot(
                 tenant=facts.tenant,
                 trunk=self.trunk.name,

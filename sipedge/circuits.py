@@ -25,9 +25,10 @@ from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
 from sipedge.legs import Agreed, CalleeLeg, CallerLeg, Leg, agreed
-from sipedge.media import sdp
+from sipedge.media import sdp, telephone_events
 from sipedge.media.plane import (
     CallLost,
+    Digit,
     MediaBack,
     MediaPlane,
     MediaSilent,
@@ -37,6 +38,7 @@ from sipedge.media.plane import (
     RecordingFailed,
 )
 from sipedge.media.plane import Event as MediaEvent
+from sipedge.media.plane import Leg as PlaneLeg
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import (
     Acked,
@@ -136,6 +138,11 @@ class Circuit:
                     raise Over("callee" if event.leg != self.caller.token else "caller", "no_ack", 200, 102)
                 case Responded(leg=token) if (leg := self.leg(token)) is not None and leg.awaits(event.transaction):
                     await self._refreshed(leg, event)
+                case Requested() if event.request.method == "INFO":
+                    self.respond(event, 200, (), b"")
+                    key = telephone_events.told(event.request.content_type, event.request.body)
+                    if key is not None and (number := self.number_of(event.leg)) is not None:
+                        return Digit(self.id, number, key, 0.0, "info")
                 case Requested():
                     await renegotiation.answer(self, event)
                 case Acked() if (leg := self.leg(event.leg)) is not None and leg.asks:
@@ -204,6 +211,11 @@ class Circuit:
         """The leg of that name; None for one that was given up."""
         return next((leg for leg in (self.caller, self.callee) if leg is not None and leg.token == token), None)
 
+    def number_of(self, token: str | None) -> PlaneLeg | None:
+        """A leg's number in the media plane; None for one that was given up."""
+        leg = self.leg(token)
+        return leg.number if leg is not None else None
+
     def respond(self, event: Requested, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answers a request inside a leg."""
         now = self.loop.time()
@@ -251,6 +263,13 @@ class Circuit:
                 one = waiting.pop(event.play)
                 at, to = event.at or 0.0, event.to or 0.0
                 self.spoken.append(Notice(asset=one.id, sha256=one.sha256, leg=event.leg, at=at, to=to))
+
+    async def ring_back(self, country: str) -> None:
+        """The caller, answered long ago, hears that the callee's phone rings."""
+        try:
+            await self.plane.ring_back(self.id, 1, country)
+        except PlaneError as problem:
+            raise media_failed(problem) from None
 
     async def close(self) -> None:
         """Ends the recording, if one runs, and frees the ports; nobody hears this call any more."""

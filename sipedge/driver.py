@@ -39,7 +39,8 @@ from sipedge.wire import Wire
 
 log = structlog.get_logger("sipedge.driver")
 
-SESSION_METHODS = frozenset({"INVITE", "UPDATE", "PRACK"})  # what may change a session goes to the call it belongs to
+# What may change a session, or tells of a key, goes to the call it belongs to.
+SESSION_METHODS = frozenset({"INVITE", "UPDATE", "PRACK", "INFO"})
 LegEvent = (
     Requested | Cancelled | PrackMissing | Acked | AckMissing | Ended | Progressed | Answered | Failed | Responded
 )

@@ -37,6 +37,7 @@ from sipedge.media.plane import (
     Keep,
     Leg,
     List,
+    Listen,
     Measure,
     Measures,
     Open,
@@ -241,6 +242,9 @@ class RelayClient:
 
     async def stop(self, call: str, leg: Leg) -> None:
         await self._ask(Stop(call, leg), Done)
+
+    async def listen(self, call: str, leg: Leg) -> None:
+        await self._ask(Listen(call, leg), Done)
 
     def bridge(self, call: str) -> Awaitable[object]:
         return self._ask(Bridge(call), Done)

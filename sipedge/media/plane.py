@@ -187,6 +187,13 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     leg: Leg
 
 
+class Listen(msgspec.Struct, frozen=True, tag="listen"):
+    """Hears keys in a leg's audio too, until the legs hear each other. Answer: `Done`."""
+
+    call: str
+    leg: Leg
+
+
 class Bridge(msgspec.Struct, frozen=True, tag="bridge"):
     """Lets the legs hear each other; stops what is played; a begun recording keeps audio from here. Answer: `Done`."""
 
@@ -245,6 +252,7 @@ Command: TypeAlias = (
     | RingBack
     | Warn
     | Stop
+    | Listen
     | Bridge
     | Record
     | Keep
@@ -388,12 +396,14 @@ class PlayFinished(msgspec.Struct, frozen=True, tag="play_finished"):
 
 
 class Digit(msgspec.Struct, frozen=True, tag="digit"):
-    """A key was pressed on a leg's phone (RFC 4733), told once, at its end. `seconds` it was held."""
+    """A key was pressed on a leg's phone, told once, at its end. `seconds` it was held. `way`: by RFC 4733, as a tone
+    in the audio (`Listen`), or by INFO, which the edge itself hears."""
 
     call: str
     leg: Leg
     digit: str
     seconds: float
+    way: Literal["event", "tone", "info"] = "event"
 
 
 class MediaSilent(msgspec.Struct, frozen=True, tag="media_silent"):
@@ -466,6 +476,10 @@ class MediaPlane(Protocol):
 
     async def stop(self, call: str, leg: Leg) -> None:
         """Stops what is played to a leg."""
+        ...
+
+    async def listen(self, call: str, leg: Leg) -> None:
+        """Hears keys in the leg's audio too, until the bridge: `Digit` with `way="tone"`."""
         ...
 
     def bridge(self, call: str) -> Awaitable[object]:

@@ -59,6 +59,19 @@ class Receiver:
         return [Pressed(self._digit, self._held / RATE)]
 
 
+def told(content_type: str, body: bytes) -> str | None:
+    """The key that an INFO tells of (`application/dtmf-relay`, `application/dtmf`); None when it tells of none."""
+    if content_type == "application/dtmf":
+        signal = body.strip()
+    elif content_type == "application/dtmf-relay":
+        rows = (row.partition(b"=") for row in body.splitlines())
+        signal = next((value.strip() for name, _, value in rows if name.strip().lower() == b"signal"), b"")
+    else:
+        return None
+    named = {b"10": "*", b"11": "#"}.get(signal, signal.decode("ascii", "replace").upper())
+    return named if len(named) == 1 and named in KEYS else None
+
+
 def packets(digit: str, frames: int = 8, volume: int = 10) -> list[bytes]:
     """The payloads of one key press, one per 20 ms and three ends (RFC 4733 2.5.1.4).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from sipedge.media.plane import (
     Closed,
@@ -20,6 +20,7 @@ from sipedge.media.plane import (
 from sipedge.media.plane import Leg as LegNumber
 from sipedge.media.telephone_events import Pressed
 from sipedge.relay.background import Job
+from sipedge.relay.ear import Ear
 from sipedge.relay.loop import SECOND, Loop
 from sipedge.relay.prompts import Frames, Player
 from sipedge.relay.streams import Leg
@@ -53,6 +54,7 @@ class Call:
         self._silent_after = int(silent_after * SECOND)
         self._told_silent = [False for _ in legs]
         self._playing: dict[LegNumber, Playing] = {}
+        self._ears: dict[LegNumber, Ear] = {}
         for leg in legs:
             leg.on_digit = self._digit_teller(leg.number)
 
@@ -81,6 +83,11 @@ class Call:
             self.tap.keep(now)
         self._route()
 
+    def listen(self, leg: Leg) -> None:
+        """Hears keys in what the leg says, until the legs hear each other."""
+        self._ears[leg.number] = Ear(leg, self._digit_teller(leg.number, "tone"))
+        self._route()
+
     def _route(self) -> None:
         for leg in self.legs:
             other = self.legs[-leg.number]  # of two legs the other one, of one leg itself
@@ -91,7 +98,7 @@ class Call:
                 and other.may_send
                 and other.number not in self._playing
             )
-            leg.hears = other if hears else None
+            leg.hears = other if hears else None if self.bridged_at is not None else self._ears.get(leg.number)
             kept = self.tap is not None and self.tap.kept_at is not None
             leg.track = self.tap.tracks[leg.number - 1] if self.tap is not None and kept else None
 
@@ -182,8 +189,8 @@ class Call:
         for leg in self.legs:
             leg.report(now, wall)
 
-    def _digit_teller(self, number: LegNumber) -> Callable[[Pressed], None]:
-        return lambda pressed: self.tell(Digit(self.id, number, pressed.digit, pressed.seconds))
+    def _digit_teller(self, number: LegNumber, way: Literal["event", "tone"] = "event") -> Callable[[Pressed], None]:
+        return lambda pressed: self.tell(Digit(self.id, number, pressed.digit, pressed.seconds, way))
 
     # ---- the end ----
 
@@ -195,6 +202,7 @@ class Call:
         bridged = 0.0 if self.bridged_at is None else (now - self.bridged_at) / SECOND
         self.bridged_at = None
         statistics = tuple(leg.statistics() for leg in self.legs)
+        self._ears.clear()
         for leg in self.legs:
             leg.close()
             leg.on_digit = _nobody

@@ -76,6 +76,9 @@ class Commands:
                 self._leg(id, number)
                 self._call(id).stop(number, now)
                 return _DONE
+            case plane.Listen(id, number):
+                self._call(id).listen(self._leg(id, number))
+                return _DONE
             case plane.Bridge(id):
                 if len(self._call(id).legs) < 2:
                     raise Refused("bad_request", "a bridge needs two legs")

@@ -20,6 +20,7 @@ from sipedge.media import g711, rtcp, rtp, sdp
 from sipedge.media.plane import Leg as LegNumber
 from sipedge.media.plane import LegStatistics, Terms
 from sipedge.media.telephone_events import Pressed, Receiver
+from sipedge.relay.ear import Ear
 from sipedge.relay.listener import Listener
 from sipedge.relay.loop import SECOND, Loop
 from sipedge.relay.reports import Heard, Reports
@@ -89,7 +90,7 @@ class Leg:
         self._reports = Reports(loop, rtcp_socket, ssrc, cname, self.dropped)
         self._connected: socket.socket | None = None
         self.port = self._listener.port
-        self._hears: Leg | None = None
+        self._hears: Leg | Ear | None = None
         self._send: Callable[[memoryview | bytes], int] = len
         # what the peer says
         self._audio = -1
@@ -166,12 +167,12 @@ class Leg:
         self._reports.close()
 
     @property
-    def hears(self) -> Leg | None:
-        """The leg that hears this one, None while nobody does."""
+    def hears(self) -> Leg | Ear | None:
+        """The leg, or the ear, that hears this one; None while nobody does."""
         return self._hears
 
     @hears.setter
-    def hears(self, other: Leg | None) -> None:
+    def hears(self, other: Leg | Ear | None) -> None:
         if other is not self._hears:
             self._hears = other
             self._source = -1

@@ -33,6 +33,7 @@ async def call(house: House, dialled: str, caller: str, at: float, talk: float |
     )
     if isinstance(route, routes.Refusal):
         return route.interaction
+    assert isinstance(route, routes.Route)
     told = Call.of(route)
     await interactions.ringing(house, told, at + 1)
     if talk is None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from masking import numbering, routes
-from masking.routes import Refusal, Route
+from masking.routes import Claimed
 from sipedge.media import spoken
 from sipedge.media.plane import PlaneGone
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Responded
@@ -260,7 +260,7 @@ async def test_a_call_ends_when_its_time_is_over(stage: Stage, monkeypatch: pyte
     scene = await stage()
     asked = routes.claim
 
-    async def short(*given: Any, **named: Any) -> Route | Refusal:
+    async def short(*given: Any, **named: Any) -> Claimed:
         route = await asked(*given, **named)
         return msgspec.structs.replace(route, call_time_limit=1)
 
@@ -354,7 +354,7 @@ async def test_both_are_warned_before_their_time_is_over(stage: Stage, monkeypat
     scene = await stage()
     asked = routes.claim
 
-    async def short(*given: Any, **named: Any) -> Route | Refusal:
+    async def short(*given: Any, **named: Any) -> Claimed:
         return msgspec.structs.replace(await asked(*given, **named), call_time_limit=2, warning_at=1)
 
     monkeypatch.setattr(routes, "claim", short)
@@ -372,7 +372,7 @@ async def test_who_cannot_be_warned_talks_on_until_the_limit(stage: Stage, monke
     scene = await stage()
     asked = routes.claim
 
-    async def short(*given: Any, **named: Any) -> Route | Refusal:
+    async def short(*given: Any, **named: Any) -> Claimed:
         return msgspec.structs.replace(await asked(*given, **named), call_time_limit=2, warning_at=1)
 
     async def gone(*given: object) -> int:

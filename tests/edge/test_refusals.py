@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from masking import interactions, routes, sessions
-from masking.routes import Refusal, RefusedBy, Route
+from masking.routes import Claimed, Refusal, RefusedBy
 from pools.redis import Unavailable
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed
 from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, STRANGER, Make, Opener, Scene, Stage, X, trunk
@@ -242,7 +242,7 @@ async def test_a_caller_who_leaves_while_the_core_is_asked_rings_nobody(
     scene = await stage()
     asked, hold = routes.claim, asyncio.Event()
 
-    async def slow(*given: Any, **named: Any) -> Route | Refusal:
+    async def slow(*given: Any, **named: Any) -> Claimed:
         await hold.wait()
         return await asked(*given, **named)
 

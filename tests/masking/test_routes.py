@@ -40,7 +40,7 @@ async def test_a_claim_is_one_round_trip(world: World, monkeypatch: pytest.Monke
     await world.pool(1)
     session = await world.open()
     number = proxy(session, 0, 1)
-    await world.house.inventory.find(number)
+    await world.call(number, STRANGER)  # what a process knows of a number and a service is at hand for a while
     asked: list[Any] = []
     command = Redis.command
 

@@ -200,14 +200,10 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
 @pytest.mark.parametrize(
     "field",
     [
-        {"mode": "message_only"},
-        {"direction": "customer_to_driver"},
         {"stages": [{}]},
         {"record": "on_demand"},
         {"number_model": "extension"},
-        {"pin": {"policy": "always"}},
         {"ttl_mode": "sliding"},
-        {"max_call_attempts_per_hour": 3},
         {"on_expiry_in_call": "hangup"},
         {"answer_confirm": "keypress"},
         {"announcements": {}},

@@ -13,7 +13,8 @@ from masking import access, opening, routes, services
 from masking.access import SCOPES, Access
 from masking.config import Config, RedisSection, ServiceSection, TrunkSection
 from masking.house import House
-from masking.routes import Refusal, Route
+from masking.interactions import Attestation
+from masking.routes import Challenge, Claimed, Refusal, Route
 from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import Inventory, Item
 from pools.keyring import Keyring
@@ -87,6 +88,18 @@ class World:
     async def call(
         self, called: str, caller: str | None, interaction: str | None = None, trunk: str = "carrier-vn"
     ) -> Route | Refusal:
+        claimed = await self.dial(called, caller, interaction, trunk)
+        assert not isinstance(claimed, Challenge)
+        return claimed
+
+    async def dial(
+        self,
+        called: str,
+        caller: str | None,
+        interaction: str | None = None,
+        trunk: str = "carrier-vn",
+        attestation: Attestation | None = None,
+    ) -> Claimed:
         self.calls += 1
         return await routes.claim(
             self.house,
@@ -96,6 +109,7 @@ class World:
             owner="edge-1",
             trunk=trunk,
             at=self.house.now(),
+            attestation=attestation,
         )
 
     async def types(self, session: str) -> list[str]:
