@@ -77,6 +77,21 @@ class CSeq(Struct, frozen=True, gc=False):
     method: str
 
 
+def _read_via(line: str) -> Via:
+    return Via.parse(grammar.split_list(line)[0] if "," in line else line)
+
+
+def _read_call_id(value: str) -> str:
+    if len(value) > grammar.MAX_TOKEN or " " in value or "\t" in value:
+        raise Malformed(400, "unreadable Call-ID")
+    return value
+
+
+def _read_cseq(value: str) -> CSeq:
+    number, _, method = (value.replace("\t", " ") if "\t" in value else value).partition(" ")
+    return CSeq(grammar.read_int(number, _MAX_CSEQ), method.strip(" "))
+
+
 class Message:
     """What requests and responses share. Typed fields are read on first use, kept, and raise `Malformed` when
     unreadable.
@@ -134,8 +149,7 @@ class Message:
     @field
     def via(self) -> Via:
         """The topmost Via."""
-        line = self._needed("via")
-        return Via.parse(grammar.split_list(line)[0] if "," in line else line)
+        return _read_via(self._needed("via"))
 
     @field
     def from_(self) -> NameAddr:
@@ -147,18 +161,11 @@ class Message:
 
     @field
     def call_id(self) -> str:
-        value = self._needed("call-id")
-        if len(value) > grammar.MAX_TOKEN or " " in value or "\t" in value:
-            raise Malformed(400, "unreadable Call-ID")
-        return value
+        return _read_call_id(self._needed("call-id"))
 
     @field
     def cseq(self) -> CSeq:
-        value = self._needed("cseq")
-        if "\t" in value:
-            value = value.replace("\t", " ")
-        number, _, method = value.partition(" ")
-        return CSeq(grammar.read_int(number, _MAX_CSEQ), method.strip(" "))
+        return _read_cseq(self._needed("cseq"))
 
     @field
     def contact(self) -> NameAddr | None:
@@ -359,7 +366,7 @@ def _lines(head: bytes) -> list[str]:
     usual = head.isascii() and head.translate(None, _TEXT) == b"\r\n" * (len(lines) - 1)
     if not usual and _CONTROLS.search("".join(lines)) is not None:
         raise Malformed(None, "control character in the headers")
-    if "\r\n " in text or "\r\n\t" in text:
+    if min(lines) < "!":  # one begins with white space: it goes on with the line before
         return _FOLD.sub(" ", text).split("\r\n")
     return lines
 
@@ -419,14 +426,26 @@ def _body(message: Message, body: bytes) -> Malformed | None:
     return None
 
 
+_NEEDED = ("via", "from", "to", "call-id", "cseq")
+
+
 def _complete(message: Request | Response) -> Malformed | None:
     """Every message needs five headers (RFC 3261 8.1.1), readable, or nothing after this can tell whose it is."""
+    headers = message.headers
     try:
-        _ = message.via, message.from_, message.to, message.call_id
-        method = message.cseq.method
+        via, sender, to, call_id, cseq = [headers[name][0] for name in _NEEDED]
+        if not (via and sender and to and call_id and cseq):
+            return Malformed(400, "an empty header")
+        message.via = _read_via(via)
+        message.from_ = NameAddr.parse(sender)
+        message.to = NameAddr.parse(to)
+        message.call_id = _read_call_id(call_id)
+        message.cseq = _read_cseq(cseq)
+    except KeyError as missing:
+        return Malformed(400, f"no {missing.args[0]}")
     except Malformed as fault:
         return fault
-    if isinstance(message, Request) and method != message.method:
+    if isinstance(message, Request) and message.cseq.method != message.method:
         return Malformed(400, "CSeq names another method")
     return None
 
