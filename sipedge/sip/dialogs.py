@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sipedge.sip.flows import Flow
-from sipedge.sip.grammar import Malformed
+from sipedge.sip.grammar import Malformed, remembered
 from sipedge.sip.messages import Request, Response
 from sipedge.sip.uris import NameAddr, Uri
 
@@ -57,8 +57,9 @@ class Dialog(Struct, gc=False):
         self.remote_tag = response.to.tag
         try:
             contact, routes = response.contact, response.record_routes[::-1]
-            if routes or contact is None or contact.text != self.target:  # the 2xx mostly repeats what the 180 said
-                _check_path(contact, routes)
+            if contact is not None and contact.text == self.target and routes == self.routes:
+                return  # the 2xx mostly repeats what the 180 said
+            _check_path(contact, routes)
         except Malformed:
             return
         self.routes = routes
@@ -99,8 +100,8 @@ class Dialog(Struct, gc=False):
         """Request-URI, Route values and next hop of a request of ours (RFC 3261 12.2.1.1)."""
         if not self.routes:
             return self.target, [], Uri.parse(self.target)
-        first = NameAddr.parse(self.routes[0])
-        if "lr" in first.uri.params:
+        first, loose = _read_hop(self.routes[0])
+        if loose:
             return self.target, self.routes, first.uri
         # A strict router wants to stand in the Request-URI itself, and the target at the end of the Route.
         return first.text, [*self.routes[1:], f"<{self.target}>"], first.uri
@@ -111,4 +112,11 @@ def _check_path(contact: NameAddr | None, routes: list[str]) -> None:
     if contact is not None:
         _ = contact.uri.params
     for route in routes:
-        _ = NameAddr.parse(route).uri.params
+        _ = _read_hop(route)
+
+
+@remembered(1_024)
+def _read_hop(route: str) -> tuple[NameAddr, bool]:
+    """A Route value, and whether it is a loose router; the proxies of trunks are few."""
+    hop = NameAddr.parse(route)
+    return hop, "lr" in hop.uri.params

@@ -7,10 +7,13 @@ Everything here runs in time linear in its input: a header value is hostile unti
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
-SHORT = 256  # characters: what is remembered, so that it need not be read again, is bounded in size as in number
-REMEMBERED = 256
+T = TypeVar("T")
+
+SHORT = 256  # characters
 MAX_TOKEN = 512  # a tag or branch beyond this is an attack, not an identifier
 MAX_VALUES = 1_000  # of a list: more of them are there to be slow
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
@@ -28,6 +31,17 @@ class Malformed(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+def remembered(count: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """For a function that reads what many messages say alike: the last `count` short texts are not read again. Give
+    nothing back that could be changed."""
+
+    def remember(read: Callable[[str], T]) -> Callable[[str], T]:
+        known = lru_cache(count)(read)
+        return lambda text: known(text) if len(text) <= SHORT else read(text)
+
+    return remember
 
 
 def is_token(text: str) -> bool:
@@ -48,7 +62,7 @@ def split_outside(text: str, separator: str) -> list[str]:
     if text.count(separator) > MAX_VALUES:
         raise Malformed(400, "too many values")
     if '"' not in text and "<" not in text:
-        return [*(_cut if len(text) <= SHORT else _cut.__wrapped__)(text, separator)]
+        return [*_commas(text)] if separator == "," else [piece.strip(" \t") for piece in text.split(separator)]
     pieces: list[str] = []
     start = 0
     quoted = bracketed = False
@@ -71,10 +85,10 @@ def split_outside(text: str, separator: str) -> list[str]:
     return pieces
 
 
-@lru_cache(REMEMBERED)
-def _cut(text: str, separator: str) -> tuple[str, ...]:
+@remembered(256)
+def _commas(text: str) -> tuple[str, ...]:
     """Plain lists are the words of products (Allow, Supported): the same few, message after message."""
-    return tuple([piece.strip(" \t") for piece in text.split(separator)])
+    return tuple([piece.strip(" \t") for piece in text.split(",")])
 
 
 def split_list(text: str) -> list[str]:

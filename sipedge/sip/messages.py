@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from msgspec import Struct
@@ -23,7 +22,6 @@ from sipedge.sip.uris import Via as Via
 
 MAX_MESSAGE = 65_536
 MAX_HEADERS = 64
-REMEMBERED = 256  # lists of option tags that need not be read again
 _MAX_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 _MAX_SECONDS = 2**32 - 1
 
@@ -64,7 +62,7 @@ class field(Generic[T]):
         def __set__(self, message: Message, value: T) -> None: ...
 
 
-@lru_cache(REMEMBERED)
+@grammar.remembered(256)
 def _option_tags(line: str) -> frozenset[str]:
     tags = frozenset([value.lower() for value in grammar.split_list(line)])
     if not all(map(grammar.is_token, tags)):  # an answer may repeat them: Unsupported
@@ -129,10 +127,7 @@ class Message:
 
     def _tokens(self, name: str) -> frozenset[str]:
         lines = self.headers.get(name)
-        if not lines:
-            return frozenset()
-        line = ",".join(lines)
-        return (_option_tags if len(line) <= grammar.SHORT else _option_tags.__wrapped__)(line)
+        return _option_tags(",".join(lines)) if lines else frozenset()
 
     def _seconds(self, name: str) -> int | None:
         """A number with parameters or a comment behind it (Session-Expires, Retry-After)."""
@@ -373,11 +368,7 @@ def _lines(head: bytes) -> list[str]:
 
 def _start(line: str) -> tuple[Request | Response, Malformed | None]:
     if line.startswith("SIP/2.0 "):
-        status, _, reason = line[8:].partition(" ")
-        number = grammar.read_int(status, 699)
-        if len(status) != 3 or number < 100:
-            raise Malformed(None, "unreadable status line")
-        return Response(number, reason), None
+        return Response(*_read_status(line)), None
     parts = line.split(" ")
     if len(parts) != 3:
         raise Malformed(None, "unreadable start line")
@@ -386,6 +377,15 @@ def _start(line: str) -> tuple[Request | Response, Malformed | None]:
         raise Malformed(None, "unreadable request line")
     fault = None if version.upper() == "SIP/2.0" else Malformed(505, "version not served")
     return Request(method, target), fault
+
+
+@grammar.remembered(256)
+def _read_status(line: str) -> tuple[int, str]:
+    status, _, reason = line[8:].partition(" ")
+    number = grammar.read_int(status, 699)
+    if len(status) != 3 or number < 100:
+        raise Malformed(None, "unreadable status line")
+    return number, reason
 
 
 def _index(message: Request | Response, lines: list[str]) -> Malformed | None:

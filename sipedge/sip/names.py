@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from sipedge.sip import grammar
 
-REMEMBERED = 1_024  # strange spellings that need not be looked at again
 COMPACT = {
     "a": "accept-contact",
     "b": "referred-by",
@@ -100,17 +98,13 @@ METHODS = frozenset(
 )
 
 
+@grammar.remembered(1_024)
 def long_name(written: str) -> str | None:
     """The long lower-case name of a header; None when it is no token.
 
     White space may stand before the colon (RFC 3261 25.1, HCOLON), but not behind an `X-` name: `X :` would pass a
     front that deletes `X:`.
     """
-    return (_strange_name if len(written) <= grammar.SHORT else _strange_name.__wrapped__)(written)
-
-
-@lru_cache(REMEMBERED)
-def _strange_name(written: str) -> str | None:
     name = written.rstrip(" \t").lower()
     if not grammar.is_token(name) or (len(name) < len(written) and name.startswith("x-")):
         return None

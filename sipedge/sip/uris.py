@@ -6,6 +6,7 @@ A user part is usually a person's number, so `repr` never shows it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
@@ -42,6 +43,7 @@ _USUAL_VIA = re.compile(
     r"(?:;rport(?:=[0-9]{1,5})?)?(?:;received=[0-9.]{1,15})?)",
     re.ASCII,
 )
+_USUAL_TAIL = re.compile(r";branch=[A-Za-z0-9.-]{1,512};rport")
 
 
 def _read_port(text: str | None) -> int:
@@ -102,7 +104,7 @@ class Uri(Struct, eq=False, gc=False):
     @property
     def params(self) -> dict[str, str]:
         """The URI's parameters, names lower case; read anew each time (few need them)."""
-        return grammar.read_params(self._params) if self._params else {}
+        return dict(_read_params(self._params)) if self._params else {}
 
     @property
     def digits(self) -> str:
@@ -115,6 +117,11 @@ class Uri(Struct, eq=False, gc=False):
 
     def __repr__(self) -> str:
         return f"<Uri {self.scheme}:…@{self.host}>"
+
+
+@grammar.remembered(256)
+def _read_params(text: str) -> Mapping[str, str]:
+    return grammar.read_params(text)
 
 
 @lru_cache(REMEMBERED)
@@ -231,6 +238,10 @@ class Via(Struct, eq=False, gc=False):
     def answered_from(self, source: tuple[str, int]) -> str:
         """This Via as our answer repeats it: with the true source, whatever the sender claimed (RFC 3261 18.2.1,
         RFC 3581 4)."""
+        port = f":{self.port}" if self.port else ""
+        sender = f"SIP/2.0/{self.transport} {self.host}{port}"
+        if _USUAL_TAIL.fullmatch(self._tail):
+            return f"{sender}{self._tail}={source[1]};received={source[0]}"
         params = self.params
         params.pop("received", None)
         if "rport" in params:
@@ -238,8 +249,7 @@ class Via(Struct, eq=False, gc=False):
             params["received"] = source[0]
         elif self.host != source[0]:
             params["received"] = source[0]
-        port = f":{self.port}" if self.port else ""
-        return f"SIP/2.0/{self.transport} {self.host}{port}{grammar.write_params(params)}"
+        return f"{sender}{grammar.write_params(params)}"
 
 
 @lru_cache(REMEMBERED)

@@ -437,3 +437,11 @@ def test_a_request_that_was_let_go_keeps_its_start_line_alone() -> None:
     message.let_go()
     assert (message.method, message.headers, message.body) == ("INVITE", {}, b"")
     assert message.header("call-id") is None
+
+
+def test_of_a_request_that_is_refused_the_rest_can_still_be_read() -> None:
+    fault = refused(raw("Content-Length: many"))
+    assert isinstance(fault, BadRequest)
+    read = fault.request
+    assert (read.via.branch, read.from_.tag, read.to.tag) == ("z9hG4bK-1", "a1", "")
+    assert (read.call_id, read.cseq) == ("7@192.0.2.1", CSeq(1, "INVITE"))
