@@ -65,6 +65,12 @@ class Leases(Journal):
     def __init__(self, redis: Redis, scripts: ShardScripts = SHARD) -> None:
         super().__init__(redis, scripts)
 
+    async def prepare(self) -> None:
+        """Makes a call's scripts known to the server, so that what is asked in order is also done in order: one that
+        the server does not know is sent a second time, behind what was asked after it."""
+        for script in (self._scripts.route, self._scripts.append):
+            await self._redis.command("SCRIPT", "LOAD", script.text)
+
     async def bind(
         self,
         shard: str,

@@ -6,6 +6,7 @@ story only says what comes next; `Call.finish` puts everything back, whatever wa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -121,6 +122,8 @@ class Call:
         if called is None:
             self._refused("no_binding")
             return Refusal(interaction=self.id, decision="no_binding")
+        if self.exchange.facts.tell_ends():  # what has ended is in nobody's way: told in the same write, just before
+            await asyncio.sleep(0)
         try:
             return await routes.claim(
                 self.house,

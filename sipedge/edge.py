@@ -110,6 +110,7 @@ class Edge:
         """Listens and serves; gives where it listens. On leaving, live calls get `drain` seconds to end themselves."""
         with contextlib.suppress(Unavailable):  # a call must never be claimed for an owner nobody has heard of
             await beat(self.exchange)
+            await self.house.leases.prepare()
         relay_up = asyncio.Event()
         background = [self._start(self.plane.run(relay_up.set)), self._start(heartbeat(self.exchange))]
         try:

@@ -1,7 +1,7 @@
 """What happened in a call, told to the core in order and off the call's path.
 
-A call never waits for Redis once it is up. Facts that come close together are told in one append; when Redis is away
-they wait here and are told when it is back. Every fact carries the time it happened, and the core takes each once
+A call never waits for Redis once it is up. Facts that come close together are told in one append, those of many calls
+in one write; when Redis is away they wait here and are told when it is back. Every fact carries the time it happened, and the core takes each once
 however often it is told.
 """
 
@@ -20,7 +20,8 @@ from masking.interactions import Told
 
 log = structlog.get_logger("sipedge.facts")
 
-GATHER_SECONDS: Final = 0.02  # an answer, its recording, its snapshot and its bridge are one trip to Redis
+GATHER_SECONDS: Final = 0.04  # an answer, its recording, its snapshot and its bridge are one trip to Redis
+ALONG: Final = 0.5  # of that, after which a call's facts go along with those of others
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 Question = Callable[[], Awaitable[object]]
 
@@ -28,41 +29,30 @@ Question = Callable[[], Awaitable[object]]
 class Teller:
     """Tells the facts of one call, oldest first."""
 
-    __slots__ = ("_alarm", "_facts", "_house", "_interaction", "_telling", "_untold")
+    __slots__ = ("_facts", "_house", "_interaction", "_untold", "gathers", "telling")
 
     def __init__(self, facts: Facts, house: House, interaction: str) -> None:
         self._facts = facts
         self._house = house
         self._interaction = interaction
-        self._untold: deque[Told | Question] = deque()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._telling = False
+        self._untold: list[Told | Question] = []
+        self.gathers = False
+        self.telling = False
 
     def tell(self, fact: Told, *, last: bool = False) -> None:
-        """Never waits. `last`: it frees what others wait for, so tell it now."""
-        self._take(fact, last)
+        """Never waits. `last`: it frees what others wait for, so it is told before any of them asks."""
+        self._untold.append(fact)
+        self._facts.gather(self._interaction, self, last)
 
     def ask(self, question: Question) -> None:
         """A fact that is no append to the call's session; the core may be asked it more than once."""
-        self._take(question, False)
-
-    def _take(self, fact: Told | Question, last: bool) -> None:
-        self._untold.append(fact)
-        self._facts.waiting[self._interaction] = self
-        if self._telling:  # it takes this one along
-            return
-        if last:
-            self.hurry()
-        elif self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.hurry)
+        self._untold.append(question)
+        self._facts.gather(self._interaction, self, False)
 
     def hurry(self) -> None:
         """Tells what there is now."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._untold and not self._telling:
-            self._telling = True
+        if self._untold and not self.telling:
+            self.telling = True
             self._facts.start(self._tell_all())
 
     async def _tell_all(self) -> None:
@@ -74,7 +64,7 @@ class Teller:
             except Unavailable:
                 failures += 1
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
-        self._telling = False
+        self.telling = False
         del self._facts.waiting[self._interaction]
 
     async def _tell_first(self) -> None:
@@ -95,8 +85,7 @@ class Teller:
             log.error("fact_refused", interaction=self._interaction, facts=count, error=type(error).__name__)
             if count > 1:  # one of them: the others are told without it
                 await self._tell_each(told)
-        for _ in range(count):
-            self._untold.popleft()
+        del self._untold[:count]
 
     async def _tell_each(self, told: list[Told]) -> None:
         for fact in told:
@@ -113,10 +102,46 @@ class Facts:
 
     def __init__(self) -> None:
         self.waiting: dict[str, Teller] = {}
+        self._gathering: deque[tuple[float, Teller]] = deque()  # when each is to be told at the latest, soonest first
+        self._ended: list[Teller] = []
+        self._alarm: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def of(self, house: House, interaction: str) -> Teller:
         return Teller(self, house, interaction)
+
+    def gather(self, interaction: str, teller: Teller, last: bool) -> None:
+        """A fact was taken: it is told soon, together with what else there is by then."""
+        self.waiting[interaction] = teller
+        if teller.telling:  # it takes this one along
+            return
+        if last:
+            self._ended.append(teller)
+        if not teller.gathers:
+            teller.gathers = True
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + GATHER_SECONDS
+            self._gathering.append((deadline, teller))
+            if self._alarm is None:
+                self._alarm = loop.call_at(deadline, self._rang)
+
+    def _rang(self) -> None:
+        """Tells what is due and what soon would be: Redis and we wake up once for all of it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ALONG * GATHER_SECONDS
+        while self._gathering and self._gathering[0][0] <= until:
+            _, teller = self._gathering.popleft()
+            teller.gathers = False
+            teller.hurry()
+        self._ended = [teller for teller in self._ended if teller.gathers]
+        self._alarm = loop.call_at(self._gathering[0][0], self._rang) if self._gathering else None
+
+    def tell_ends(self) -> bool:
+        """Tells the ends that others may wait for; False when there are none. They are on their way after one turn."""
+        ended, self._ended = self._ended, []
+        for teller in ended:
+            teller.hurry()
+        return bool(ended)
 
     def start(self, telling: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(telling)

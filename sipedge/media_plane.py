@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 
@@ -61,9 +61,36 @@ log = structlog.get_logger("sipedge.media_plane")
 
 ANSWER_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.1
+ALONG_SECONDS: Final = 0.005  # the close of a call waits so long for something else that is asked
 CLAIM_SECONDS: Final = 3.0  # under the relay's ORPHAN_SECONDS: a call still standing there can be claimed
 
 R = TypeVar("R")
+
+
+class _Link(asyncio.Protocol):
+    """One connection: cuts what the relay says into messages. `gone` is done when it has ended."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, take: Callable[[bytes], None], gone: asyncio.Future[None]) -> None:
+        self._take = take
+        self._frames = wire.Frames()
+        self.gone = gone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                self._take(body)
+        except wire.BadFrame as problem:
+            log.error("relay_sent_a_bad_frame", detail=str(problem))
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
 
 
 class RelayClient:
@@ -73,18 +100,20 @@ class RelayClient:
         self._path = path
         self._owner = owner
         self._hear: dict[str, Callable[[Event], None]] = {}
-        self._waiting: dict[int, tuple[asyncio.Future[Any], type[Any]]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Any], type[Any], str | None]] = {}  # … and the call it opens
         self._deadlines: deque[tuple[float, int]] = deque()  # oldest question first
         self._watch: asyncio.TimerHandle | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._link: _Link | None = None
         self._unsent: list[bytes] = []
+        self._sending = False  # `_flush` comes at the end of this turn …
+        self._later: asyncio.TimerHandle | None = None  # … or then
         self._asked = 0
         self._broken_at: float | None = None
         self.left_behind: tuple[str, ...] = ()  # calls the relay held for this owner's name when we first came
 
     @property
     def up(self) -> bool:
-        return self._writer is not None
+        return self._link is not None
 
     # ---- the connection ----------------------------------------------------------------------------------------------
 
@@ -93,29 +122,29 @@ class RelayClient:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(str(self._path))
+                _, link = await loop.create_unix_connection(
+                    lambda: _Link(self._take, loop.create_future()), str(self._path)
+                )
             except OSError:
                 self._give_up_after(loop.time())
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            listening = asyncio.create_task(self._listen(reader))
             try:
-                await self._greet(writer)
+                await self._greet(link)
                 connected()
-                await listening
+                await link.gone
             except PlaneError as problem:
                 log.warning("relay_not_usable", problem=problem.code)
             finally:
-                self._writer = None
+                self._link = None
                 self._broken_at = loop.time()
                 self._fail_waiting()
-                listening.cancel()
-                writer.close()
+                link.transport.close()
             log.warning("relay_connection_lost", calls=len(self._hear))
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _greet(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    async def _greet(self, link: _Link) -> None:
+        self._link = link
         held = await self._ask(Hello(self._owner), Held)
         self.left_behind = held.calls
         ours = tuple(self._hear)
@@ -138,25 +167,13 @@ class RelayClient:
     def _fail_waiting(self) -> None:
         self._deadlines.clear()
         waiting, self._waiting = self._waiting, {}
-        for answer, _ in waiting.values():
-            _fail(answer, PlaneGone("the connection broke"))
+        for entry in waiting.values():
+            self._fail(*entry, PlaneGone("the connection broke"))
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        frames = wire.Frames()
-        while data := await self._read(reader):
-            try:
-                for body in frames.feed(data):
-                    self._take(body)
-            except wire.BadFrame as problem:
-                log.error("relay_sent_a_bad_frame", detail=str(problem))
-                return
-
-    @staticmethod
-    async def _read(reader: asyncio.StreamReader) -> bytes:
-        try:
-            return await reader.read(65_536)
-        except OSError:
-            return b""
+    def _fail(self, answer: asyncio.Future[Any], _kind: type[Any], opens: str | None, error: PlaneError) -> None:
+        if opens is not None:
+            self._hear.pop(opens, None)
+        _fail(answer, error)
 
     def _take(self, body: bytes) -> None:
         message = wire.decode_message(body)
@@ -170,36 +187,46 @@ class RelayClient:
             hear(message)
 
     def _answered(self, number: int, result: Result) -> None:
-        answer, kind = self._waiting.pop(number, (None, Done))
-        if answer is None or answer.done():  # too late, or whoever asked has gone
+        entry = self._waiting.pop(number, None)
+        if entry is None:  # too late
             return
-        if isinstance(result, kind):
+        answer, kind, _ = entry
+        if isinstance(result, kind) and not answer.done():
             answer.set_result(result)
-        else:
+        else:  # … or whoever asked has gone
             error = result.error() if isinstance(result, Failed) else BadRequest("an answer of another kind")
-            _fail(answer, error)
+            self._fail(*entry, error)
 
     def _flush(self) -> None:
+        """What one turn of the loop asks leaves in one write: waking the relay costs more than asking it."""
+        self._sending = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         frames, self._unsent = self._unsent, []
-        if self._writer is not None:
-            self._writer.write(b"".join(frames))
+        if self._link is not None:
+            self._link.transport.write(b"".join(frames))
 
-    def _ask(self, command: Command, kind: type[R]) -> asyncio.Future[R]:
-        """Asks now; what one turn of the loop asks leaves in one write: waking the relay costs more than asking it."""
+    def _ask(
+        self, command: Command, kind: type[R], *, opens: str | None = None, patient: bool = False
+    ) -> asyncio.Future[R]:
+        """Asks now; `patient`: with the next question, or in `ALONG_SECONDS`. `opens`: the call that this opens."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
-        writer = self._writer
-        if writer is None or writer.transport.is_closing():
-            _fail(answer, PlaneGone("not connected"))
+        if self._link is None or self._link.transport.is_closing():
+            self._fail(answer, kind, opens, PlaneGone("not connected"))
             return answer
         self._asked += 1
-        self._waiting[self._asked] = answer, kind
+        self._waiting[self._asked] = answer, kind, opens
         self._deadlines.append((loop.time() + ANSWER_SECONDS, self._asked))
         if self._watch is None:
             self._watch = loop.call_later(ANSWER_SECONDS, self._look)
-        if not self._unsent:
-            loop.call_soon(self._flush)
         self._unsent.append(wire.encode(Request(self._asked, command)))
+        if patient and not self._sending:
+            self._later = self._later or loop.call_later(ALONG_SECONDS, self._flush)
+        elif not self._sending:
+            self._sending = True
+            loop.call_soon(self._flush)
         return answer
 
     def _look(self) -> None:
@@ -208,9 +235,9 @@ class RelayClient:
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._waiting):
-            answer, _ = self._waiting.pop(self._deadlines.popleft()[1], (None, None))
-            if answer is not None:
-                _fail(answer, PlaneGone("no answer in time"))
+            entry = self._waiting.pop(self._deadlines.popleft()[1], None)
+            if entry is not None:
+                self._fail(*entry, PlaneGone("no answer in time"))
         if self._deadlines:
             self._watch = loop.call_at(self._deadlines[0][0], self._look)
 
@@ -220,13 +247,7 @@ class RelayClient:
         self, call: str, hear: Callable[[Event], None], *, legs: int = 2, silent_after: float = SILENT_AFTER
     ) -> Awaitable[Ports]:
         self._hear[call] = hear
-        opened = self._ask(Open(call, 1 if legs == 1 else 2, silent_after), Ports)
-        opened.add_done_callback(lambda done: self._unless_opened(call, done))
-        return opened
-
-    def _unless_opened(self, call: str, done: asyncio.Future[Ports]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._hear.pop(call, None)
+        return self._ask(Open(call, 1 if legs == 1 else 2, silent_after), Ports, opens=call)
 
     def connect(self, call: str, leg: Leg, terms: Terms) -> Awaitable[object]:
         return self._ask(Connect(call, leg, terms), Done)
@@ -260,7 +281,7 @@ class RelayClient:
 
     async def close(self, call: str) -> Closed:
         self._hear.pop(call, None)
-        return await self._ask(Close(call), Closed)
+        return await self._ask(Close(call), Closed, patient=True)
 
     async def claim(self, calls: Sequence[str], hear: Callable[[Event], None]) -> Sequence[str]:
         found = (await self._ask(Claim(tuple(calls)), Held)).calls

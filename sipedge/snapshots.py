@@ -19,6 +19,7 @@ from masking.house import House
 from sipedge.sip.dialogs import Dialog
 
 _NONCE: Final = 12
+_PURPOSE: Final = "sip dialogs"
 _dialogs = msgspec.msgpack.Decoder(list[Dialog])
 
 
@@ -58,4 +59,9 @@ def read(house: House, call: str, state: bytes) -> tuple[Snapshot, list[Dialog]]
 
 
 def _key(house: House) -> AESGCM:
-    return AESGCM(house.keyring.derived("sip dialogs"))
+    """Derived once a process."""
+    key = house.seen.get(_PURPOSE)
+    if key is None:
+        key = house.seen[_PURPOSE] = AESGCM(house.keyring.derived(_PURPOSE))
+    assert isinstance(key, AESGCM)
+    return key

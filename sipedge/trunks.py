@@ -136,9 +136,14 @@ class Trunk:
 
     def shown(self, virtual: str, hostport: str) -> str:
         """A virtual number as From and P-Asserted-Identity show it on this trunk."""
-        number = numbering.read(self.country, virtual)
-        shown = virtual if number is None else numbering.write(number, self.config.number_format, self.country)
-        return name_addr(sip_uri(shown, hostport))
+        return name_addr(sip_uri(_shown(virtual, self.config.number_format, self.country), hostport))
+
+
+@lru_cache(REMEMBERED)
+def _shown(virtual: str, form: numbering.NumberFormat, country: str) -> str:
+    """A virtual number's spelling. It is no person's, so it may be remembered."""
+    number = numbering.read(country, virtual)
+    return virtual if number is None else numbering.write(number, form, country)
 
 
 class TrunkTable:

@@ -155,16 +155,31 @@ async def test_a_fact_the_core_refuses_holds_up_no_other(monkeypatch: pytest.Mon
     assert core.appends == [["ringing"], ["bridged"]] and not all_facts.untold
 
 
-async def test_the_end_of_a_call_is_told_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_call_is_told_before_the_next_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "GATHER_SECONDS", 30.0)
     core, all_facts = Core(monkeypatch), Facts()
     teller = all_facts.of(HOUSE, "int_one")
     teller.tell(told("bridged"))
+    assert not all_facts.tell_ends()
     await asyncio.sleep(0.01)
     assert core.appends == []
     teller.tell(told("ended", ends=True), last=True)
+    assert all_facts.tell_ends() and not all_facts.tell_ends()
     await asyncio.sleep(0)
     assert core.appends == [["bridged", "ended"]]
+
+
+async def test_facts_of_many_calls_are_told_at_once_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "GATHER_SECONDS", 0.04)
+    core, all_facts = Core(monkeypatch), Facts()
+    for name in ("int_one", "int_two", "int_three"):
+        all_facts.of(HOUSE, name).tell(told("ended", ends=True), last=True)
+        await asyncio.sleep(0.005)
+    assert core.appends == []
+    async with asyncio.timeout(1.0):
+        while not core.appends:
+            await asyncio.sleep(0.001)
+    assert core.appends == [["ended"]] * 3
 
 
 async def test_an_inbox_gives_what_came_or_nothing_in_time() -> None:

@@ -89,8 +89,8 @@ async def test_a_connection_that_breaks_and_comes_back_loses_no_call(own_relay: 
     await client.open("int_one", heard.append)
     assert await client.calls() == ("int_one",)
     up_again.clear()
-    assert client._writer is not None
-    client._writer.transport.abort()
+    assert client._link is not None
+    client._link.transport.abort()
     await up_again.wait()
     assert heard == [] and await client.calls() == ("int_one",)
     assert (await client.measure()).calls == 1

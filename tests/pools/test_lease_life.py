@@ -10,6 +10,7 @@ import pytest
 from pools.grants import Extended, Released, holder_id
 from pools.leases import Leases
 from pools.redis import Redis
+from pools.scripts import SHARD
 from tests.pools.world import QUARANTINE, START, TTL, World, pair
 
 GONE = holder_id("abc123", bytes(17))
@@ -394,3 +395,11 @@ async def test_the_shipped_scripts_read_the_servers_clock(world: World) -> None:
     holder = holder_id(shard, os.urandom(17))
     bound = await leases.bind(shard, holder, [pair("an", "binh")], ttl_ms=TTL, quarantine_ms=0, fields={}, events=[])
     assert abs(bound.expires - TTL - (int(seconds) * 1000 + int(micros) // 1000)) < 5_000
+
+
+async def test_a_calls_scripts_are_known_before_the_first_call(world: World) -> None:
+    await world.redis.command("SCRIPT", "FLUSH")
+    leases = Leases(world.redis)
+    await leases.prepare()
+    shas = [script.sha for script in (SHARD.route, SHARD.append)]
+    assert await world.redis.command("SCRIPT", "EXISTS", *shas) == [1, 1]
