@@ -1,8 +1,8 @@
 """What happened in a call, told to the core in order and off the call's path.
 
 A call never waits for Redis once it is up. Facts that come close together are told in one append, those of many calls
-in one write; when Redis is away they wait here and are told when it is back. Every fact carries the time it happened, and the core takes each once
-however often it is told.
+in one write; when Redis is away they wait here and are told when it is back. Every fact carries the time it happened,
+and the core takes each once however often it is told.
 """
 
 from __future__ import annotations
