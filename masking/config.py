@@ -111,6 +111,7 @@ class SipSection(Section, frozen=True):
     advertise: str = ""
     workers: int = 1
     proxies: list[str] = []
+    resolver: str = ""
     tls: TlsSection = TlsSection()
 
     @property
@@ -433,6 +434,12 @@ def _check_values(config: Config) -> None:
     if not config.sip.listeners:
         raise BadConfig("sip.listen: nothing to listen on; expected at least one udp:, tcp: or tls: address")
     _check_tls(config.sip)
+    if config.sip.resolver:
+        resolver = _source(config.sip.resolver, "sip.resolver").network
+        if resolver.num_addresses != 1:
+            raise BadConfig(
+                f'sip.resolver: "{config.sip.resolver}": expected an address, e.g. "127.0.0.53" or "[::1]:53"'
+            )
     if config.sip.workers != 1:
         raise BadConfig("sip.workers: more than one edge worker is not_implemented in this version; use 1")
     if not 1 <= config.http.workers <= 64:

@@ -27,6 +27,7 @@ from sipedge.media.plane import PlaneError
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Failed, Invited, Progressed
 from sipedge.sip.messages import Malformed
+from sipedge.targets import Hop
 from sipedge.trunks import Trunk
 
 log = structlog.get_logger("sipedge.calls")
@@ -175,12 +176,13 @@ class Call:
                 failure = Over("platform", "trunk_limit", 480, full)
                 continue
             self._take(trunk)
-            outcome = await self.dial(trunk, route, deadline)
+            trunk.health.begins(self.circuit.loop.time())
+            outcome = await self.try_trunk(trunk, route, deadline)
             now = self.circuit.loop.time()
             if isinstance(outcome, Answered):
                 trunk.health.answered(now)
                 return outcome
-            if isinstance(outcome, Failed) and (self.state == "ringing" or not passed_over(outcome)):
+            if isinstance(outcome, Failed) and not self.goes_on(outcome):
                 if outcome.status in (401, 407):  # it does not know us: nobody was reached
                     self.exchange.counts["trunk_refused_us"] += 1
                     trunk.health.failed(now)
@@ -197,17 +199,30 @@ class Call:
         exchange, now = self.exchange, self.circuit.loop.time()
         return exchange.trunks.leaving(route.trunk, route.country, route.callee, exchange.random, now)
 
-    async def dial(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
-        """One attempt by one trunk: how it ended, None when the trunk stayed silent."""
+    async def try_trunk(self, trunk: Trunk, route: Route, deadline: float) -> Answered | Failed | None:
+        """By one of the trunk's machines after the other (RFC 3263 4.3): how the last attempt ended."""
+        outcome: Answered | Failed | None = None
+        for hop in trunk.targets.in_order(self.circuit.loop.time(), self.exchange.random):
+            outcome = await self.dial(trunk, hop, route, deadline)
+            if isinstance(outcome, Answered) or (outcome is not None and not self.goes_on(outcome)):
+                trunk.targets.works(hop)
+                break
+            if outcome is None or outcome.status == 503:  # said by it, or that it could not be reached
+                trunk.targets.failed(hop, self.circuit.loop.time())
+        return outcome
+
+    def goes_on(self, failed: Failed) -> bool:
+        """Is there anything left to try after this?"""
+        return self.state != "ringing" and passed_over(failed)
+
+    async def dial(self, trunk: Trunk, hop: Hop, route: Route, deadline: float) -> Answered | Failed | None:
+        """One attempt: how it ended, None when the machine stayed silent."""
         self.state = "dialling"
         if self.circuit.caller.over:  # gave up while we asked the core: then nobody's phone rings
             raise Over("caller", "canceled", 487)
-        if trunk.address is None:
-            return None
-        leg = self.circuit.dial(trunk, trunk.address, route)
+        leg = self.circuit.dial(trunk, hop, route)
         self._opened()
         self._dialled_at = self.circuit.loop.time()
-        trunk.health.begins(self._dialled_at)
         silent_at = min(deadline, self._dialled_at + SILENCE)
         while True:
             match await self.circuit.hear(deadline if leg.heard_of else silent_at):

@@ -54,6 +54,7 @@ from sipedge.sip.events import (
     Responded,
 )
 from sipedge.sip.messages import Message
+from sipedge.targets import Hop
 from sipedge.trunks import Trunk, TrunkTable
 
 if TYPE_CHECKING:
@@ -308,17 +309,17 @@ class Circuit:
 
     # ---- the callee's leg --------------------------------------------------------------------------------------------
 
-    def dial(self, trunk: Trunk, address: tuple[str, int], route: Route) -> CalleeLeg:
+    def dial(self, trunk: Trunk, hop: Hop, route: Route) -> CalleeLeg:
         """Sends the second leg's INVITE by this trunk; the leg of a trunk tried before is given up."""
         if self.callee is not None:
             self.callee.give_up()
             self.callee.forget()
         origin = self._origin()
-        self._peers[1] = address[0]
+        self._peers[1] = hop.host
         self.callee = CalleeLeg.dial(
             self.exchange.driver,
             trunk,
-            address,
+            hop,
             callee=route.callee,
             shows=route.shows,
             offer=self.our_offer(2, origin),

@@ -20,7 +20,6 @@ from masking.config import TRANSPORTS, Listener
 from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
-from sipedge import names
 from sipedge.admission import Admission, Door, Signals
 from sipedge.calls import Call
 from sipedge.circuits import Exchange
@@ -28,8 +27,10 @@ from sipedge.driver import Driver
 from sipedge.facts import Facts
 from sipedge.media.plane import PlaneError
 from sipedge.media_plane import RelayClient
+from sipedge.names import Names
 from sipedge.orphans import Orphans, beat, heartbeat
 from sipedge.pings import Pings
+from sipedge.resolver import Resolver
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
 from sipedge.sip.flows import Flow
@@ -61,6 +62,8 @@ class Edge:
         self.plane = RelayClient(config.relay_socket, owner)
         self.admission = Admission(self.loop.time())
         self.tls = Credentials(config.sip, self.trunks) if config.sip.tls.certificate else None
+        usable = ("udp", "tcp", "tls") if self.tls is not None else ("udp", "tcp")
+        self.names = Names(self.trunks, Resolver(config.sip.resolver, usable))
         self.endpoint = Endpoint(
             entropy=house.random,
             advertise=lambda flow: self.driver.advertise(flow),
@@ -119,11 +122,11 @@ class Edge:
                     await relay_up.wait()
             if self.tls is not None:
                 await asyncio.to_thread(self.tls.load)
-            await names.look_up(self.trunks)
+            await self.names.look_up()
             bound = [await self.driver.wire.listen(listener) for listener in listeners]
             background += [
-                self._start(Pings(self.driver, self.trunks).run()),
-                self._start(names.keep(self.trunks)),
+                self._start(Pings(self.driver, self.trunks, self.exchange.random).run()),
+                self._start(self.names.run()),
                 *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),

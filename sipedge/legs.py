@@ -23,6 +23,7 @@ from sipedge.media.plane import Terms
 from sipedge.session_timers import SessionTimer
 from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited, PrackMissing, Progressed
 from sipedge.sip.messages import Message, Request
+from sipedge.targets import Hop
 from sipedge.trunks import Trunk
 
 RINGING: Final = frozenset({180, 183})
@@ -211,7 +212,7 @@ class CalleeLeg(Leg):
         cls,
         driver: Driver,
         trunk: Trunk,
-        address: tuple[str, int],
+        hop: Hop,
         *,
         callee: Number,
         shows: str,
@@ -221,7 +222,7 @@ class CalleeLeg(Leg):
         tell: Callable[[LegEvent], None],
     ) -> CalleeLeg:
         """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
-        flow = driver.wire.flow_to(trunk.target.transport, *address, trunk.name)
+        flow = driver.wire.flow_to(*hop, trunk.name)
         uri = trunk.request_uri(callee)
         shown = trunk.shown(shows, driver.advertise(flow))
         token = driver.endpoint.invite(

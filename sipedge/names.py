@@ -1,4 +1,5 @@
-"""Trunks whose `uri` names a host: where that host is, asked off the calls' path and again every minute.
+"""Trunks whose `uri` names a host: which machines are behind it, asked off the calls' path and again when the answer
+has grown old.
 
 A trunk whose name is not known is passed over like one that is silent.
 """
@@ -6,39 +7,47 @@ A trunk whose name is not known is passed over like one that is silent.
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Final
 
 import structlog
 
+from sipedge.resolver import NotFound, Resolver
 from sipedge.trunks import Trunk, TrunkTable
 
 log = structlog.get_logger("sipedge.names")
 
-EVERY: Final = 60.0
-PATIENCE: Final = 3.0
+TICK: Final = 1.0
+LEAST: Final = 5.0  # seconds between two questions at least, whatever DNS says of its answer's time to live
+MOST: Final = 3600.0  # … and at most
+AGAIN: Final = 10.0  # … when there was no answer
+PATIENCE: Final = 5.0
 
 
-async def look_up(trunks: TrunkTable) -> None:
-    """Asks for every name once, all at the same time."""
-    await asyncio.gather(*(_find(trunk) for trunk in trunks.trunks if trunk.named_host))
+class Names:
+    """Keeps the machines of every such trunk."""
 
+    def __init__(self, trunks: TrunkTable, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._due = {trunk: 0.0 for trunk in trunks.trunks if trunk.target.named}
 
-async def keep(trunks: TrunkTable) -> None:
-    """Asks again and again, until cancelled."""
-    while True:
-        await asyncio.sleep(EVERY)
-        await look_up(trunks)
+    async def look_up(self) -> None:
+        """Asks for every name whose time has come, all at the same time."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.gather(*(self._find(trunk) for trunk, due in self._due.items() if due <= now))
 
+    async def run(self) -> None:
+        """Asks again and again, until cancelled."""
+        while self._due:
+            await asyncio.sleep(TICK)
+            await self.look_up()
 
-async def _find(trunk: Trunk) -> None:
-    host, port, kind = trunk.target.host, trunk.target.port, socket.SOCK_DGRAM
-    try:
-        async with asyncio.timeout(PATIENCE):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
-    except (OSError, TimeoutError, UnicodeError):  # what was known before is still the best guess
-        log.warning("name_not_found", trunk=trunk.name)
-        return
-    addresses = [(str(one[4][0]), int(one[4][1])) for one in found]
-    if trunk.address not in addresses:
-        trunk.address = addresses[0]
+    async def _find(self, trunk: Trunk) -> None:
+        seconds = AGAIN
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._resolver.locate(trunk.target)
+            trunk.targets.learn(found.places)
+            seconds = min(max(found.seconds, LEAST), MOST)
+        except (NotFound, TimeoutError):  # what was known before is still the best guess
+            log.warning("name_not_found", trunk=trunk.name)
+        self._due[trunk] = asyncio.get_running_loop().time() + seconds

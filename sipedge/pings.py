@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Final
 
 import structlog
 
 from sipedge.driver import Driver
 from sipedge.sip.events import Responded
+from sipedge.targets import Hop
 from sipedge.trunk_health import State
 from sipedge.trunks import Trunk, TrunkTable
 
@@ -29,8 +31,10 @@ DOWN: Final = frozenset({408, 500, 502, 503, 504})
 class Pings:
     """Asks every trunk whose `options_ping` is not 0."""
 
-    def __init__(self, driver: Driver, trunks: TrunkTable) -> None:
+    def __init__(self, driver: Driver, trunks: TrunkTable, random: Random) -> None:
         self._driver = driver
+        self._random = random
+        self._hops: dict[Trunk, Hop] = {}  # which of its machines was asked last
         # A start is no reason to ask: a trunk is believed in until a call meets silence, or its time has come.
         self._next: dict[Trunk, float] = {
             trunk: driver.loop.time() + trunk.config.options_ping
@@ -63,11 +67,13 @@ class Pings:
 
     def _ask(self, trunk: Trunk, now: float) -> None:
         trunk.doubted = False
-        if trunk.address is None:
+        hops = trunk.targets.in_order(now, self._random)
+        if not hops:
             self._judge(trunk, False)
             return
+        self._hops[trunk] = hops[0]
         self._asked[trunk] = now
-        flow = self._driver.wire.flow_to(trunk.target.transport, *trunk.address, trunk.name)
+        flow = self._driver.wire.flow_to(*hops[0], trunk.name)
         uri = f"{'sips' if trunk.target.secure else 'sip'}:{trunk.target.hostport}"
         ours = f"<sip:{self._driver.advertise(flow)}>"
         transaction = self._driver.endpoint.send_request(flow, "OPTIONS", uri, now, from_=ours, to=f"<{uri}>")
@@ -82,7 +88,17 @@ class Pings:
         return hear
 
     def _judge(self, trunk: Trunk, up: bool) -> None:
+        """One machine that answers is enough; one that does not is left out, and another is asked."""
+        now, hop = self._driver.loop.time(), self._hops.pop(trunk, None)
+        if hop is not None and up:
+            trunk.targets.works(hop)
+        elif hop is not None:
+            trunk.targets.failed(hop, now)
+            if trunk.targets.in_order(now, self._random)[0] not in trunk.targets.blocked(now):
+                self._asked.pop(trunk, None)
+                self._ask(trunk, now)
+                return
         trunk.health.pinged(up)
         self._asked.pop(trunk, None)
         interval = float(trunk.config.options_ping)
-        self._next[trunk] = self._driver.loop.time() + (interval if up else min(interval, DOWN_INTERVAL))
+        self._next[trunk] = now + (interval if up else min(interval, DOWN_INTERVAL))

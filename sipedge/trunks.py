@@ -10,11 +10,10 @@ only where the two carriers allow it (same carrier, or `cli = "any"`) and it ser
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from masking import numbering
 from masking.config import Source, TrunkSection
@@ -26,38 +25,13 @@ from sipedge.sip.flows import Flow
 from sipedge.sip.gate import username
 from sipedge.sip.messages import Malformed, Request
 from sipedge.sip.uris import NameAddr, name_addr, sip_uri
+from sipedge.targets import Target, Targets
+from sipedge.targets import address as address_of
 from sipedge.trunk_health import Health, shares
 
 REMEMBERED: Final = 4_096  # sources whose trunk is kept at hand; spoofed ones must not fill the memory
 
 OwnerOf = Callable[[Number], Awaitable[str | None]]  # a virtual number -> the name of the trunk it belongs to
-
-
-class Target(NamedTuple):
-    """Where a trunk's requests go: transport, host, port. `secure`: as `sips:`, TLS on every hop."""
-
-    transport: str
-    host: str
-    port: int
-    secure: bool = False
-
-    @classmethod
-    def parse(cls, uri: str) -> Target:
-        """Of a trunk's `uri`, which the configuration has checked."""
-        scheme, _, rest = uri.partition(":")
-        rest, _, parameters = rest.partition(";")
-        secure = scheme.lower() == "sips"
-        transport = "tls" if secure else parameters.lower().partition("transport=")[2] or "udp"
-        default = 5061 if transport == "tls" else 5060
-        if rest.startswith("["):
-            host, _, port = rest[1:].partition("]")
-            return cls(transport, host, int(port[1:] or default), secure)
-        host, _, port = rest.partition(":")
-        return cls(transport, host, int(port or default), secure)
-
-    @property
-    def hostport(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _credentials(login: LoginSection) -> Credentials | None:
@@ -68,8 +42,8 @@ class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "address", "calls", "carrier", "config", "countries", "country", "credentials", "doubted", "guest", "health",
-        "last_refill", "media", "name", "target", "tokens",
+        "calls", "carrier", "config", "countries", "country", "credentials", "doubted", "guest", "health",
+        "last_refill", "media", "name", "target", "targets", "tokens",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -80,9 +54,7 @@ class Trunk:
         self.countries = frozenset(config.served_countries)
         self.media = tuple(str(network) for network in config.media_networks)
         self.target = Target.parse(config.uri)
-        self.address: tuple[str, int] | None = None  # where the target is; None: its name is not known (yet)
-        if not self.named_host:
-            self.address = (self.target.host, self.target.port)
+        self.targets = Targets(self.target)
         self.health = Health()
         self.credentials = _credentials(config.auth)  # who we are to it
         self.guest = _credentials(config.authenticate)  # who it has to show to be; None: its address is enough
@@ -93,11 +65,6 @@ class Trunk:
 
     def __repr__(self) -> str:
         return f"<Trunk {self.name} {self.calls} calls>"
-
-    @property
-    def named_host(self) -> bool:
-        """Does `uri` name its host instead of giving an address?"""
-        return _address(self.target.host) is None
 
     def full(self, now: float) -> int | None:
         """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion."""
@@ -192,7 +159,7 @@ class TrunkTable:
 
     def may_answer(self, transport: str, host: str, port: int) -> bool:
         """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
-        return self.may_ask(transport, host, port) or any(trunk.address == (host, port) for trunk in self.trunks)
+        return self.may_ask(transport, host, port) or any((host, port) in trunk.targets for trunk in self.trunks)
 
     async def of(self, request: Request, flow: Flow, owner_of: OwnerOf) -> Trunk | None:
         """The trunk a new request belongs to; None: nobody's, and nobody is answered."""
@@ -253,17 +220,8 @@ class TrunkTable:
 def _covers(entry: Source, host: str, port: int) -> bool:
     if entry.port is not None and entry.port != port:
         return False
-    address = _address(host)
+    address = address_of(host)
     return address is not None and address.version == entry.network.version and address in entry.network
-
-
-@lru_cache(REMEMBERED)
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """A literal address, scope cut; None for a name."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
 
 
 def _shared(equals: list[Trunk], random: Random, now: float) -> list[Trunk]:

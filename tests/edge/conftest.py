@@ -124,13 +124,13 @@ class Place:
                 await asyncio.sleep(0.01)
 
 
-def trunk(name: str, *phones: Phone, uri: Phone | None = None, **more: Any) -> TrunkSection:
-    """A trunk whose only sources are these phones, and whose calls go to the first (or to `uri`)."""
-    target = uri or phones[0]
+def trunk(name: str, *phones: Phone, uri: Phone | None = None, to: str = "", **more: Any) -> TrunkSection:
+    """A trunk whose only sources are these phones, and whose calls go to the first (or to `uri`, or as `to` says)."""
+    target = uri or (phones[0] if phones else None)
     values: dict[str, Any] = {
         "name": name,
         "carrier": "carrier",
-        "uri": f"sip:{target.address[0]}:{target.address[1]};transport=udp",
+        "uri": to or (f"sip:{target.address[0]}:{target.address[1]};transport=udp" if target is not None else ""),
         "sources": [f"{phone.address[0]}:{phone.address[1]}" for phone in phones],
         "country": "VN",
         "options_ping": 0,
@@ -139,7 +139,7 @@ def trunk(name: str, *phones: Phone, uri: Phone | None = None, **more: Any) -> T
 
 
 Opener = Callable[..., Awaitable[Place]]
-Make = Callable[[str], Phone]
+Make = Callable[..., Phone]
 
 
 class Scene:

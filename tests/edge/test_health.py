@@ -11,45 +11,11 @@ from masking import interactions
 from masking.house import House, Unavailable
 from masking.interactions import Told
 from sipedge import edge as edges
-from sipedge import facts, names
+from sipedge import facts
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
 from sipedge.sip.events import Failed, Invited
-from sipedge.trunks import TrunkTable
-from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Stage, X, trunk
-from tests.edge.test_trunks import section
-
-
-async def test_a_trunk_may_be_named_by_host(open_edge: Opener, phones: Make) -> None:
-    caller, callee = phones(CUSTOMER), phones(DRIVER)
-    place = await open_edge(
-        trunk("callers", caller), trunk("callees", callee, uri=None, sources=["127.0.0.1"], carrier="named")
-    )
-    named = place.edge.trunks.named["callees"]
-    named.target = named.target._replace(host="localhost")
-    named.address = None
-    await place.numbers(X[0], trunk="callees")
-    await place.session(CUSTOMER, DRIVER)
-    caller.call(place.address, X[0])
-    assert (await caller.expect(Failed)).status == 480  # its address is not known yet
-    await names.look_up(place.edge.trunks)
-    assert named.address == ("127.0.0.1", callee.address[1])
-    caller.call(place.address, X[0])
-    invited = await callee.expect(Invited)
-    assert invited.request.uri.host == "localhost"
-
-
-async def test_a_name_nobody_knows_leaves_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = TrunkTable([section("a", "10.0.0.1", uri="sip:sbc.invalid:5070")])
-    assert table.trunks[0].address is None
-    table.trunks[0].address = ("10.0.0.7", 5070)
-
-    async def unknown(*_: object, **__: object) -> object:
-        raise OSError("no such name")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    await names.look_up(table)
-    assert table.trunks[0].address == ("10.0.0.7", 5070)
+from tests.edge.conftest import CUSTOMER, Make, Opener, Stage, trunk
 
 
 async def test_an_overloaded_edge_refuses_new_calls_cheaply(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,8 @@ from masking.config import BadConfig, CertificateSection, SipSection, TlsSection
 from sipedge import tls as tls_of_edge
 from sipedge import wire
 from sipedge.sip.events import Invited
+from sipedge.targets import Hop
+from sipedge.targets import Place as Machines
 from sipedge.tls import Credentials, identities, proves
 from sipedge.trunks import TrunkTable
 from tests.certificates import Authority, Pair
@@ -113,14 +116,13 @@ async def called(
     caller, spare = phones(CUSTOMER), phones(DRIVER)
     place = await open_edge(
         trunk("callers", caller, carrier="callers"),
-        trunk("secure", spare, uri=None, sources=["127.0.0.9"], tls=settings or TrunkTlsSection()),
+        trunk("secure", to=uri, sources=["127.0.0.9"], tls=settings or TrunkTlsSection()),
         trunk("spare", spare, priority=2),
         listen=("udp", "tls"),
         tls=ours,
     )
-    secure = place.edge.trunks.named["secure"]
-    secure.target = type(secure.target).parse(uri)
-    secure.address = ("127.0.0.1", secure.target.port)
+    targets = place.edge.trunks.named["secure"].targets
+    targets.learn([Machines((), 0, (Hop("tls", "127.0.0.1", int(re.findall(r":(\d+)", uri)[-1])),))])
     await place.numbers(X[0], trunk="secure")
     await place.session(CUSTOMER, DRIVER)
     caller.call(place.address, X[0])

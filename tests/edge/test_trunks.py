@@ -13,7 +13,7 @@ from masking.numbering import Number
 from sipedge import trunks
 from sipedge.sip.flows import Flow
 from sipedge.sip.messages import Request, parse
-from sipedge.trunks import Target, Trunk, TrunkTable
+from sipedge.trunks import Trunk, TrunkTable
 
 
 def section(name: str, *sources: str, **more: Any) -> TrunkSection:
@@ -189,23 +189,6 @@ def test_numbers_leave_in_the_trunks_own_spelling(form: str, uri: str, identity:
     trunk = Trunk(section("a", "10.0.0.1", number_format=form))
     assert trunk.request_uri(number(VN)) == uri
     assert trunk.shown("+842471000001", "edge:5060") == identity
-
-
-@pytest.mark.parametrize(
-    ("uri", "target"),
-    [
-        ("sip:127.0.0.1:5070;transport=udp", Target("udp", "127.0.0.1", 5070)),
-        ("sip:sbc.example", Target("udp", "sbc.example", 5060)),
-        ("sip:10.0.0.1;transport=TCP", Target("tcp", "10.0.0.1", 5060)),
-        ("sip:[2001:db8::1]:5080", Target("udp", "2001:db8::1", 5080)),
-        ("sip:[2001:db8::1]", Target("udp", "2001:db8::1", 5060)),
-        ("sip:sbc.example;transport=tls", Target("tls", "sbc.example", 5061)),
-        ("SIPS:sbc.example;transport=tcp", Target("tls", "sbc.example", 5061, secure=True)),
-        ("sips:[2001:db8::1]:5071", Target("tls", "2001:db8::1", 5071, secure=True)),
-    ],
-)
-def test_a_trunks_uri_says_where_its_calls_go(uri: str, target: Target) -> None:
-    assert Target.parse(uri) == target
 
 
 async def test_a_proven_certificate_names_the_trunk_and_without_one_none_that_demands_it_is_meant() -> None:

@@ -109,11 +109,10 @@ async def test_a_trunk_over_tcp_is_called_by_one_connection(open_edge: Opener, p
     server = await asyncio.start_server(carrier, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     place = await open_edge(
-        trunk("all", caller, uri=caller), trunk("tcp", caller, sources=["127.0.0.9"], uri=None), listen=("udp", "tcp")
+        trunk("all", caller, uri=caller),
+        trunk("tcp", to=f"sip:127.0.0.1:{port};transport=tcp", sources=["127.0.0.9"]),
+        listen=("udp", "tcp"),
     )
-    carriers = place.edge.trunks.named["tcp"]
-    carriers.target = carriers.target._replace(transport="tcp", port=port)
-    carriers.address = ("127.0.0.1", port)
     await place.numbers(X[0], trunk="tcp")
     await place.session(CUSTOMER, DRIVER)
     leg = caller.call(place.address, X[0])
@@ -133,13 +132,10 @@ async def test_a_trunk_that_refuses_connections_is_passed_over(open_edge: Opener
         port = closed.getsockname()[1]
     place = await open_edge(
         trunk("callers", caller, carrier="callers"),
-        trunk("down", callee, uri=callee, sources=["127.0.0.9"]),
+        trunk("down", to=f"sip:127.0.0.1:{port};transport=tcp", sources=["127.0.0.9"]),
         trunk("spare", callee, priority=2),
         listen=("udp", "tcp"),
     )
-    down = place.edge.trunks.named["down"]
-    down.target = down.target._replace(transport="tcp", port=port)
-    down.address = ("127.0.0.1", port)
     await place.numbers(X[0], trunk="down")
     await place.session(CUSTOMER, DRIVER)
     caller.call(place.address, X[0])
