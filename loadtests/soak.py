@@ -1,8 +1,10 @@
-"""`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--faults N]`: the long runs.
+"""`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--bent N] [--faults N]`: the long
+runs.
 
-The same code that `make test` runs small: creators through two API processes one of which dies, bent SIP beside slow
-connections and calls, and kill -9 of every process in turn. Prints one row a run and exits 1 when any promise was
-broken; a failed run is repeated by giving its seed.
+The same code that `make test` runs small: creators through two API processes one of which dies; millions of bent
+messages at every parser (`--messages` of SIP, and as many of SDP, RTP and RTCP together); bent SIP at the service
+beside slow connections and calls; and kill -9 of every process in turn. Prints one row a run and exits 1 when any
+promise was broken; a failed run is repeated by giving its seed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtests import mutations
 from tests.pools.history import overlaps
 from tests.system import chaos, faults, hostile, lease_run
 from tests.system.live import live_call
@@ -47,7 +50,21 @@ def leases(asked: argparse.Namespace, console: Console) -> Broken:
         return broken + quiet(service)
 
 
-def mutations(asked: argparse.Namespace, console: Console) -> Broken:
+def mutated(asked: argparse.Namespace, console: Console) -> Broken:
+    broken = []
+    for kind, part in (("sip", 1), ("sdp", 3), ("rtp", 3), ("rtcp", 3)):
+        began = time.monotonic()
+        found = mutations.run(kind, -(-asked.messages // part), asked.seed)
+        rate = found.messages / (time.monotonic() - began)
+        console.print(
+            f"mutations of {kind}: {found.messages} read, {rate:.0f} a second, {len(found.failures)} crashes, "
+            f"{found.slowest * 1e3:.2f} ms for the slowest, memory +{found.growth >> 10} KiB"
+        )
+        broken += found.broken
+    return broken
+
+
+def attack(asked: argparse.Namespace, console: Console) -> Broken:
     with fresh_folder() as folder, Service(folder / "service") as service:
         service.import_numbers([f"+8424710000{n:02d}" for n in range(20)], "vn-main")
         phones = Phones(folder / "sipp", service.place.edge)
@@ -59,10 +76,10 @@ def mutations(asked: argparse.Namespace, console: Console) -> Broken:
                 live.ended()
             calls += 1
 
-        done = hostile.attack_beside(call, service, asked.messages, asked.seed, trunk=service.place.moscow)
+        done = hostile.attack_beside(call, service, asked.bent, asked.seed, trunk=service.place.moscow)
         grown = done.memory_peak - done.memory_before
         console.print(
-            f"mutations: {done.sent} sent, {calls} calls beside, {sum(done.answers.values())} answers to the trunk, "
+            f"attack: {done.sent} sent, {calls} calls beside, {sum(done.answers.values())} answers to the trunk, "
             f"{done.bytes_to_strangers} bytes to the stranger, memory +{grown >> 20} MiB at most"
         )
         broken = ["the stranger got bytes"] if done.bytes_to_strangers else []
@@ -102,7 +119,7 @@ def quiet(service: Service) -> Broken:
 
 
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
-    "leases": leases, "mutations": mutations, "kills": kills, "deaths": deaths,
+    "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths,
 }  # fmt: skip
 
 
@@ -111,7 +128,8 @@ def main() -> int:
     arguments.add_argument("--only", nargs="+", choices=sorted(RUNS), default=list(RUNS))
     arguments.add_argument("--seed", type=int, default=int(time.time()))
     arguments.add_argument("--sessions", type=int, default=50_000)
-    arguments.add_argument("--messages", type=int, default=100_000)
+    arguments.add_argument("--messages", type=int, default=10_000_000, help="bent ones, of SIP and of all media")
+    arguments.add_argument("--bent", type=int, default=100_000, help="messages at the running service")
     arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
     asked = arguments.parse_args()
     console = Console(highlight=False, soft_wrap=True)
