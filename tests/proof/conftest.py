@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.proof.canaries import CALLEE, CALLER, Bird
-from tests.proof.lines import TRANSPORTS
+from tests.proof.lines import PORTS, TRANSPORTS, Tls
 from tests.proof.story import HOSTS
 from tests.system.service import Place, Service, Trunk, take_place
 from tests.system.stores import redis_texts
@@ -26,10 +28,17 @@ def trunks(place: Place) -> list[Trunk]:
     ]
 
 
-def open_service(root: Any) -> Service:
+def open_service(root: Path) -> Service:
     """Not started yet."""
     place = take_place()
-    return Service(root, place=place, trunks=trunks(place))
+    (root / "certificates").mkdir(parents=True)
+    authority = Tls.authority = Authority(root / "certificates")
+    own = authority.sign(place.edge)
+    settings: dict[str, dict[str, Any]] = {
+        "sip": {"listen": [f"{transport}:{place.edge}:{PORTS[transport]}" for transport in TRANSPORTS]},
+        "sip.tls": {"certificate": own.certificate, "key": own.key, "authorities": authority.bundle},
+    }
+    return Service(root, place=place, trunks=trunks(place), settings=settings)
 
 
 def fill(service: Service) -> None:

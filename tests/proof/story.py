@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.proof.canaries import CALLEE, CALLER, Bird
+from tests.proof.lines import PORTS
 from tests.proof.phones import RawPhone, body, header
 from tests.system.service import Person, Service
 
-SIP = 5060
 ASKED = ("INFO", "UPDATE", "OPTIONS", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE", "PUBLISH", "FOO")
 REFUSALS = (302, 305, 380, 400, 401, 403, 404, 407, 410, 415, 420, 433, 480, 484, 486, 488, 600, 603, 604, 607, 699)
 
@@ -19,7 +19,7 @@ class Pair:
 
     def __init__(self, service: Service, held: ExitStack, transport: str, batch: str, people: tuple[Person, Person]):
         place = service.place
-        edge = (place.edge, SIP)
+        edge = (place.edge, PORTS[transport])
         session = service.open_session(*people, service=f"over-{transport}")
         self.session: str = session["id"]
         self.dialled: str = session["participants"][0]["proxies"][0]["number"]
