@@ -55,8 +55,8 @@ def sip(data: bytes) -> None:
 
 
 def stream(data: bytes) -> None:
-    """The same bytes as a stream, in pieces whose length the first byte says."""
-    size = data[0] if data and data[0] else 1
+    """The same bytes as a stream, in pieces whose length the first byte says, and no more than a hundred."""
+    size = max(data[0] if data else 1, len(data) // 100 + 1)
     serve(endpoint_with_calls()[0], data, TCP, [data[at : at + size] for at in range(1, len(data), size)])
 
 
