@@ -72,6 +72,7 @@ class Edge:
             extensions=EXTENSIONS,
             accept=BODIES,
             admit=self._admit,
+            widen=self._widen,
         )
         self.driver = Driver(
             self.loop,
@@ -273,6 +274,14 @@ class Edge:
             headers.append(("Retry-After", str(self.exchange.random.randint(1, 5))))
         self.endpoint.respond(event.transaction, code, self.loop.time(), headers=headers)
         self.driver.say()
+
+    def _widen(self, flow: Flow) -> Flow | None:
+        """The stream that takes a request too long for a datagram (RFC 3261 18.1.1): only towards a trunk whose `uri`
+        leaves the transport open, and that has not just refused one."""
+        if not any(trunk.target.open_transport and flow.remote in trunk.targets for trunk in self.trunks.trunks):
+            return None
+        stream = self.driver.wire.flow_to("tcp", *flow.remote)
+        return stream if self.driver.wire.serves(stream) else None
 
     def _next_hop(self, flow: Flow, uri: Uri) -> Flow:
         """Where a request inside a call goes: by the call's own connection while it stands (RFC 5923), else to the

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from sipedge.wire import Wire
 
 Address = tuple[str, int]
+PING: Final = b"\r\n\r\n"
+PONG: Final = b"\r\n"
+PING_SECONDS: Final = 95.0  # between two of ours, and up to …
+PING_SPREAD: Final = 25  # … so much more, so that many connections do not ping at once
+PONG_SECONDS: Final = 10.0
 MAX_UNSENT: Final = 1 << 20  # bytes a peer may leave unread
 
 
@@ -25,12 +30,16 @@ class Stream(asyncio.Protocol):
     def __init__(self, wire: Wire, kind: str, admit: Admit, *, dialled: bool = False, peer: str = "") -> None:
         self.kind = kind
         self.peer = peer
+        self.dialled = dialled
         self.heard = 0.0
         self.mute = not dialled  # it has not said anything yet
         self.flow = Flow(kind, ("", 0), ("", 0))
         self._wire = wire
         self._admit = admit
         self._transport: asyncio.Transport | None = None
+        self._ping_at = 0.0
+        self._pinged_at = 0.0  # 0: no ping waits for its answer
+        self._answers_pings = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
@@ -44,6 +53,7 @@ class Stream(asyncio.Protocol):
         transport.set_write_buffer_limits(high=MAX_UNSENT)
         self.heard = self._wire.loop.time()
         self.flow = self._wire.opened(self, (remote[0], remote[1]), (local[0], local[1]))
+        self._ping_at = self.heard + PING_SECONDS + self.flow.connection % PING_SPREAD
 
     @property
     def stands(self) -> bool:
@@ -54,8 +64,25 @@ class Stream(asyncio.Protocol):
         if self._transport is None:
             return
         self.heard, self.mute = self._wire.loop.time(), False
-        self._wire.received(data, self.flow)
-        self._wire.settle()
+        if self._pinged_at:
+            self._pinged_at = 0.0
+            if data.startswith(PONG) and not data.startswith(PING):
+                self._answers_pings = True
+                data = data.removeprefix(PONG)  # or two of them would be taken for a ping
+        if data:
+            self._wire.received(data, self.flow)
+            self._wire.settle()
+
+    def keep_alive(self, now: float) -> None:
+        """The double CRLF of RFC 5626 4.4.1, by who opened the connection. A peer that answered one once and now says
+        nothing is gone; one that never does was not asked to in its own words, so its silence means nothing."""
+        if self._pinged_at and now - self._pinged_at > PONG_SECONDS and self._answers_pings:
+            self._wire.counts["connections_dead"] += 1
+            self.abort()
+        elif now >= self._ping_at:
+            self._ping_at = now + PING_SECONDS + self.flow.connection % PING_SPREAD
+            self._pinged_at = now
+            self.send(PING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:

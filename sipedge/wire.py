@@ -35,6 +35,8 @@ PORTION: Final = 16  # … and handed up before what came meanwhile is read: som
 FIRST_SECONDS: Final = 5.0  # whoever connects has something to say
 IDLE_SECONDS: Final = 600.0
 CONNECT_SECONDS: Final = 2.0  # the handshake included
+SWEEP_SECONDS: Final = 1.0  # between two looks at all connections
+REFUSED_SECONDS: Final = 60.0
 HANDSHAKE_SECONDS: Final = 3.0  # … of who connects to us
 MAX_CONNECTIONS: Final = 2_000
 MAX_PER_SOURCE: Final = 100
@@ -107,6 +109,7 @@ class Wire:
         self._streams: dict[int, Stream] = {}
         self._latest: dict[Peer, Stream] = {}  # the connection to use for a peer that is sent to by address
         self._waiting: dict[Peer, list[bytes]] = {}
+        self._refused: dict[Peer, float] = {}  # until when nobody need try to connect there
         self._greeted: Counter[str] = Counter()  # handshakes that are not done yet
         self._per_source: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,7 +148,7 @@ class Wire:
         bound = Listener(listener.transport, *local)
         self.listeners.append(bound)
         if self._sweep is None:
-            self._sweep = self.loop.call_later(1.0, self._sweep_streams)
+            self._sweep = self.loop.call_later(SWEEP_SECONDS, self._sweep_streams)
         return bound
 
     def _watch(self, sock: socket.socket, local: Address) -> None:
@@ -195,6 +198,12 @@ class Wire:
             if each.transport == transport and (":" in each.host) == six:
                 return each.host, each.port
         return ("::" if six else "0.0.0.0", 0)
+
+    def serves(self, stream: Flow) -> bool:
+        """Could a stream to that peer come about? Not when it refused one lately, and not without a listener that our
+        Via can name."""
+        refused = self._refused.get(_peer(stream), 0.0) > self.loop.time()
+        return not refused and any(each.transport == stream.transport for each in self.listeners)
 
     def stands(self, flow: Flow) -> bool:
         """Is this a connection that is up?"""
@@ -279,6 +288,9 @@ class Wire:
         except (OSError, TimeoutError):  # an SSLError is an OSError too
             self._waiting.pop(waiting, None)
             self.counts[f"{flow.transport}_unreachable"] += 1
+            if len(self._refused) >= REMEMBERED:
+                self._refused.clear()
+            self._refused[waiting] = self.loop.time() + REFUSED_SECONDS
             self.failed(flow)
             return
         for data in self._waiting.pop(waiting, []):
@@ -487,7 +499,9 @@ class Wire:
             if now - stream.heard > (FIRST_SECONDS if stream.mute else IDLE_SECONDS):
                 self.counts["connections_idle"] += 1
                 stream.abort()
-        self._sweep = self.loop.call_later(1.0, self._sweep_streams)
+            elif stream.dialled:
+                stream.keep_alive(now)
+        self._sweep = self.loop.call_later(SWEEP_SECONDS, self._sweep_streams)
 
     @property
     def connections(self) -> int:

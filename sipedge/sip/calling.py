@@ -7,8 +7,9 @@ from sipedge.sip.dialogs import Dialog
 from sipedge.sip.digest import ASKED_BY, Authorisation, Credentials
 from sipedge.sip.events import Answered, Cause, Failed, Progressed, Responded
 from sipedge.sip.flows import Flow
+from sipedge.sip.lengthy import LONGEST, moved
 from sipedge.sip.messages import Response, write_headers
-from sipedge.sip.transactions import Action, Asked, ClientTransaction, Draft, Input, State
+from sipedge.sip.transactions import Action, Asked, ClientTransaction, Draft, Input, Narrow, State
 
 MAX_FORKS = 16  # phones of one call whose reliable responses we follow
 _STATUS = {Cause.TIMEOUT: 408, Cause.TRANSPORT: 503, Cause.CANCELLED: 487}  # RFC 3261 8.1.3.1
@@ -180,12 +181,28 @@ class Calling(Core):
         dialog: Dialog | None = None,
     ) -> ClientTransaction:
         """Starts a client transaction; it is known by its branch and method (RFC 3261 17.1.3)."""
+        narrow = None
+        if len(data) > LONGEST and flow.transport == "udp" and (wide := self._widen(flow)) is not None:
+            narrow = Narrow(flow, draft, data)
+            draft, data = moved(narrow, wide, self._advertise(flow), self._advertise(wide))
+            flow = wide
         transaction = ClientTransaction(f"{branch} {method}", method, flow, leg, draft, dialog)
-        transaction.last = data
+        transaction.last, transaction.narrow = data, narrow
         self._clients[transaction.key] = transaction
         self._send(flow, data)
         transaction.begin(now, self._timers)
         return transaction
+
+    def _unsent(self, transaction: ClientTransaction, now: float) -> None:
+        """It could not be sent. One that was only moved to a stream for its length goes by UDP after all (RFC 3261
+        18.1.1), unless it was given up meanwhile."""
+        narrow, transaction.narrow = transaction.narrow, None
+        if narrow is None or transaction.state is not transaction.machine.start:
+            self._feed_client(transaction, Input.TRANSPORT, now, None)
+            return
+        transaction.draft, transaction.last = narrow.draft, narrow.data
+        transaction.restart(narrow.flow, now, self._timers)
+        self._send(narrow.flow, narrow.data)
 
     def _take_response(self, response: Response, now: float) -> bool:
         """Gives a response to its transaction; False when there is none: it is dropped (RFC 6026 8.9)."""

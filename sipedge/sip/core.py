@@ -93,6 +93,7 @@ class Core:
         advertise: Callable[[Flow], str] | None,
         route: Callable[[Flow, Uri], Flow] | None,
         methods: Sequence[str],
+        widen: Callable[[Flow], Flow | None] | None,
     ) -> None:
         self.methods = frozenset(methods)
         self.extensions: frozenset[str] = frozenset()
@@ -105,6 +106,7 @@ class Core:
         self._secret = entropy(16)
         self._advertise = advertise or _local_address
         self._route = route or by_address
+        self._widen = widen or (lambda _: None)
         self._timers = Timers()
         self._servers: dict[str, ServerTransaction] = {}
         self._clients: dict[str, ClientTransaction] = {}
@@ -135,9 +137,7 @@ class Core:
         self._dialogs.pop((dialog.call_id, dialog.local_tag), None)
 
     def _contact(self, dialog: Dialog, flow: Flow) -> str:
-        if (
-            flow.transport == "tls" and dialog.target[:5].lower() == "sips:"
-        ):  # theirs, so ours too (RFC 3261 8.1.1.8, 12.1.1)
+        if flow.transport == "tls" and dialog.target[:5].lower() == "sips:":  # RFC 3261 8.1.1.8, 12.1.1
             return f"Contact: <sips:{dialog.leg}@{self._advertise(flow)}>\r\n"
         return f"Contact: <sip:{dialog.leg}@{self._advertise(flow)}{_transport_param(flow)}>\r\n"
 

@@ -14,7 +14,7 @@ from sipedge.sip.events import Disconnect, Event, Refused
 from sipedge.sip.flows import Flow
 from sipedge.sip.framing import Framer
 from sipedge.sip.messages import BadRequest, Malformed, Request, parse
-from sipedge.sip.transactions import ClientTransaction, Input, Provisional, ServerTransaction
+from sipedge.sip.transactions import ClientTransaction, Provisional, ServerTransaction
 from sipedge.sip.uris import Uri
 
 HALF_MESSAGE_SECONDS = 5.0  # how long a stream may hold part of a message
@@ -27,9 +27,9 @@ class Endpoint(Called):
     show to that peer (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the
     next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags, for Require and
     Supported; 100rel wants the method PRACK) and `accept` (body types) are what the called side takes; the rest gets
-    405, 420 and 415. Beyond
-    `max_transactions` requests outside a dialog get 503, beyond twice as many those inside one. `admit(request, now)`
-    is asked before an INVITE begins a call; False: it gets 503 too.
+    405, 420 and 415. Beyond `max_transactions` requests outside a dialog get 503, beyond twice as many those inside
+    one. `admit(request, now)` is asked before an INVITE begins a call; False: it gets 503 too. `widen(flow)` gives the
+    stream that a request too long for a datagram takes instead (default: none, it stays on UDP).
     """
 
     # Set while draining: new calls get 503 with Retry-After 1..5.
@@ -46,8 +46,9 @@ class Endpoint(Called):
         accept: Sequence[str] = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf"),
         max_transactions: int = 100_000,
         admit: Callable[[Request, float], bool] | None = None,
+        widen: Callable[[Flow], Flow | None] | None = None,
     ) -> None:
-        super().__init__(entropy=entropy, advertise=advertise, route=route, methods=methods)
+        super().__init__(entropy=entropy, advertise=advertise, route=route, methods=methods, widen=widen)
         self.extensions = frozenset(extensions)
         self.accept = frozenset(accept)
         self.max_transactions = max_transactions
@@ -126,7 +127,7 @@ class Endpoint(Called):
     def transport_failed(self, flow: Flow, now: float) -> None:
         """The last message to this flow could not be sent (refused, unreachable): waiting requests fail at once."""
         for transaction in [each for each in self._clients.values() if each.flow == flow]:
-            self._feed_client(transaction, Input.TRANSPORT, now, None)
+            self._unsent(transaction, now)
 
     def disconnected(self, flow: Flow, now: float) -> None:
         """A stream closed: forgets its half message. Calls go on; their next request opens a new connection."""

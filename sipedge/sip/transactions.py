@@ -406,10 +406,19 @@ class Asked(NamedTuple):
     content_type: str
 
 
+class Narrow(NamedTuple):
+    """A request of ours as it was meant for UDP, before it went by a stream for its length."""
+
+    flow: Flow
+    draft: Draft
+    data: bytes
+
+
 class ClientTransaction(Transaction):
     """A request we sent."""
 
-    __slots__ = ("acks", "again", "asked", "cancel_headers", "dialog", "draft", "name", "offered", "quiet", "rseqs")
+    __slots__ = ("acks", "again", "asked", "cancel_headers", "dialog", "draft", "name", "narrow", "offered", "quiet",
+                 "rseqs")  # fmt: skip
 
     def __init__(self, key: str, method: str, flow: Flow, leg: str | None, draft: Draft, dialog: Dialog | None) -> None:
         super().__init__("invite client" if method == "INVITE" else "client", key, method, flow, leg)
@@ -423,3 +432,11 @@ class ClientTransaction(Transaction):
         self.again = False  # a re-INVITE
         self.cancel_headers = ""
         self.quiet = False  # nobody waits for its outcome
+        self.narrow: Narrow | None = None  # what it becomes again where nobody takes the stream
+
+    def restart(self, flow: Flow, now: float, timers: Timers) -> None:
+        """From the beginning, over another flow."""
+        self.machine = MACHINES["invite client" if self.method == "INVITE" else "client", flow.reliable]
+        self.flow, self.state = flow, self.machine.start
+        self.epoch += 1
+        self.begin(now, timers)

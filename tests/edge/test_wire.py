@@ -9,8 +9,8 @@ import socket
 
 import pytest
 
-from sipedge import wire
-from sipedge.sip.events import Invited
+from sipedge import streams, wire
+from sipedge.sip.events import Failed, Invited
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
 
 OPTIONS = (
@@ -246,3 +246,110 @@ async def test_behind_a_wildcard_the_address_towards_the_peer_is_shown(open_edge
     caller.call(("127.0.0.1", place.address[1]), X[0])
     invited = await callee.expect(Invited)
     assert (invited.request.via.host, invited.request.via.port) == ("127.0.0.1", place.address[1])
+
+
+async def listen_for(
+    heard: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]], pongs: int = 0
+) -> tuple[asyncio.Server, int]:
+    """A TCP listener that keeps what it hears, and answers so many pings."""
+    left = pongs
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        while data := await reader.read(65536):
+            heard.put_nowait((data, writer))
+            if data == b"\r\n\r\n" and left:
+                left -= 1
+                writer.write(b"\r\n")
+        heard.put_nowait((b"", writer))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize("pongs", [0, 2])
+async def test_a_connection_of_ours_is_kept_alive_and_given_up_when_a_peer_that_answered_falls_silent(
+    open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch, pongs: int
+) -> None:
+    """RFC 5626 4.4.1: double CRLF there, single CRLF back."""
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "PING_SPREAD", 1)
+    monkeypatch.setattr(streams, "PONG_SECONDS", 0.01)
+    monkeypatch.setattr(wire, "SWEEP_SECONDS", 0.05)
+    heard: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]] = asyncio.Queue()
+    server, port = await listen_for(heard, pongs)
+    place = await open_edge(trunk("all", phones(CUSTOMER)), listen=("udp", "tcp"))
+    sockets = place.edge.driver.wire
+    sockets.send(sockets.flow_to("tcp", "127.0.0.1", port), options("TCP"))
+    async with asyncio.timeout(3.0):
+        assert (await heard.get())[0].startswith(b"OPTIONS ")
+        for _ in range(pongs + 1):
+            assert (await heard.get())[0] == b"\r\n\r\n"
+        if pongs:
+            assert (await heard.get())[0] == b"", "it answered twice, then no more: that connection is dead"
+            assert sockets.counts["connections_dead"] == 1
+        else:
+            assert (await heard.get())[0] == b"\r\n\r\n", "it never answered: that proves nothing"
+            assert sockets.connections == 1
+    server.close()
+
+
+async def test_a_long_request_to_a_trunk_that_leaves_the_transport_open_goes_by_tcp_or_else_by_udp(
+    open_edge: Opener, phones: Make
+) -> None:
+    """RFC 3261 18.1.1: the phone takes datagrams; nothing listens at its port for TCP until the second call."""
+    caller, callee = phones(CUSTOMER), phones(DRIVER)
+    host, port = callee.address
+    place = await open_edge(
+        trunk("callers", caller, carrier="callers"),
+        trunk("open", callee, to=f"sip:{host}:{port}"),
+        listen=("udp", "tcp"),
+        advertise=f"{'x' * 60}.{'y' * 60}.{'z' * 60}.{'w' * 60}.example",  # in Via, Contact, From, PAI
+    )
+    await place.numbers(X[0], trunk="open")
+    await place.session(CUSTOMER, DRIVER)
+    caller.call(place.address, X[0])
+    callee.respond(await callee.expect(Invited, 1.5), 486)
+    assert (await caller.expect(Failed)).status == 486
+    first = callee.heard[0]
+    assert len(first) > 1300 and b"\r\nVia: SIP/2.0/UDP " in first and b"transport=tcp" not in first
+    assert place.edge.driver.wire.counts["tcp_unreachable"] == 1
+    # What was refused is not tried again for a while: the next call is not held up by it.
+    caller.call(place.address, X[0])
+    callee.respond(await callee.expect(Invited, 1.5), 486)
+    assert (await caller.expect(Failed)).status == 486
+    assert place.edge.driver.wire.counts["tcp_unreachable"] == 1
+    place.edge.driver.wire._refused.clear()
+    invites: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            invites.put_nowait(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, host, port)
+    leg = caller.call(place.address, X[0])
+    async with asyncio.timeout(2.0):
+        invite = await invites.get()
+    assert invite.startswith(b"INVITE ") and b"\r\nVia: SIP/2.0/TCP " in invite
+    contact = next(line for line in invite.split(b"\r\n") if line.startswith(b"Contact: "))
+    assert contact.endswith(b".example:%d;transport=tcp>" % tcp_address(place)[1])
+    caller.cancel(leg)
+    await place.idle()
+    server.close()
+
+
+async def test_a_trunk_that_names_udp_gets_datagrams_whatever_their_length(open_edge: Opener, phones: Make) -> None:
+    caller, callee = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(
+        trunk("callers", caller, carrier="callers"),
+        trunk("udp", callee),
+        listen=("udp", "tcp"),
+        advertise=f"{'x' * 60}.{'y' * 60}.{'z' * 60}.{'w' * 60}.example",
+    )
+    await place.numbers(X[0], trunk="udp")
+    await place.session(CUSTOMER, DRIVER)
+    caller.call(place.address, X[0])
+    callee.respond(await callee.expect(Invited), 486)
+    assert len(callee.heard[0]) > 1300 and place.edge.driver.wire.counts["tcp_unreachable"] == 0
