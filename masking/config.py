@@ -139,6 +139,14 @@ class MediaSection(Section, frozen=True):
         return first, last
 
 
+class StirSection(Section, frozen=True):
+    """Are callers' PASSporTs verified? `certificates` is a folder of PEM chains, `authorities` are PEM files."""
+
+    policy: Literal["off", "verify"] = "off"
+    certificates: str = ""
+    authorities: list[str] = []
+
+
 class WebhooksSection(Section, frozen=True):
     allow_private: bool = False
 
@@ -219,6 +227,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     sip: SipSection = SipSection()
     media: MediaSection = MediaSection()
     webhooks: WebhooksSection = WebhooksSection()
+    stir: StirSection = StirSection()
     trunk: list[TrunkSection] = []
 
     @property
@@ -454,6 +463,7 @@ def _check_values(config: Config) -> None:
         raise BadConfig("redis.url: expected redis://host:port/0 or unix:///path, or empty for the embedded Valkey")
     if config.service.bootstrap_key and len(config.service.bootstrap_key) < 16:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
+    _check_stir(config.stir)
     names: set[str] = set()
     for trunk in config.trunk:
         _check_trunk(trunk, names, config.sip)
@@ -462,6 +472,18 @@ def _check_values(config: Config) -> None:
     for username in asked:
         if asked.count(username) > 1:
             raise BadConfig(f'trunk: authenticate: username "{username}" stands twice; it says which trunk asks')
+
+
+def _check_stir(stir: StirSection) -> None:
+    if stir.policy == "off":
+        return
+    if not stir.authorities:
+        raise BadConfig('stir.authorities: empty, so nobody could be verified; expected PEM files, or policy = "off"')
+    for path in stir.authorities:
+        if not Path(path).is_file():
+            raise BadConfig(f"stir.authorities: {path}: no such file; expected PEM certificates")
+    if not Path(stir.certificates).is_dir() or not stir.certificates:
+        raise BadConfig("stir.certificates: no such folder; expected one with the PEM chains that x5u may name")
 
 
 def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:

@@ -125,15 +125,17 @@ class Call:
             return Refusal(interaction=self.id, decision="no_binding")
         if self.exchange.facts.tell_ends():  # what has ended is in nobody's way: told in the same write, just before
             await asyncio.sleep(0)
+        caller, now = trunks.caller(self.trunk, request), self.house.now()
         try:
             return await routes.claim(
                 self.house,
                 called=called,
-                caller=trunks.caller(self.trunk, request),
+                caller=caller,
                 interaction=self.id,
                 owner=self.exchange.owner,
                 trunk=self.trunk.name,
-                at=self.house.now(),
+                at=now,
+                attestation=self.exchange.stir.attested(request, self.trunk.country, caller, called, now),
             )
         except Unavailable:  # fail closed: nobody is routed unmasked
             self.exchange.unsure[self.id] = self.circuit.loop.time()

@@ -54,6 +54,7 @@ from sipedge.sip.events import (
     Responded,
 )
 from sipedge.sip.messages import Message
+from sipedge.stir import Verifier
 from sipedge.targets import Hop
 from sipedge.trunks import Trunk, TrunkTable
 
@@ -79,6 +80,7 @@ class Exchange:
     admission: Admission
     random: Random
     owner: str
+    stir: Verifier
     media_host: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Call] = field(default_factory=dict)

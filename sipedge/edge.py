@@ -37,6 +37,7 @@ from sipedge.sip.flows import Flow
 from sipedge.sip.gate import Gate, Verdict
 from sipedge.sip.messages import Request
 from sipedge.sip.uris import Uri
+from sipedge.stir import Verifier
 from sipedge.tls import Credentials
 from sipedge.trunks import Trunk, TrunkTable
 
@@ -97,6 +98,7 @@ class Edge:
             admission=self.admission,
             random=random,
             owner=owner,
+            stir=Verifier(config.stir),
             media_host=config.media.advertise,
         )
         self.orphans = Orphans(self.exchange, is_gone)
@@ -115,6 +117,7 @@ class Edge:
         with contextlib.suppress(Unavailable):  # a call must never be claimed for an owner nobody has heard of
             await beat(self.exchange)
             await self.house.leases.prepare()
+        await asyncio.to_thread(self.exchange.stir.load)
         relay_up = asyncio.Event()
         background = [self._start(self.plane.run(relay_up.set)), self._start(heartbeat(self.exchange))]
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from masking import events as core_events
+from masking import intents as core_intents
 from masking import interactions as core_interactions
 from masking import services as core_services
 from masking import sessions as core_sessions
@@ -196,6 +197,17 @@ SESSIONS = [
         body=sessions.Extension,
         scopes=("sessions",),
         problems=("session_closed", "conflict"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:intend",
+        "Say that a participant is about to call: for 60 seconds that stands in for the PIN of its next call.",
+        sessions.intend,
+        {200: Said("What was noted, and until when.", core_intents.Intent)},
+        body=sessions.AboutToCall,
+        scopes=("sessions",),
+        problems=("session_closed",),
         tag="sessions",
     ),
     *(

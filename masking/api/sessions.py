@@ -7,12 +7,14 @@ from typing import Annotated
 
 import msgspec
 
-from masking import interactions, opening, sessions, shelves
+from masking import intents, interactions, opening, sessions, shelves
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
 from masking.services import Ttl
 from masking.sessions import SessionStatus
+
+ParticipantId = Annotated[str, msgspec.Meta(max_length=64, description="The id of a participant, par_….")]
 
 
 class SessionQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +30,13 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ttl: Ttl | None = None
     expires_at: datetime | None = None
+
+
+class AboutToCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is about to call: `participant`, and `to` whom; without it anybody."""
+
+    participant: ParticipantId
+    to: ParticipantId | None = None
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +82,12 @@ async def extend_session(asked: Asked) -> Answer:
         200,
         await sessions.extend(asked.house, asked.access, session, ttl=wish.ttl, expires_at=wish.expires_at),
     )
+
+
+async def intend(asked: Asked) -> Answer:
+    who: AboutToCall = asked.body
+    session = asked.path["session"]
+    return Answer(200, await intents.announce(asked.house, asked.access, session, who.participant, who.to))
 
 
 async def list_interactions(asked: Asked) -> Answer:

@@ -31,7 +31,7 @@ COMPACT = {
 # A second one of these would let two readers of one message disagree on what it says.
 SINGLE = frozenset(
     "from to call-id cseq max-forwards content-length content-type content-encoding content-disposition expires min-se"
-    " session-expires retry-after date subject event refer-to identity rack rseq".split()
+    " session-expires retry-after date subject event refer-to rack rseq".split()
 )
 REASONS = {
     100: "Trying",

@@ -305,3 +305,42 @@ async def test_an_id_that_is_none_is_not_found(api: Client) -> None:
         assert answer.status_code == 404, name
     problem(await api.get("/v1/interactions/int_nothing"), 404, "not_found")
     problem(await api.get("/v1/interactions/%00"), 404, "not_found")
+
+
+async def test_a_pin_is_shown_to_who_opened_the_session_and_in_no_list(api: Client) -> None:
+    shown = await opened(api, pin={"policy": "always", "length": 6}, direction="customer->driver")
+    pins = [proxy["pin"] for person in shown["participants"] for proxy in person["proxies"]]
+    assert len(set(pins)) == 2 and all(len(pin) == 6 and pin.isdigit() for pin in pins)
+    assert shown["pin"] == {"policy": "always", "length": 6, "retries": 2}
+    again = (await api.get(f"/v1/sessions/{shown['id']}")).json()
+    assert again["participants"] == shown["participants"]
+    events = (await api.get(f"/v1/sessions/{shown['id']}/events")).text
+    listed = (await api.get("/v1/sessions")).text
+    assert not any(f'"{pin}"' in text for pin in pins for text in (events, listed))
+    problem(await api.post("/v1/sessions", order(pin={"policy": "always", "length": 3})), 422, "invalid_request")
+    problem(await api.post("/v1/sessions", order(pin={"length": 5})), 422, "invalid_request")
+    problem(await api.post("/v1/sessions", order(direction="sideways")), 422, "invalid_request")
+
+
+async def test_the_app_says_that_a_participant_is_about_to_call(api: Client) -> None:
+    shown = await opened(api, pin={"policy": "always"})
+    customer, driver = shown["participants"]
+    answer = await api.post(f"/v1/sessions/{shown['id']}:intend", {"participant": customer["id"], "to": driver["id"]})
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["participant"] == customer["id"] and told["numbers"] == [customer["proxies"][0]["number"]]
+    found = problem(
+        await api.post(f"/v1/sessions/{shown['id']}:intend", {"participant": "par_x"}), 422, "invalid_request"
+    )
+    assert found["errors"][0]["field"] == "participant"
+    await api.post(f"/v1/sessions/{shown['id']}:close")
+    closed = await api.post(f"/v1/sessions/{shown['id']}:intend", {"participant": customer["id"]})
+    problem(closed, 409, "session_closed")
+    problem(await api.post("/v1/sessions/ses_nobody:intend", {"participant": customer["id"]}), 404, "not_found")
+
+
+async def test_a_service_says_what_strangers_meet(api: Client) -> None:
+    assert (await api.get("/v1/services/default")).json()["out_of_session"] == "announce"
+    changed = await api.patch("/v1/services/default", {"out_of_session": "pin"})
+    assert changed.status_code == 200 and changed.json()["out_of_session"] == "pin"
+    problem(await api.patch("/v1/services/default", {"out_of_session": "connect"}), 422, "invalid_request")
