@@ -33,7 +33,7 @@ NEAR: Final = 0.9  # of what was served: up to there the rate rises quickly
 QUICK: Final = 1.3  # times, a sample
 SLOW: Final = 1.02
 EASE: Final = 0.03  # of the ceiling, a sample, once nobody is refused any more
-FIRM: Final = 2  # samples in a row: late once is a pause of the machine, late twice is load
+FIRM: Final = 2  # looks in a row at one of them: late once is a pause of the machine, late twice is load
 FADE: Final = 0.98  # a sample, of the best that was ever served: what was possible may be possible again
 OPENING: Final = 24  # calls on their way from INVITE to second leg that are a crowd, which no sample sees so soon
 CALM: Final = 8  # … and no longer are one
@@ -44,15 +44,15 @@ REMEMBERED: Final = 16.0  # seconds; an INVITE is sent again within that, whatev
 
 
 class Signals(NamedTuple):
-    """How late everything was since the last sample, in seconds."""
+    """How late everything was since the last sample, in seconds; None: nobody has looked since."""
 
-    loop: float = 0.0  # the event loop
-    queue: float = 0.0  # what datagrams waited in the socket, on average
-    relay: float = 0.0  # the relay's timed work
-    redis: float = 0.0  # one round trip
+    loop: float | None = None  # the event loop
+    queue: float | None = None  # what datagrams waited for their turn, on average
+    relay: float | None = None  # the relay's timed work
+    redis: float | None = None  # one round trip
 
 
-LIMITS: Final = Signals(loop=0.1, queue=0.04, relay=0.02, redis=0.15)
+LIMITS: Final = {"loop": 0.1, "queue": 0.04, "relay": 0.02, "redis": 0.15}
 
 
 class Admission:
@@ -67,7 +67,7 @@ class Admission:
         self._crowded: float | None = None  # since when
         self._refused = 0
         self._opened = 0
-        self._late = 0  # samples in a row
+        self._late = dict.fromkeys(LIMITS, 0)  # looks in a row
         self._cuts = 0  # in a row
         self._best = 0.0  # calls a second that were served
         self.admitted = Lately(now)
@@ -75,14 +75,15 @@ class Admission:
 
     def sample(self, signals: Signals, now: float) -> tuple[str, ...]:
         """Draws the rate after a look at everything, about ten times a second; names what fell behind."""
-        looked_at = zip(Signals._fields, signals, LIMITS, strict=True)
-        behind = tuple([name for name, found, limit in looked_at if found > limit])
+        for name, found in zip(Signals._fields, signals, strict=True):
+            if found is not None:
+                self._late[name] = self._late[name] + 1 if found > LIMITS[name] else 0
+        behind = tuple([name for name, looks in self._late.items() if looks])
         self._best = best = max(self._opened / max(now - self._sampled, 0.001), self._best * FADE)
         self._opened, self._sampled = 0, now
         self._count(now)
-        self._late = self._late + 1 if behind else 0
-        if self._late >= FIRM:
-            self._late = 0  # what was cut must show before more is cut
+        if any(looks >= FIRM for looks in self._late.values()):
+            self._late = dict.fromkeys(LIMITS, 0)  # what was cut must show before more is cut
             self.rate = max(FLOOR, min(self.rate, CUT[min(self._cuts, 1)] * best))
             self._tokens = min(self._tokens, self.rate * BURST)
             self._cuts += 1

@@ -105,7 +105,8 @@ class Edge:
         self.gate = Gate(house.random)
         self.draining = False
         self.lateness = 0.0
-        self._relay_late = self._redis_trip = 0.0
+        self._relay_late: float | None = None  # until the admission has heard of it
+        self._redis_trip: float | None = None
         self._answering = 0  # invitations whose `Call` is not made yet
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -173,6 +174,7 @@ class Edge:
             await asyncio.sleep(SAMPLE_SECONDS)
             self.lateness = self.loop.time() - before - SAMPLE_SECONDS
             signals = Signals(self.lateness, self.driver.wire.take_wait(), self._relay_late, self._redis_trip)
+            self._relay_late = self._redis_trip = None
             for name in self.admission.sample(signals, self.loop.time()):
                 self.exchange.counts[f"late_{name}"] += 1
 

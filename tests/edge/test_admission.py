@@ -92,6 +92,24 @@ def test_late_once_is_no_overload_and_late_twice_is() -> None:
     assert admission.rate == FLOOR
 
 
+def test_one_pause_that_shows_in_two_places_is_late_once() -> None:
+    admission = Admission(0.0)
+    admission.sample(Signals(loop=0.3, queue=0.0), 0.1)
+    admission.sample(Signals(loop=0.0, queue=0.2), 0.2)
+    admission.sample(Signals(loop=0.0, queue=0.0), 0.3)
+    assert admission.rate == CEILING
+
+
+def test_one_look_at_a_neighbour_is_one_however_often_it_is_weighed() -> None:
+    admission = Admission(0.0)
+    assert admission.sample(Signals(0.0, 0.0, relay=0.05), 0.1) == ("relay",)
+    for step in range(2, 6):
+        assert admission.sample(Signals(0.0, 0.0), step / 10) == ("relay",), "nobody has looked again"
+    assert admission.rate == CEILING
+    admission.sample(Signals(0.0, 0.0, relay=0.05), 0.6)
+    assert admission.rate < CEILING
+
+
 @pytest.mark.parametrize("signals", [Signals(queue=0.05), Signals(relay=0.03), Signals(redis=0.2), Signals(loop=0.2)])
 def test_each_of_the_four_can_slow_the_edge_down(signals: Signals) -> None:
     admission = Admission(0.0)
