@@ -47,7 +47,7 @@ class Called(Calling):
             return False
         said = Said(status, reason, headers, body, content_type)
         if _must_wait(transaction, said):
-            transaction.held.append(said)
+            transaction.held = (*transaction.held, said)
         else:
             self._say(transaction, request, said, now)
         return True
@@ -368,7 +368,7 @@ class Called(Calling):
             if action is Action.SEND:
                 self._send(provisional.flow, provisional.last)
             elif action is Action.UP:
-                held, invite.held = invite.held, []
+                held, invite.held = invite.held, ()
                 for said in held:
                     self.respond(
                         invite, said.status, now,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sipedge.sip.core import COOKIE, REL, Core, Headers, Leg, Stage
 from sipedge.sip.dialogs import Dialog
 from sipedge.sip.digest import ASKED_BY, Authorisation, Credentials
@@ -25,7 +27,7 @@ def _in_order(transaction: ClientTransaction, tag: str, rseq: int) -> bool:
     last = transaction.rseqs.get(tag)
     if (last is not None and rseq != last + 1) or (last is None and len(transaction.rseqs) == MAX_FORKS):
         return False
-    transaction.rseqs[tag] = rseq
+    transaction.rseqs = {**transaction.rseqs, tag: rseq}
     return True
 
 
@@ -259,7 +261,7 @@ class Calling(Core):
             return False
         before, branch = transaction.key.partition(" ")[0], COOKIE + self._entropy.token()
         seq = draft.seq + 1 if leg is None else leg.dialog.next_seq()
-        draft = draft._replace(head=draft.head.replace(before, branch, 1), seq=seq)
+        draft = replace(draft, head=draft.head.replace(before, branch, 1), seq=seq)
         data = draft.write(
             method, headers=asked.headers + asked.by.lines, body=asked.body, content_type=asked.content_type
         )
@@ -314,7 +316,7 @@ class Calling(Core):
             leg.invite = None
             self._ack_success(transaction, dialog, b"", "")
         else:
-            transaction.acks[response.to.tag] = (transaction.flow, b"")  # `acknowledge` will say it
+            transaction.acks = {response.to.tag: (transaction.flow, b"")}  # `acknowledge` will say it
         if transaction.again:
             self._events.append(
                 Responded(dialog.leg, transaction.name, "INVITE", response.status, Cause.RESPONSE, response)
@@ -327,7 +329,7 @@ class Calling(Core):
         flow, _, draft = self._draft_inside(dialog, transaction.draft.seq)
         lines = "" if transaction.asked is None else transaction.asked.by.lines  # RFC 3261 13.2.2.4: as its INVITE
         ack = draft.write("ACK", headers=lines, body=body, content_type=content_type)
-        transaction.acks[dialog.remote_tag] = (flow, ack)
+        transaction.acks = {**transaction.acks, dialog.remote_tag: (flow, ack)}
         self._send(flow, ack)
 
     def _end_fork(self, transaction: ClientTransaction, fork: Dialog, now: float) -> None:

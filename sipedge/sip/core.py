@@ -31,7 +31,8 @@ def by_address(flow: Flow, uri: Uri) -> Flow:
     dialog's own flow."""
     if flow.reliable or _IPV4.fullmatch(uri.host) is None or uri.params.get("transport", "udp").lower() != "udp":
         return flow
-    return Flow(flow.transport, (uri.host, uri.port or 5060), flow.local, flow.connection, flow.peer)
+    remote = uri.host, uri.port or 5060
+    return flow if remote == flow.remote else Flow(flow.transport, remote, flow.local, flow.connection, flow.peer)
 
 
 class Entropy:

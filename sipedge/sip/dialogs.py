@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -23,7 +25,7 @@ class Dialog(Struct, gc=False):
     remote: str  # theirs, without tag
     target: str  # the URI their requests come from: where ours go (RFC 3261 12.2.1.1)
     flow: Flow
-    routes: list[str] = []  # Route values for our requests, in order
+    routes: tuple[str, ...] = ()  # Route values for our requests, in order
     local_seq: int = 0
     remote_seq: int = -1  # -1: they have sent no request yet
     confirmed: bool = False
@@ -44,7 +46,7 @@ class Dialog(Struct, gc=False):
             remote=f"<{request.from_.text}>",
             target=contact.text,
             flow=flow,
-            routes=list(request.record_routes),
+            routes=tuple(request.record_routes),
             remote_seq=request.cseq.number,
         )
 
@@ -56,7 +58,7 @@ class Dialog(Struct, gc=False):
         """
         self.remote_tag = response.to.tag
         try:
-            contact, routes = response.contact, response.record_routes[::-1]
+            contact, routes = response.contact, tuple(response.record_routes[::-1])
             if contact is not None and contact.text == self.target and routes == self.routes:
                 return  # the 2xx mostly repeats what the 180 said
             _check_path(contact, routes)
@@ -68,7 +70,7 @@ class Dialog(Struct, gc=False):
     def refresh_from(self, response: Response) -> None:
         """Target refresh from the 2xx of a re-INVITE; one whose Contact cannot be read refreshes nothing."""
         try:
-            _check_path(response.contact, [])
+            _check_path(response.contact, ())
             self.refresh(response.contact)
         except Malformed:
             return
@@ -96,10 +98,10 @@ class Dialog(Struct, gc=False):
     def to(self) -> str:
         return f"{self.remote};tag={self.remote_tag}" if self.remote_tag else self.remote
 
-    def path(self) -> tuple[str, list[str], Uri]:
+    def path(self) -> tuple[str, Sequence[str], Uri]:
         """Request-URI, Route values and next hop of a request of ours (RFC 3261 12.2.1.1)."""
         if not self.routes:
-            return self.target, [], Uri.parse(self.target)
+            return self.target, (), Uri.parse(self.target)
         first, loose = _read_hop(self.routes[0])
         if loose:
             return self.target, self.routes, first.uri
@@ -107,7 +109,7 @@ class Dialog(Struct, gc=False):
         return first.text, [*self.routes[1:], f"<{self.target}>"], first.uri
 
 
-def _check_path(contact: NameAddr | None, routes: list[str]) -> None:
+def _check_path(contact: NameAddr | None, routes: Sequence[str]) -> None:
     """Reads once what `path` will read later, so that no request of ours can fail on a peer's words."""
     if contact is not None:
         _ = contact.uri.params

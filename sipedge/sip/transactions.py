@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from sipedge.sip.dialogs import Dialog
 from sipedge.sip.digest import Authorisation
@@ -245,6 +247,26 @@ MACHINES = {
 _ANY_EPOCH = -1
 
 
+class Deadline(Struct, eq=False, gc=False):
+    """When a timer of a transaction fires, if the transaction still is where it was set (`epoch`).
+
+    Not watched by the garbage collector: tens of thousands wait at a time, and nothing they hold leads back to them.
+    """
+
+    at: float
+    transaction: Transaction
+    timer: Input
+    epoch: int
+
+    @property
+    def void(self) -> bool:
+        """Set in a state that has been left since, or the transaction is over."""
+        transaction = self.transaction
+        if transaction.state is State.TERMINATED:
+            return True
+        return self.epoch != transaction.epoch and self.epoch != _ANY_EPOCH
+
+
 class Timers:
     """Deadlines, one FIFO per delay: setting and firing are cheap, and there are few delays. `now` never runs
     backwards."""
@@ -252,40 +274,34 @@ class Timers:
     __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._queues: dict[float, deque[tuple[float, Transaction, Input, int]]] = {}
+        self._queues: dict[float, deque[Deadline]] = {}
 
     def set(self, delay: float, now: float, transaction: Transaction, timer: Input) -> None:
         queue = self._queues.get(delay)
         if queue is None:
             queue = self._queues[delay] = deque()
-        queue.append((now + delay, transaction, timer, _ANY_EPOCH if timer in STEADY else transaction.epoch))
+        queue.append(Deadline(now + delay, transaction, timer, _ANY_EPOCH if timer in STEADY else transaction.epoch))
 
     def due(self) -> float | None:
         """The earliest deadline still meant; drops void ones on the way."""
         first: float | None = None
         for queue in self._queues.values():
             while queue:
-                deadline, transaction, _, epoch = queue[0]
-                if _void(transaction, epoch):
-                    queue.popleft()
-                    continue
-                if first is None or deadline < first:
-                    first = deadline
-                break
+                head = queue[0]
+                if not head.void:
+                    if first is None or head.at < first:
+                        first = head.at
+                    break
+                queue.popleft()
         return first
 
     def expired(self, now: float) -> Iterator[tuple[Transaction, Input]]:
         """What is due at `now`, each queue in order of time."""
         for queue in list(self._queues.values()):
-            while queue and queue[0][0] <= now:
-                _, transaction, timer, epoch = queue.popleft()
-                if not _void(transaction, epoch):
-                    yield transaction, timer
-
-
-def _void(transaction: Transaction, epoch: int) -> bool:
-    """A timer set in a state that has been left since is void, and so is every timer of a transaction that is over."""
-    return transaction.state is State.TERMINATED or (epoch != transaction.epoch and epoch != _ANY_EPOCH)
+            while queue and queue[0].at <= now:
+                head = queue.popleft()
+                if not head.void:
+                    yield head.transaction, head.timer
 
 
 class Transaction:
@@ -346,16 +362,16 @@ class ServerTransaction(Transaction):
         self.head = answer_head(request, flow.remote)
         self.merge_key: tuple[str, str, int, str] | None = None
         self.provisional: Provisional | None = None  # our last reliable 1xx
-        self.held: list[Said] = []  # what waits for its PRACK
+        self.held: tuple[Said, ...] = ()  # what waits for its PRACK
 
     def shrink(self) -> None:
         """A final answer is out: lets go what only an answer needs."""
         self.request = None
         self.head = ""
-        self.held = []
+        self.held = ()
 
 
-class Said(NamedTuple):
+class Said(Struct, eq=False, gc=False):
     """A response as our user worded it."""
 
     status: int
@@ -382,7 +398,7 @@ class Provisional(Transaction):
         return self.state is State.PROCEEDING
 
 
-class Draft(NamedTuple):
+class Draft(Struct, eq=False, gc=False):
     """The parts of a request of ours which its ACK and CANCEL repeat (RFC 3261 9.1, 17.1.1.3)."""
 
     target: str
@@ -414,6 +430,9 @@ class Narrow(NamedTuple):
     data: bytes
 
 
+_NONE_YET: Mapping[str, Any] = {}  # one for all: most transactions never need theirs
+
+
 class ClientTransaction(Transaction):
     """A request we sent."""
 
@@ -426,8 +445,8 @@ class ClientTransaction(Transaction):
         self.name = key  # what our user knows it by: that of its first try
         self.asked: Asked | None = None  # how to answer a challenge to it
         self.dialog = dialog  # of an INVITE: what its 2xx confirms
-        self.acks: dict[str, tuple[Flow, bytes]] = {}  # To tag of a 2xx → the ACK that answers its repetitions
-        self.rseqs: dict[str, int] = {}  # To tag of a reliable 1xx → the last one in order (RFC 3262 4)
+        self.acks: Mapping[str, tuple[Flow, bytes]] = _NONE_YET  # To tag of a 2xx → the ACK of its repetitions
+        self.rseqs: Mapping[str, int] = _NONE_YET  # To tag of a reliable 1xx → the last one in order (RFC 3262 4)
         self.offered = False  # an INVITE that carried an offer: its 2xx is ACKed without asking
         self.again = False  # a re-INVITE
         self.cancel_headers = ""
