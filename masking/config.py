@@ -112,6 +112,7 @@ class SipSection(Section, frozen=True):
     workers: int = 1
     proxies: list[str] = []
     resolver: str = ""
+    session_expires: int = 1800
     tls: TlsSection = TlsSection()
 
     @property
@@ -128,6 +129,7 @@ class MediaSection(Section, frozen=True):
     plane: Literal["builtin"] = "builtin"
     ports: str = "20000-29999"
     advertise: str = ""
+    silence_timeout: int = 300
 
     @property
     def port_range(self) -> tuple[int, int]:
@@ -443,6 +445,10 @@ def _check_values(config: Config) -> None:
     if not config.sip.listeners:
         raise BadConfig("sip.listen: nothing to listen on; expected at least one udp:, tcp: or tls: address")
     _check_tls(config.sip)
+    if config.sip.session_expires and not 90 <= config.sip.session_expires <= 86_400:  # RFC 4028 4
+        raise BadConfig("sip.session_expires: expected 90..86400 seconds, or 0 to propose none")
+    if config.media.silence_timeout and not 5 <= config.media.silence_timeout <= 86_400:
+        raise BadConfig("media.silence_timeout: expected 5..86400 seconds, or 0 for none")
     if config.sip.resolver:
         resolver = _source(config.sip.resolver, "sip.resolver").network
         if resolver.num_addresses != 1:

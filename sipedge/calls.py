@@ -18,7 +18,7 @@ from masking.house import Unavailable
 from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.routes import Challenge, Claimed, Refusal, Route
-from sipedge import announcements, dialogues, snapshots, trunks
+from sipedge import announcements, dialogues, session_timers, snapshots, trunks
 from sipedge.causes import NO_ANSWER, TIMER_EXPIRED, human
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.legs import cause_in
@@ -206,6 +206,8 @@ class Call:
         outcome: Answered | Failed | None = None
         for hop in trunk.targets.in_order(self.circuit.loop.time(), self.exchange.random):
             outcome = await self.dial(trunk, hop, route, deadline)
+            if isinstance(outcome, Failed) and (least := session_timers.wanted(outcome)):
+                outcome = await self.dial(trunk, hop, route, deadline, least)
             if isinstance(outcome, Answered) or (outcome is not None and not self.goes_on(outcome)):
                 trunk.targets.works(hop)
                 break
@@ -217,12 +219,15 @@ class Call:
         """Is there anything left to try after this?"""
         return self.state != "ringing" and passed_over(failed)
 
-    async def dial(self, trunk: Trunk, hop: Hop, route: Route, deadline: float) -> Answered | Failed | None:
-        """One attempt: how it ended, None when the machine stayed silent."""
+    async def dial(
+        self, trunk: Trunk, hop: Hop, route: Route, deadline: float, interval: int = 0
+    ) -> Answered | Failed | None:
+        """One attempt: how it ended, None when the machine stayed silent. `interval`: the session's, where it has to be
+        longer than ours."""
         self.state = "dialling"
         if self.circuit.caller.over:  # gave up while we asked the core: then nobody's phone rings
             raise Over("caller", "canceled", 487)
-        leg = self.circuit.dial(trunk, hop, route)
+        leg = self.circuit.dial(trunk, hop, route, interval or self.house.config.sip.session_expires)
         self._opened()
         self._dialled_at = self.circuit.loop.time()
         silent_at = min(deadline, self._dialled_at + SILENCE)

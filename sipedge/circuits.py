@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("sipedge.circuits")
 
-MEDIA_SILENCE: Final = 300.0  # seconds without RTP from *both* phones until the call is thought dead
+FOR_EVER: Final = 86_400.0  # seconds: longer than any call
 SLACK: Final = 2.0  # seconds a prompt may end later than its length says
 ACK_SECONDS: Final = 33.0  # just over 64*T1, when the endpoint itself says that no ACK came
 
@@ -239,7 +239,8 @@ class Circuit:
 
     async def open(self, legs: int) -> None:
         """Ports of our own, and the caller's side ready where it made an offer. `Over` with 503 when there are none."""
-        opened = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=MEDIA_SILENCE)
+        silent_after = float(self.exchange.house.config.media.silence_timeout) or FOR_EVER
+        opened = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=silent_after)
         connected = self.plane.connect(self.id, 1, self.offer.terms) if self.offer is not None else None
         try:
             ports = await opened
@@ -311,7 +312,7 @@ class Circuit:
 
     # ---- the callee's leg --------------------------------------------------------------------------------------------
 
-    def dial(self, trunk: Trunk, hop: Hop, route: Route) -> CalleeLeg:
+    def dial(self, trunk: Trunk, hop: Hop, route: Route, interval: int) -> CalleeLeg:
         """Sends the second leg's INVITE by this trunk; the leg of a trunk tried before is given up."""
         if self.callee is not None:
             self.callee.give_up()
@@ -327,6 +328,7 @@ class Circuit:
             offer=self.our_offer(2, origin),
             origin=origin,
             max_forwards=self.caller.request.max_forwards - 1,
+            interval=interval,
             tell=self.inbox.put,
         )
         return self.callee

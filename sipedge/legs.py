@@ -219,9 +219,11 @@ class CalleeLeg(Leg):
         offer: bytes,
         origin: sdp.Origin,
         max_forwards: int,
+        interval: int,
         tell: Callable[[LegEvent], None],
     ) -> CalleeLeg:
-        """Sends the INVITE of the second leg: every header of it is made here or by the endpoint."""
+        """Sends the INVITE of the second leg: every header of it is made here or by the endpoint. `interval`: seconds
+        of the session timer we propose; 0: none."""
         flow = driver.wire.flow_to(*hop, trunk.name)
         uri = trunk.request_uri(callee)
         shown = trunk.shown(shows, driver.advertise(flow))
@@ -231,7 +233,7 @@ class CalleeLeg(Leg):
             driver.loop.time(),
             from_=shown,
             to=f"<{uri}>",
-            headers=[("P-Asserted-Identity", shown), PRODUCT],
+            headers=[("P-Asserted-Identity", shown), PRODUCT, *session_timers.proposed(interval)],
             body=offer,
             max_forwards=max_forwards,
             credentials=trunk.credentials,

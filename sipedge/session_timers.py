@@ -1,8 +1,8 @@
 """Session timers (RFC 4028): each leg shows by itself that its peer still knows the call.
 
-We answer an interval that a peer proposes and let it do the refreshing; of our own accord we propose none, the limit of
-a call's time and the silence of its media end what nobody holds. Where it is on us to refresh, UPDATE does it, or a
-re-INVITE with what we last said for a peer that does not take UPDATE.
+We answer an interval that a peer proposes and let it do the refreshing; whom we call is proposed ours
+(`sip.session_expires`). Where it is on us to refresh, UPDATE does it, or a re-INVITE with what we last said for a peer
+that does not take UPDATE.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from sipedge.sip.events import Cause, Responded
+from sipedge.sip.events import Cause, Failed, Responded
 from sipedge.sip.grammar import Malformed
 from sipedge.sip.messages import Message, Request, Response
 
@@ -65,6 +65,16 @@ def granted(request: Request, now: float) -> tuple[Headers, SessionTimer | None]
     ours = TIMER not in request.supported or request.refresher == "uas"
     headers = [("Session-Expires", f"{seconds};refresher={'uas' if ours else 'uac'}")]
     return headers if ours else [*headers, ("Require", TIMER)], SessionTimer(seconds, ours, now)
+
+
+def proposed(interval: int) -> Headers:
+    """What our INVITE says (RFC 4028 7.1). Who refreshes is the callee's choice."""
+    return [("Session-Expires", str(interval))] if interval else []
+
+
+def wanted(failed: Failed) -> int:
+    """The least interval that whoever refused ours takes (422, RFC 4028 7.4); 0: it was not about that."""
+    return min_se(failed.response) if failed.status == 422 and failed.response is not None else 0
 
 
 def accepted(response: Response, now: float) -> SessionTimer | None:

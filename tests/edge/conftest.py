@@ -183,12 +183,16 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
     async with contextlib.AsyncExitStack() as stack:
 
         async def open_(
-            *trunks: TrunkSection, listen: tuple[str, ...] = ("udp",), host: str = "127.0.0.1", **sip: Any
+            *trunks: TrunkSection,
+            listen: tuple[str, ...] = ("udp",),
+            host: str = "127.0.0.1",
+            media: dict[str, Any] | None = None,
+            **sip: Any,
         ) -> Place:
             config = Config(
                 service=ServiceSection(data_dir=str(data_dir)),
                 redis=RedisSection(url=redis_url),
-                media=MediaSection(ports=relay.ports),
+                media=MediaSection(ports=relay.ports, **(media or {})),
                 sip=SipSection(**sip),
                 trunk=list(trunks),
             )
@@ -223,9 +227,11 @@ async def stage(open_edge: Opener, phones: Callable[[str], Phone]) -> AsyncItera
     """Sets a `Scene`; after the test no call, no leg and no trunk's place may be left over."""
     scenes: list[Scene] = []
 
-    async def set_(languages: tuple[str | None, str | None] = (None, None), **session: Any) -> Scene:
+    async def set_(
+        languages: tuple[str | None, str | None] = (None, None), media: dict[str, Any] | None = None, **session: Any
+    ) -> Scene:
         caller, callee = phones(CUSTOMER), phones(DRIVER)
-        place = await open_edge(trunk("callers", caller), trunk("callees", callee))
+        place = await open_edge(trunk("callers", caller), trunk("callees", callee), media=media)
         await place.numbers(*X[:2], trunk="callees")
         people = [
             NewParticipant(identifier=number, role=f"r{index}", language=languages[index])

@@ -321,22 +321,16 @@ async def test_leaving_refuses_new_calls_and_ends_those_that_are_up(stage: Stage
     assert (told.reason, told.hangup_by) == ("shutdown", "platform") and leg
 
 
-async def test_a_call_whose_every_phone_is_gone_from_the_air_ends(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sipedge.circuits.MEDIA_SILENCE", 1.0)
-    scene = await stage()
+async def test_a_call_whose_every_phone_is_gone_from_the_air_ends(stage: Stage) -> None:
+    scene = await stage(media={"silence_timeout": 1})
     await up(scene)
     await scene.caller.expect(Ended)
     await scene.callee.expect(Ended)
     assert (await scene.interaction()).reason == "media_silent"
 
 
-async def test_one_silent_phone_ends_no_call_nor_do_two_that_are_silent_in_turns(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sipedge.circuits.MEDIA_SILENCE", 1.0)
-    scene = await stage()
+async def test_one_silent_phone_ends_no_call_nor_do_two_that_are_silent_in_turns(stage: Stage) -> None:
+    scene = await stage(media={"silence_timeout": 1})
     _, invited, answered = await up(scene)
     counts = scene.place.edge.exchange.counts
     turns = itertools.cycle(((scene.caller, answered.response.body), (scene.callee, invited.request.body)))

@@ -12,9 +12,9 @@ from sipedge import session_timers
 from sipedge.media import sdp
 from sipedge.sip import called
 from sipedge.sip.endpoint import Endpoint
-from sipedge.sip.events import Acked, Answered, Ended, Invited, Requested, Responded
+from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Requested, Responded
 from sipedge.sip.messages import Response, parse
-from tests.edge.conftest import Scene, Stage
+from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
 from tests.edge.phones import Phone
 
 TIMER = [("Supported", "timer")]
@@ -39,7 +39,7 @@ async def answered(scene: Scene, *headers: tuple[str, str], caller: list[tuple[s
     """A call whose callee's 200 carries these headers; the caller's leg."""
     leg = scene.call(headers=caller or [])
     invited = await scene.callee.expect(Invited)
-    assert "timer" in invited.request.supported and invited.request.session_expires is None
+    assert "timer" in invited.request.supported and invited.request.session_expires == 1800
     scene.callee.respond(invited, 200, body=scene.callee.sdp(), headers=list(headers))
     await scene.caller.expect(Answered)
     await scene.callee.expect(Acked)
@@ -74,7 +74,7 @@ async def test_a_proposed_interval_is_granted_and_refreshed_by_the_caller_where_
     ok = (await scene.caller.expect(Answered)).response
     assert (ok.header("session-expires"), ok.require) == (granted, required)
     assert "timer" in ok.supported
-    assert "session-expires" not in invited.request.headers
+    assert invited.request.header("session-expires") == "1800"  # ours: an interval is each leg's own
 
 
 async def test_what_the_caller_refreshes_goes_on_and_what_it_does_not_ends(stage: Stage, short: None) -> None:
@@ -193,3 +193,23 @@ def test_who_owns_the_call_id_waits_longer_after_glare() -> None:
     owner = [session_timers.back_off(dice, True) for _ in range(500)]
     other = [session_timers.back_off(dice, False) for _ in range(500)]
     assert 2.1 <= min(owner) and max(owner) <= 4.0 and 0.0 <= min(other) and max(other) <= 2.0
+
+
+async def test_whoever_wants_a_longer_interval_is_asked_again_with_it(stage: Stage) -> None:
+    """RFC 4028 7.4: 422 names the least interval that is taken."""
+    scene = await stage()
+    scene.call()
+    scene.callee.respond(await scene.callee.expect(Invited), 422, headers=[("Min-SE", "2400")])
+    invited = await scene.callee.expect(Invited)
+    assert invited.request.session_expires == 2400
+    scene.callee.respond(invited, 422, headers=[("Min-SE", "3600")])
+    assert (await scene.caller.expect(Failed)).status == 480  # who changes his mind is not asked a third time
+
+
+async def test_no_interval_is_proposed_where_the_operator_wants_none(open_edge: Opener, phones: Make) -> None:
+    caller, callee = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(trunk("callers", caller), trunk("callees", callee), session_expires=0)
+    await place.numbers(X[0], trunk="callees")
+    await place.session(CUSTOMER, DRIVER)
+    caller.call(place.address, X[0])
+    assert (await callee.expect(Invited)).request.session_expires is None
