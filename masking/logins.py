@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 
 class LoginSection(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Who somebody is at a digest challenge of `realm`. The password stands here, in a file (its first line), or in an
-    environment variable."""
+    environment variable. `algorithms`: what may be used, the preferred first; empty: SHA-256 and MD5, and what is
+    stronger where the other side offers it."""
 
     username: str = ""
     realm: str = ""
     password: str = ""
     password_file: str = ""
     password_env: str = ""
+    algorithms: list[Literal["SHA-512-256", "SHA-256", "MD5"]] = []
 
     def __repr__(self) -> str:
         return f"LoginSection(username={self.username!r}, realm={self.realm!r}, password=…)" if self.given else "none"

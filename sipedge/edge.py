@@ -30,6 +30,7 @@ from sipedge.media_plane import RelayClient
 from sipedge.names import Names
 from sipedge.orphans import Orphans, beat, heartbeat
 from sipedge.pings import Pings
+from sipedge.registrations import Registrations
 from sipedge.resolver import Resolver
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
@@ -103,6 +104,7 @@ class Edge:
         )
         self.orphans = Orphans(self.exchange, is_gone)
         self.gate = Gate(house.random)
+        self.registrations = Registrations(self.driver, self.trunks.trunks, house.token, random)
         self.draining = False
         self.lateness = 0.0
         self._relay_late: float | None = None  # until the admission has heard of it
@@ -132,6 +134,7 @@ class Edge:
             background += [
                 self._start(Pings(self.driver, self.trunks, self.exchange.random).run()),
                 self._start(self.names.run()),
+                self._start(self.registrations.run()),
                 *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),
@@ -159,6 +162,7 @@ class Edge:
         """No new calls; those that are up may end by themselves for a while, then they are ended."""
         self.draining = self.endpoint.refusing = True
         log.info("draining", calls=len(self.exchange.calls))
+        await self.registrations.leave()
         stories = [task for task in self._tasks if task.get_name() == STORY]
         if stories:
             await asyncio.wait(stories, timeout=seconds)
@@ -247,7 +251,7 @@ class Edge:
             return []
         known = "authorization" in event.request.headers
         self.exchange.counts[f"auth_{verdict.name.lower()}" if known else "auth_asked"] += 1
-        return self.gate.challenges(guest.realm, host, now, stale=verdict is Verdict.STALE)
+        return self.gate.challenges(guest, host, now, stale=verdict is Verdict.STALE)
 
     def _refuse(self, event: Invited, code: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         self.endpoint.respond(event.transaction, code, self.loop.time(), headers=headers)

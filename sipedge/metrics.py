@@ -41,6 +41,8 @@ class EdgeCollector(Collector):
             "masking_sip_trunk_calls", "Calls by trunk.", "trunk", {t.name: t.calls for t in edge.trunks.trunks}
         )
         yield from trunk_families(edge.trunks.trunks, edge.loop.time())
+        registered = {name: int(state == "registered") for name, state in edge.registrations.states().items()}
+        yield _gauge("masking_sip_trunk_registered", "1 while we are registered there.", "trunk", registered)
         yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
         yield GaugeMetricFamily(
             "masking_sip_facts_untold", "Calls with facts Redis has not taken.", len(exchange.facts.untold)

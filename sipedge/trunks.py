@@ -35,7 +35,9 @@ OwnerOf = Callable[[Number], Awaitable[str | None]]  # a virtual number -> the n
 
 
 def _credentials(login: LoginSection) -> Credentials | None:
-    return Credentials(login.username, login.password, login.realm) if login.given else None
+    if not login.given:
+        return None
+    return Credentials(login.username, login.password, login.realm, tuple(login.algorithms))
 
 
 class Trunk:

@@ -25,11 +25,13 @@ MAX_TRIES: Final = 3  # a proxy and the called side may each ask once, and one n
 
 
 class Credentials(NamedTuple):
-    """Who we are to a peer, or a peer to us; good for one realm."""
+    """Who we are to a peer, or a peer to us; good for one realm. `algorithms`: keys of `ALGORITHMS` that may be used;
+    empty: any."""
 
     username: str
     password: str
     realm: str
+    algorithms: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "<Credentials>"
@@ -139,7 +141,7 @@ def write_answer(who: Credentials, asked: Challenge, method: str, uri: str, cnon
     return "Digest " + ", ".join(pairs)
 
 
-def choose(answer: Response, realm: str) -> Challenge | None:
+def choose(answer: Response, who: Credentials) -> Challenge | None:
     """The strongest challenge of a 401 or 407 that is for our realm; None when there is none we may answer."""
     found: list[Challenge] = []
     for value in answer.headers.get(ASKED_BY[answer.status][0], ()):
@@ -147,7 +149,9 @@ def choose(answer: Response, realm: str) -> Challenge | None:
             challenge = read_challenge(value)
         except Malformed:
             continue
-        if challenge is not None and challenge.realm == realm:
+        if challenge is None or challenge.realm != who.realm:
+            continue
+        if not who.algorithms or challenge.algorithm in who.algorithms:
             found.append(challenge)
     rank = list(ALGORITHMS)
     return min(found, key=lambda one: rank.index(one.algorithm), default=None)
@@ -167,7 +171,7 @@ class Authorisation:
         """Takes a 401 or 407. False: it asks what we cannot or may not answer, or has refused our answer; one whose
         nonce had only grown old is answered again."""
         header = ASKED_BY[answer.status][1]
-        asked = choose(answer, self._who.realm)
+        asked = choose(answer, self._who)
         if asked is None or self._tries == MAX_TRIES or (header in self._answers and not asked.stale):
             return False
         self._tries += 1

@@ -21,7 +21,7 @@ from sipedge.sip.uris import Uri
 LIFETIME: Final = 30.0  # seconds a nonce is good for
 MAX_COUNT: Final = 1_024  # requests under one nonce
 MAX_NONCES: Final = 20_000
-OFFERED: Final = ("SHA-256", "MD5")  # RFC 8760 2.3: the one we prefer first
+OFFERED: Final = ("SHA-256", "MD5")  # unless the credentials say which; the preferred first (RFC 8760 2.3)
 
 
 class Verdict(IntEnum):
@@ -40,16 +40,16 @@ class Gate:
         self._secret = entropy(32)
         self._used: dict[str, tuple[float, int]] = {}  # nonce → when it ends, which counts were used; oldest first
 
-    def challenges(self, realm: str, host: str, now: float, *, stale: bool = False) -> list[tuple[str, str]]:
+    def challenges(self, who: Credentials, host: str, now: float, *, stale: bool = False) -> list[tuple[str, str]]:
         """The headers of a 401 to `host`: one for each algorithm, the preferred first."""
-        nonce = self._nonce(f"{int(now * 1000):012x}{self._entropy(6).hex()}", realm, host)
+        nonce = self._nonce(f"{int(now * 1000):012x}{self._entropy(6).hex()}", who.realm, host)
         more = ", stale=true" if stale else ""
         return [
             (
                 "WWW-Authenticate",
-                f'Digest realm={digest.quoted(realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{more}',
+                f'Digest realm={digest.quoted(who.realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{more}',
             )
-            for name in OFFERED
+            for name in who.algorithms or OFFERED
         ]
 
     def judge(self, request: Request, who: Credentials, host: str, now: float) -> Verdict:
@@ -59,7 +59,9 @@ class Gate:
                 pairs = digest.read_pairs(value)
                 count = int(pairs["nc"], 16) if len(pairs["nc"]) == 8 else 0
                 algorithm = digest.read_algorithm(pairs.get("algorithm", ""))
-                if algorithm is None or not _is_for(pairs, who, request):
+                if algorithm is None or algorithm[0] not in (who.algorithms or OFFERED):
+                    continue
+                if not _is_for(pairs, who, request):
                     continue
                 asked = Challenge(who.realm, pairs["nonce"], *algorithm)
                 right = digest.response(who, asked, request.method, pairs["uri"], pairs["cnonce"], pairs["nc"])

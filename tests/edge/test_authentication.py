@@ -74,7 +74,7 @@ async def test_a_trunk_that_will_not_know_us_is_believed_and_counted(
 
 
 def _challenge(gate: Gate) -> Sequence[str]:
-    return [value for _, value in gate.challenges("carrier.example", "127.0.0.1", 0.0)]
+    return [value for _, value in gate.challenges(WE_ARE, "127.0.0.1", 0.0)]
 
 
 async def guarded(open_edge: Opener, phones: Make) -> tuple[Place, Phone, Phone, str]:

@@ -86,7 +86,7 @@ def challenged(status: int, *challenges: str) -> Response:
 )
 def test_the_strongest_algorithm_offered_is_chosen(offered: list[str], chosen: str | None) -> None:
     values = [f'Digest realm="r", nonce="n", qop="auth", algorithm={name}' for name in offered]
-    found = digest.choose(challenged(407, *values), "r")
+    found = digest.choose(challenged(407, *values), Credentials("u", "p", "r"))
     assert (found.algorithm if found else None) == chosen
 
 
@@ -108,7 +108,7 @@ def test_the_strongest_algorithm_offered_is_chosen(offered: list[str], chosen: s
     ],
 )
 def test_a_challenge_that_is_not_ours_to_answer_is_not_answered(value: str) -> None:
-    assert digest.choose(challenged(401, value), "r") is None
+    assert digest.choose(challenged(401, value), Credentials("u", "p", "r")) is None
     assert not Authorisation(Credentials("u", "p", "r")).take(challenged(401, value), "INVITE", "sip:b@b", lambda: "c")
 
 
@@ -150,7 +150,7 @@ class Asker:
             body = SDP if request.method == "INVITE" else b""
             world.bob.endpoint.respond(transaction, 200, now, body=body)
             return
-        headers = self.gate.challenges(self.who.realm, ALICE[0], now, stale=verdict is Verdict.STALE)
+        headers = self.gate.challenges(self.who, ALICE[0], now, stale=verdict is Verdict.STALE)
         world.bob.endpoint.respond(transaction, 401, now, headers=headers)
 
 
@@ -263,7 +263,7 @@ def test_a_call_that_was_given_up_answers_no_challenge() -> None:
     on(world.bob, Invited, late)
     leg = dial(world)
     gate_ = Gate(entropy("gate"))
-    headers = gate_.challenges(ALICE_IS.realm, ALICE[0], world.now)
+    headers = gate_.challenges(ALICE_IS, ALICE[0], world.now)
     world.bob.endpoint.respond(world.bob.one(Invited).transaction, 401, world.now, headers=headers)
     world.alice.endpoint.cancel(leg, world.now)
     world.run(world.now + 0.2)
@@ -324,14 +324,25 @@ def answer(value: str, *, who: Credentials = ALICE_IS, uri: str = "sip:bob@elsew
 
 
 def challenge(door: Gate, now: float = 10.0, host: str = HOST, which: int = 0) -> str:
-    return door.challenges(ALICE_IS.realm, host, now)[which][1]
+    return door.challenges(ALICE_IS, host, now)[which][1]
 
 
 def test_the_gate_offers_sha_256_before_md5() -> None:
     door = Gate(entropy("gate"))
-    offered = [digest.read_challenge(value) for _, value in door.challenges("r", HOST, 1.0, stale=True)]
+    offered = [digest.read_challenge(value) for _, value in door.challenges(ALICE_IS, HOST, 1.0, stale=True)]
     assert [one.algorithm for one in offered if one] == ["SHA-256", "MD5"]
     assert all(one and one.stale and one.qop for one in offered)
+
+
+def test_who_allows_one_algorithm_is_asked_and_answered_in_no_other() -> None:
+    only = ALICE_IS._replace(algorithms=("MD5",))
+    door = Gate(entropy("gate"))
+    (value,) = [value for _, value in door.challenges(only, HOST, 10.0)]
+    assert door.judge(request(answer(value)), only, HOST, 11.0) is Verdict.WELCOME
+    assert door.judge(request(answer(challenge(door))), only, HOST, 11.0) is Verdict.UNKNOWN
+    both = [value for _, value in door.challenges(ALICE_IS, HOST, 10.0)]
+    found = digest.choose(challenged(401, *both), only)
+    assert found is not None and found.algorithm == "MD5"
 
 
 @pytest.mark.parametrize("which", [0, 1])
