@@ -20,6 +20,7 @@ from sipedge.sip.events import Responded
 from sipedge.sip.grammar import Malformed, read_int
 from sipedge.sip.messages import NameAddr, Response
 from sipedge.sip.uris import Uri, sip_uri
+from sipedge.targets import Hop
 from sipedge.trunks import Trunk
 
 log = structlog.get_logger("sipedge.registrations")
@@ -125,6 +126,8 @@ class Registrations:
     def __init__(self, driver: Driver, trunks: Iterable[Trunk], token: Callable[[str], str], random: Random) -> None:
         """`token(prefix)` makes an unguessable name: each registration's Call-ID, for as long as we run."""
         self._driver = driver
+        self._random = random
+        self._hops: dict[Trunk, Hop] = {}  # which of its machines was asked last
         self._all = {t: Registration(t.config.register_expires, random) for t in trunks if t.config.register}
         self._call_ids = {trunk: token("reg-") for trunk in self._all}
         self._seq = 1
@@ -161,11 +164,13 @@ class Registrations:
         answered: asyncio.Future[None] = self._driver.loop.create_future()
         now = self._driver.loop.time()
         registration.asked()
-        if trunk.address is None or trunk.credentials is None:
+        hops = trunk.targets.in_order(now, self._random)
+        if not hops or trunk.credentials is None:
             registration.heard(Heard(503), now)
             answered.set_result(None)
             return answered
-        flow = self._driver.wire.flow_to(trunk.target.transport, *trunk.address, trunk.name)
+        hop = self._hops[trunk] = hops[0]
+        flow = self._driver.wire.flow_to(*hop, trunk.name)
         scheme = "sips" if trunk.target.secure else "sip"
         host = f"[{trunk.target.host}]" if ":" in trunk.target.host else trunk.target.host
         own = f"<{scheme}{sip_uri(trunk.credentials.username, host).removeprefix('sip')}>"
@@ -186,7 +191,12 @@ class Registrations:
         self._seq += MAX_TRIES + 1
 
         def hear(answer: Responded) -> None:
-            registration.heard(read(answer, Uri.parse(contact)), self._driver.loop.time())
+            now = self._driver.loop.time()
+            registration.heard(read(answer, Uri.parse(contact)), now)
+            if answer.status in (408, 503):  # RFC 3263 4.3: then another of its machines
+                trunk.targets.failed(hop, now)
+            else:
+                trunk.targets.works(hop)
             if not answered.done():
                 answered.set_result(None)
 
@@ -196,10 +206,8 @@ class Registrations:
 
     def _lost(self, trunk: Trunk) -> bool:
         """Has the connection gone by which the registrar reaches us?"""
-        if trunk.target.transport == "udp" or trunk.address is None:
-            return False
-        wire = self._driver.wire
-        return not wire.stands(wire.flow_to(trunk.target.transport, *trunk.address, trunk.name))
+        wire, hop = self._driver.wire, self._hops.get(trunk)
+        return hop is not None and hop[0] != "udp" and not wire.stands(wire.flow_to(*hop, trunk.name))
 
     def _tell(self, trunk: Trunk, state: State) -> None:
         if state != self._told[trunk]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from masking.logins import LoginSection
@@ -58,7 +59,7 @@ async def test_a_trunk_that_challenges_is_told_who_we_are_in_the_same_call(open_
 async def test_a_trunk_that_will_not_know_us_is_believed_and_counted(
     open_edge: Opener, phones: Make, spoil: str
 ) -> None:
-    login = LoginSection(**{"username": "masking", "realm": "carrier.example", "password": "p", spoil: "another"})
+    login = msgspec.structs.replace(LOGIN, **{spoil: "another"})
     place, caller, callee, _ = await asked(open_edge, phones, login)
     caller.call(place.address, X[0])
     for _try in range(1 if spoil == "realm" else 2):

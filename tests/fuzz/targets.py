@@ -121,7 +121,7 @@ def read_as_the_edge_does(message: Message) -> None:
         session_timers.accepted(message, 1.0)
         session_timers.min_se(message)
         if message.status in (401, 407):
-            digest.choose(message, "realm")
+            digest.choose(message, digest.Credentials("user", "password", "realm"))
 
 
 def description(data: bytes) -> None:
