@@ -32,6 +32,7 @@ EventType = Literal[
     "call.bridged",
     "call.ended",
     "call.refused",
+    "message.refused",
     "recording.started",
     "recording.available",
     "recording.failed",

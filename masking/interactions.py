@@ -90,7 +90,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     session: str | None
-    type: Literal["call"] = "call"
+    type: Literal["call", "message"] = "call"
     direction: Literal["inbound", "outbound"] = "inbound"
     from_: str | None = msgspec.field(name="from", default=None)
     to: str | None = None
@@ -372,6 +372,7 @@ def _refused(before: Interaction, event: Event) -> Changes:
         return {}
     data = event.data
     return {
+        "type": "message" if event.type == "message.refused" else "call",
         "started_at": before.started_at or event.occurred_at,
         "ended_at": event.occurred_at,
         "status": "refused",
@@ -392,6 +393,7 @@ _STEPS: Final = {
     "call.bridged": _bridged,
     "call.ended": _ended,
     "call.refused": _refused,
+    "message.refused": _refused,
     "recording.started": _recorded,
 }
 

@@ -252,7 +252,7 @@ async def _opened_by(house: House, challenge: Challenge, digits: str) -> Route |
     if not pins.SHORTEST <= len(digits) <= pins.LONGEST:
         return None
     party = pins.party(house, digits)
-    if not await house.leases.stands(challenge.number, party, house.now_ms):
+    if await house.leases.bound(challenge.number, party, house.now_ms) is None:
         return None  # an ended trip's is as wrong as any
     return await _claimed(
         house, challenge.number, await _ask(house, challenge.number, party, challenge.attempt), challenge.attempt

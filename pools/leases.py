@@ -251,10 +251,14 @@ class Leases(Journal):
             fields={name: value for name, value in zip(want, reply[7:], strict=True) if value is not None},
         )
 
-    async def stands(self, number: PhoneNumber, party: str, now: int) -> bool:
-        """Is anybody bound to (X, `party`) at `now` (ms)? Nothing is written, and `route` may know better."""
+    async def bound(self, number: PhoneNumber, party: str, now: int) -> tuple[str, int] | None:
+        """The holder that (X, `party`) is bound to at `now` (ms), and which of its targets is meant; None for nobody.
+        Nothing is written, and `route` may know better."""
         entry = await self._redis.command("HGET", key(number.shard, "p:" + party), number.position)
-        return entry is not None and int(entry.partition(b":")[0]) > now
+        if entry is None:
+            return None
+        expires, _, _, _, holder, ordinal = entry.decode().split(":")
+        return ("ses_" + holder, int(ordinal)) if int(expires) > now else None
 
     async def append(
         self,

@@ -33,6 +33,7 @@ from sipedge.sip.events import (
     Responded,
 )
 from sipedge.sip.flows import Flow
+from sipedge.sip.messages import Request
 from sipedge.sip.transactions import T1
 from sipedge.tls import Credentials
 from sipedge.wire import Wire
@@ -66,6 +67,7 @@ class Driver:
         advertise: str,
         invited: Callable[[Invited], None],
         requested: Callable[[Requested], None],
+        texted: Callable[[Request, Flow], None],
         wall: Callable[[], float],
         door: Callable[[Callable[[Flow, bytes], None]], Door],
         tls: Credentials | None = None,
@@ -76,6 +78,7 @@ class Driver:
         self._may_ask = may_ask
         self._invited = invited
         self._requested = requested
+        self._texted = texted
         self._legs: dict[str, Callable[[LegEvent], None]] = {}
         self._asked: dict[str, Callable[[Responded], None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -162,6 +165,8 @@ class Driver:
                 self._requested(event)
             case Refused():
                 self.counts[event.reason] += 1
+                if event.status == 405 and event.request is not None and event.request.method == "MESSAGE":
+                    self._texted(event.request, event.flow)
             case Disconnect():
                 self.counts["disconnected"] += 1
                 self.wire.disconnect(event.flow)

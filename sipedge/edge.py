@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from masking import texts
 from masking.config import TRANSPORTS, Listener
 from masking.house import House, Unavailable
 from masking.logs import place
@@ -40,7 +41,7 @@ from sipedge.sip.messages import Request
 from sipedge.sip.uris import Uri
 from sipedge.stir import Verifier
 from sipedge.tls import Credentials
-from sipedge.trunks import Trunk, TrunkTable
+from sipedge.trunks import Trunk, TrunkTable, caller, dialled
 
 log = structlog.get_logger("sipedge.edge")
 
@@ -48,6 +49,7 @@ METHODS: Final = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS"
 EXTENSIONS: Final = ("100rel", "timer")
 BODIES: Final = ("application/sdp", "multipart/mixed", "application/dtmf-relay", "application/dtmf")
 MAX_CALLS: Final = 20_000
+TEXTS_AT_ONCE: Final = 50
 SAMPLE_SECONDS: Final = 0.1  # between two looks at how late everything is
 NEIGHBOURS_SECONDS: Final = 0.5  # … at how late the relay and Redis are
 STORY: Final = "story"  # the tasks that are calls
@@ -84,6 +86,7 @@ class Edge:
             advertise=config.sip.advertise,
             invited=self._invited,
             requested=self._requested,
+            texted=self._texted,
             wall=house.now,
             tls=self.tls,
             door=lambda send: Door(
@@ -109,6 +112,7 @@ class Edge:
         self.lateness = 0.0
         self._relay_late: float | None = None  # until the admission has heard of it
         self._redis_trip: float | None = None
+        self._telling_texts = 0
         self._answering = 0  # invitations whose `Call` is not made yet
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -263,6 +267,25 @@ class Edge:
         except Unavailable:  # the claim, which comes next, says so to the caller
             return None
         return found.trunk if found is not None else None
+
+    def _texted(self, request: Request, flow: Flow) -> None:
+        """A text on a trunk was answered 405; the session it was meant for is told, unless too many come at once."""
+        if self._telling_texts < TEXTS_AT_ONCE:
+            self._telling_texts += 1
+            self._start(self._tell_text(request, flow))
+
+    async def _tell_text(self, request: Request, flow: Flow) -> None:
+        try:
+            trunk = await self.trunks.of(request, flow, self._owner_of)
+            called = dialled(trunk, request) if trunk is not None else None
+            sender = caller(trunk, request) if trunk is not None else None
+            if trunk is not None and called is not None and sender is not None:
+                name, now = f"{request.call_id} {request.via.branch} {request.cseq.number}", self.house.now()
+                await texts.refused(self.house, called=called, caller=sender, trunk=trunk.name, request=name, at=now)
+        except Unavailable:  # nobody was promised to be told
+            self.exchange.counts["texts_not_told"] += 1
+        finally:
+            self._telling_texts -= 1
 
     def _requested(self, event: Requested) -> None:
         """Requests that are no part of a call's story; those that would change a session have no call any more."""

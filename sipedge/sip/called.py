@@ -306,7 +306,7 @@ class Called(Calling):
         self._send(flow, write_refusal(request, flow.remote, status, tag, headers))
         # Only words of ours: a method is whatever its sender likes, and reasons are counted and shown.
         method = request.method if request.method in names.METHODS else "unknown method"
-        self._events.append(Refused(status, method, flow))
+        self._events.append(Refused(status, method, flow, request))
 
     def _refuse_malformed(self, fault: Malformed, request: Request, size: int, flow: Flow) -> None:
         """An answer to what cannot be read is never larger than what came (`size`), and never goes to an ACK."""

@@ -130,11 +130,12 @@ class Responded(Struct, eq=False):
 
 class Refused(Struct, eq=False):
     """The endpoint itself answered (or dropped, `status` None) a request: for counting. `reason` never quotes the
-    message."""
+    message; `request` where it could be read."""
 
     status: int | None
     reason: str
     flow: Flow
+    request: Request | None = None
 
 
 class Disconnect(Struct, eq=False):

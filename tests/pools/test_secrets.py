@@ -80,6 +80,17 @@ async def test_secrets_of_one_binding_count_together(world: World) -> None:
     assert await world.bind(shard, *pairs[:5])
 
 
+async def test_who_is_bound_can_be_asked_without_a_trace(world: World) -> None:
+    shard = await world.pool(1)
+    held = await bind(world, shard, 8, 1, "one", "two")
+    number, before = await world.number(held.numbers[0]), await world.snapshot()
+    assert await world.leases.bound(number, secret(8, "two"), world.now) == (held.holder, 3)
+    assert await world.leases.bound(number, "b1", world.now) == (held.holder, 1)
+    assert await world.leases.bound(number, "nobody", world.now) is None
+    assert await world.leases.bound(number, "b1", held.expires) is None
+    assert await world.snapshot() == before
+
+
 async def test_what_is_undone_makes_room_again(world: World) -> None:
     home, other = await world.pool(1), await world.pool(1, "RU", "+74950000")
     held = await world.bind(home, Ask((Entry("an", "par_an|par_binh"),)))
