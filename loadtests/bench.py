@@ -59,7 +59,7 @@ class Bench(NamedTuple):
 SIGNALLING = ("signalling-200", "signalling-500", "setup-p50-200", "setup-p99-200")
 OVERLOAD = ("overload-2x", "overload-2x-refusal", "overload-10x", "overload-10x-byes", "overload-10x-recovery")
 RELAY = ("relay-recording", "relay", "relay-delay-p99", "relay-loss", "recorder", "recorder-kept")
-POOLS = ("bind", "route", "route-lookup", "redis-client", "bind-busy-party", "bind-100000-numbers")
+POOLS = ("bind", "route", "route-lookup", "redis-client", "binding-bytes", "bind-busy-party", "bind-100000-numbers")
 
 BENCHES: dict[str, Bench] = {
     "signalling": Bench(signalling_rows, SIGNALLING),
@@ -68,7 +68,7 @@ BENCHES: dict[str, Bench] = {
     "parser": Bench(lambda quick: parser.run(runs=3 if quick else 7), ("parser",)),
     "relay": Bench(relay_rows, RELAY),
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
-    "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer",)),
+    "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
     "rest": Bench(
         lambda quick: rest.run(runs=2 if quick else 5, count=1500 if quick else 3000),
         ("rest-create", "rest-create-p99"),

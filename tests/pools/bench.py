@@ -22,6 +22,7 @@ from typing import Any
 
 import hiredis
 
+from loadtests.goals import alone
 from loadtests.measure import Row, row
 from pools.redis import Redis
 from tests.pools.bare import Bare
@@ -30,6 +31,7 @@ from tests.redis_server import RedisServer
 
 CONCURRENT = 32
 BURST = 500
+EXPIRY_BYTES = 32  # a key's place among those that expire, which MEMORY USAGE leaves out: pointers to it and its time
 Operation = Callable[[int], Awaitable[object]]
 
 
@@ -87,6 +89,16 @@ def blocking_pipeline(server: RedisServer, count: int) -> float:
     return (time.process_time() - began) / count * 1e6
 
 
+async def binding_bytes(load: Load, first: int, count: int = 200) -> float:
+    """What the entries of a binding take in Redis: of each party its key, hash and expiry, and the place in `due`."""
+    tag = "{" + load.shard + "}"
+    parties = [party for n in range(first, first + count) for party in parties_of(n)]
+    sizes: list[int] = [await load.redis.command("MEMORY", "USAGE", f"{tag}p:{party}") for party in parties]
+    due: int = await load.redis.command("MEMORY", "USAGE", f"{tag}due", "SAMPLES", 1000)
+    held: int = await load.redis.command("ZCARD", f"{tag}due")
+    return (sum(sizes) + len(parties) * EXPIRY_BYTES) / count + due / held
+
+
 async def rows(server: RedisServer, count: int, runs: int) -> list[Row]:
     """Bind and route beside bare writes, what a route reads beside a GET, and the client."""
     redis = Redis(server.url, budget=5.0)
@@ -110,10 +122,12 @@ async def rows(server: RedisServer, count: int, runs: int) -> list[Row]:
             if name == "route-lookup":
                 client.append(measured[1][1])
         floor.append(blocking_pipeline(server, 16 * count))
+    sizes = [await binding_bytes(load, turn * count) for turn in range(runs)]
     await redis.close()
     return [
         *(row(name, unit, costs[name][0], peer, costs[name][1], 2) for name, (unit, peer, _, _) in pairs.items()),
         row("redis-client", "us client CPU/op at 32", client, "blocking hiredis pipeline", floor),
+        alone("binding-bytes", "bytes of index entries/binding", sizes, 0),
     ]
 
 
