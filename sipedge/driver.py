@@ -15,6 +15,7 @@ import structlog
 
 from masking.logs import place
 from sipedge.admission import Door
+from sipedge.floods import Floods
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import (
     Acked,
@@ -54,7 +55,7 @@ class Driver:
 
     `may_ask(transport, host, port)`: do requests from there belong to anyone? What a leg hears goes to the function
     given to `attach`; new calls go to `invited`, requests that nobody's story is about to `requested`. `door(send)`
-    makes what stands before the parser. `wall`: the time of day.
+    makes what stands before the parser, `floods` what stands before that. `wall`: the time of day.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Driver:
         texted: Callable[[Request, Flow], None],
         wall: Callable[[], float],
         door: Callable[[Callable[[Flow, bytes], None]], Door],
+        floods: Floods,
         tls: Credentials | None = None,
     ) -> None:
         self.loop = loop
@@ -96,6 +98,7 @@ class Driver:
             tls=tls,
         )
         self.door = door(self.wire.send)
+        self.floods = floods
 
     def close(self) -> None:
         if self._alarm is not None:
@@ -183,15 +186,19 @@ class Driver:
         if not data.startswith(ANSWER) and not self._may_ask("udp", *flow.remote):
             self.counts["stranger_requests"] += 1
             return True
+        now = self.loop.time()
         try:
-            return self.door.keeps(data, flow, self.wire.age, self.loop.time(), ahead)
+            return self.floods.drops(data, flow.remote, now) or self.door.keeps(data, flow, self.wire.age, now, ahead)
         except Exception as error:
             self._fault(error)
             return True
 
     def _received(self, data: bytes, flow: Flow) -> None:
+        now = self.loop.time()
+        if flow.reliable and (seconds := self.floods.rests(len(data), flow.remote, now)):
+            self.wire.rest(flow, seconds)
         try:
-            self.endpoint.receive(data, flow, self.loop.time())
+            self.endpoint.receive(data, flow, now)
         except Exception as error:  # a fault of ours in one message must not cost the next one anything
             self._fault(error)
 

@@ -26,6 +26,7 @@ from sipedge.calls import Call
 from sipedge.circuits import Exchange
 from sipedge.driver import Driver
 from sipedge.facts import Facts
+from sipedge.floods import Floods
 from sipedge.media.plane import PlaneError
 from sipedge.media_plane import RelayClient
 from sipedge.names import Names
@@ -89,6 +90,7 @@ class Edge:
             texted=self._texted,
             wall=house.now,
             tls=self.tls,
+            floods=Floods(self.trunks.candidates),
             door=lambda send: Door(
                 self.admission, secret=house.random(16), random=random, send=send, full=self._trunk_is_full
             ),

@@ -30,12 +30,11 @@ class EdgeCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         edge, exchange = self._edge, self._edge.exchange
+        refused = edge.driver.counts + edge.driver.door.counts + edge.driver.floods.counts
         states = Counter(call.state for call in exchange.calls.values())
         yield _gauge("masking_sip_calls", "Calls by state.", "state", states)
         yield _counter("masking_sip_events", "What happened to calls.", "event", exchange.counts)
-        yield _counter(
-            "masking_sip_refused", "Requests answered or dropped before they were calls.", "reason", edge.driver.counts
-        )
+        yield _counter("masking_sip_refused", "Requests answered or dropped before they were calls.", "reason", refused)
         yield _counter("masking_sip_wire", "What happened on sockets.", "event", edge.driver.wire.counts)
         yield _gauge(
             "masking_sip_trunk_calls", "Calls by trunk.", "trunk", {t.name: t.calls for t in edge.trunks.trunks}

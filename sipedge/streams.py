@@ -40,6 +40,7 @@ class Stream(asyncio.Protocol):
         self._ping_at = 0.0
         self._pinged_at = 0.0  # 0: no ping waits for its answer
         self._answers_pings = False
+        self._resting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's are not its children
@@ -85,6 +86,8 @@ class Stream(asyncio.Protocol):
             self.send(PING)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
         if self._transport is not None:
             self._transport = None
             self._wire.ended(self)
@@ -93,6 +96,17 @@ class Stream(asyncio.Protocol):
         """The peer does not read: what it is owed would grow without bound."""
         self._wire.counts[f"{self.kind}_unread"] += 1
         self.abort()
+
+    def rest(self, seconds: float) -> None:
+        """Reads nothing for a while."""
+        if self._transport is not None and self._resting is None:
+            self._transport.pause_reading()
+            self._resting = self._wire.loop.call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def send(self, data: bytes) -> None:
         if self._transport is not None:

@@ -326,6 +326,12 @@ class Wire:
         if stream is not None:
             stream.abort()
 
+    def rest(self, flow: Flow, seconds: float) -> None:
+        """Reads nothing of a connection for so long: its peer's own queue is where a flood waits."""
+        stream = self._streams.get(flow.connection)
+        if stream is not None:
+            stream.rest(seconds)
+
     # ---- receiving ---------------------------------------------------------------------------------------------------
 
     def _drain(self, sock: socket.socket, local: Address) -> None:

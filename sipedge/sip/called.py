@@ -138,7 +138,7 @@ class Called(Calling):
     def _take_outside(self, request: Request, key: str, flow: Flow, now: float) -> None:
         """A request outside any dialog (RFC 3261 8.2)."""
         invites = request.method == "INVITE"
-        if self.refusing and invites or self._full():
+        if self.refusing and invites or self._full() or self._held[flow.remote[0]] >= self._share:
             self._refuse(request, flow, 503, self._later())
             return
         merge_key = (request.call_id, request.from_.tag, request.cseq.number, request.method)
@@ -328,6 +328,11 @@ class Called(Calling):
     def _later(self) -> Headers:
         return (("Retry-After", str(self._entropy.between(1, 5))),)
 
+    @property
+    def _share(self) -> int:
+        """How many transactions one source may have before its new ones wait for others' sake."""
+        return self.max_transactions - self.max_transactions // 4
+
     def _full(self, times: int = 1) -> bool:
         return len(self._servers) + len(self._clients) >= times * self.max_transactions
 
@@ -337,6 +342,7 @@ class Called(Calling):
         """Starts a server transaction; for an INVITE 100 Trying leaves at once (RFC 3261 17.2.1)."""
         transaction = ServerTransaction(f"{key} {request.method}", request, flow, leg, tag)
         self._servers[transaction.key] = transaction
+        self._held[flow.remote[0]] += 1
         transaction.begin(now, self._timers)
         if request.method == "INVITE":
             self.respond(transaction, 100, now)
@@ -356,10 +362,17 @@ class Called(Calling):
             else:
                 self._acked(transaction, AckMissing(transaction.leg or ""), now)
         if transaction.state is State.TERMINATED:
-            self._servers.pop(transaction.key, None)
+            self._let_go(transaction)
             transaction.shrink()
             if transaction.merge_key is not None:
                 self._merges.pop(transaction.merge_key, None)
+
+    def _let_go(self, transaction: ServerTransaction) -> None:
+        """Its source has one less, however often it is told to end."""
+        host = transaction.flow.remote[0]
+        self._held[host] -= self._servers.pop(transaction.key, None) is not None
+        if not self._held[host]:
+            del self._held[host]
 
     def _feed_provisional(self, provisional: Provisional, given: Input, now: float) -> None:
         """Moves a reliable response along its table and does what the row says."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2s
@@ -110,6 +111,7 @@ class Core:
         self._widen = widen or (lambda _: None)
         self._timers = Timers()
         self._servers: dict[str, ServerTransaction] = {}
+        self._held: Counter[str] = Counter()  # how many of them each source has
         self._clients: dict[str, ClientTransaction] = {}
         self._merges: dict[tuple[str, str, int, str], str] = {}  # RFC 3261 8.2.2.2: request → its transaction
         self._legs: dict[str, Leg] = {}

@@ -27,9 +27,10 @@ class Endpoint(Called):
     show to that peer (default: the flow's local address). `route(flow, uri)` says which flow reaches `uri`, the
     next hop of an in-dialog request (default: `core.by_address`). `methods`, `extensions` (option tags, for Require and
     Supported; 100rel wants the method PRACK) and `accept` (body types) are what the called side takes; the rest gets
-    405, 420 and 415. Beyond `max_transactions` requests outside a dialog get 503, beyond twice as many those inside
-    one. `admit(request, now)` is asked before an INVITE begins a call; False: it gets 503 too. `widen(flow)` gives the
-    stream that a request too long for a datagram takes instead (default: none, it stays on UDP).
+    405, 420 and 415. Beyond `max_transactions` requests outside a dialog get 503 (those of one source alone: beyond
+    three quarters of them), beyond twice as many those inside one. `admit(request, now)` is asked before an INVITE
+    begins a call; False: it gets 503 too. `widen(flow)` gives the stream that a request too long for a datagram takes
+    instead (default: none, it stays on UDP).
     """
 
     # Set while draining: new calls get 503 with Retry-After 1..5.

@@ -79,6 +79,8 @@ def serve(one: Endpoint, data: bytes, flow: Flow, pieces: list[bytes]) -> None:
         match event:
             case Invited():
                 read_as_the_edge_does(event.request)
+                trunks.dialled(TRUNK, event.request)
+                trunks.caller(TRUNK, event.request)
                 one.respond(event.transaction, 180, 1.0)
                 one.respond(event.transaction, 200, 1.0, body=SDP)
                 one.bye(event.leg, 1.0)
@@ -114,8 +116,6 @@ def read_as_the_edge_does(message: Message) -> None:
     description(message.description)
     session_timers.takes_update(message)
     if isinstance(message, Request):
-        trunks.dialled(TRUNK, message)
-        trunks.caller(TRUNK, message)
         session_timers.granted(message, 1.0)
     if isinstance(message, Response):
         session_timers.accepted(message, 1.0)

@@ -442,6 +442,24 @@ def test_a_full_endpoint_takes_nothing_new_and_recovers() -> None:
     assert statuses(one) == [100]
 
 
+def test_one_source_alone_does_not_fill_an_endpoint() -> None:
+    one = endpoint(max_transactions=8)
+    for n in range(8):
+        one.receive(request(n=n), UDP, 0.0)
+    assert statuses(one) == [100] * 6 + [503] * 2
+    neighbour = UDP._replace(remote=("192.0.2.77", 5060))
+    one.receive(request(n=9), neighbour, 0.0)
+    assert statuses(one) == [100]
+    for event in one.take_events():
+        if isinstance(event, Invited):
+            one.respond(event.transaction, 480, 0.0)
+    one.timeout(40.0)
+    assert one.statistics()["server_transactions"] == 0
+    statuses(one)
+    one.receive(request(n=10), UDP, 40.0)
+    assert statuses(one) == [100]
+
+
 def test_requests_within_a_call_are_served_up_to_twice_that_number() -> None:
     one = endpoint(max_transactions=2)
     one.receive(request(), UDP, 0.0)
