@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sipedge.media import g711, plane, rtp, wire
 from sipedge.media.plane import Event, Reply, Request, Terms
 
-LOOPBACK = ("127.0.0.0/8",)
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 T = TypeVar("T")
 
 
@@ -125,7 +125,7 @@ class Edge:
 
     def bridged(self, call: str, first: Phone, second: Phone) -> None:
         """Opens, connects and bridges a call between two phones, and tells them where to send."""
-        first.to, second.to = (("127.0.0.1", port) for port in self.open(call))
+        first.to, second.to = ((first.host, port) for port in self.open(call))
         self.connect(call, 1, first)
         self.connect(call, 2, second)
         self.ask(plane.Bridge(call), plane.Done)
@@ -135,8 +135,9 @@ class Phone:
     """A UDP socket with an RTP clock."""
 
     def __init__(self, codec: plane.CodecName = "PCMA", host: str = "127.0.0.1", dtmf: int | None = 101) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.control = socket.socket(family, socket.SOCK_DGRAM)
         while True:
             self.socket.bind((host, 0))
             self.port: int = self.socket.getsockname()[1]
@@ -145,11 +146,11 @@ class Phone:
                 break
             except (OSError, OverflowError):
                 self.socket.close()
-                self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.host = host
         self.codec: plane.CodecName = codec
         self.dtmf = dtmf
-        self.to = ("127.0.0.1", 9)
+        self.to = (host, 9)
         self.sequence = random.randrange(0x10000)
         self.timestamp = random.randrange(1 << 32)
         self.ssrc = random.randrange(1 << 32)
