@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from loadtests import core, overload, parser, relay, rest, signalling
+from loadtests import core, footprint, overload, parser, relay, rest, signalling
 from loadtests.goals import judged
 from loadtests.measure import Row
 
@@ -58,12 +58,15 @@ class Bench(NamedTuple):
 
 SIGNALLING = ("signalling-200", "signalling-500", "setup-p50-200", "setup-p99-200")
 OVERLOAD = ("overload-2x", "overload-2x-refusal", "overload-10x", "overload-10x-byes", "overload-10x-recovery")
+EDGE = ("edge-call", "footprint-call", "footprint-20000")
 RELAY = ("relay-recording", "relay", "relay-delay-p99", "relay-loss", "recorder", "recorder-kept")
 POOLS = ("bind", "route", "route-lookup", "redis-client", "binding-bytes", "bind-busy-party", "bind-100000-numbers")
 
 BENCHES: dict[str, Bench] = {
     "signalling": Bench(signalling_rows, SIGNALLING),
     "overload": Bench(lambda quick: overload.run(quick=quick), OVERLOAD),
+    "edge": Bench(lambda quick: measured_by("tests.edge.bench", quick), EDGE),
+    "footprint": Bench(lambda quick: footprint.run(seconds=20 if quick else 60), ("loop-pause", "idle-service")),
     "core": Bench(lambda quick: core.run(runs=3 if quick else 7), ("core",)),
     "parser": Bench(lambda quick: parser.run(runs=3 if quick else 7), ("parser",)),
     "relay": Bench(relay_rows, RELAY),

@@ -56,6 +56,7 @@ GOALS: Final[dict[tuple[str, str], Goal]] = {
     ("signalling-200-answered", ALONE): least(0.999),
     ("signalling-500-answered", ALONE): least(0.999),
     ("core", ALONE): most(300.0),
+    ("edge-call", ALONE): most(600.0),  # our own: the core, and as much again for all that is around it
     ("loop-pause", ALONE): most(50.0),
     ("footprint-call", ALONE): most(20.0),
     ("footprint-20000", ALONE): least(20_000.0),

@@ -36,12 +36,14 @@ LOAD_CORE, PEER_CORE = "0", str(min(1, (os.cpu_count() or 1) - 1))
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that takes calls: the pids whose CPU counts, pairs it connects, and where ACK and BYE go."""
+    """Something that takes calls: the pids whose CPU counts, pairs it connects, and where ACK and BYE go; `pause`: the
+    seconds that a datagram of late waited at the most."""
 
     pids: Callable[[], list[int]]
     all_pids: Callable[[], list[int]]
     pairs: list[tuple[str, str]]
     to_edge: bool = False
+    pause: Callable[[], float] = lambda: float("nan")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Run:
     all_cpu: float
     p50: float
     p99: float
+    pause: float
 
     @property
     def calls_per_cpu(self) -> float:
@@ -78,7 +81,12 @@ def ours(folder: Path, place: Place, ports: str = "10000-32767", pairs: int = PA
         edges = service.pids_of("edge")
         for pid in service.pids():
             pin(pid, PEER_CORE if pid in edges else LOAD_CORE)
-        yield Peer(lambda: service.pids_of("edge"), service.pids, opened)
+        yield Peer(
+            lambda: service.pids_of("edge"),
+            service.pids,
+            opened,
+            pause=lambda: service.metric("masking_sip_longest_pause_seconds"),
+        )
 
 
 def pin(pid: int, core: str) -> None:
@@ -190,7 +198,7 @@ def load(peer: Peer, place: Place, rate: int, seconds: float, folder: Path) -> R
     calls = int(last["SuccessfulCall(C)"]) + len(probe.milliseconds)
     failed = int(last["FailedCall(C)"]) + probe.failed
     waits = probe.milliseconds
-    return Run(calls, failed, cpu, all_cpu, quantile(waits, 0.5), quantile(waits, 0.99))
+    return Run(calls, failed, cpu, all_cpu, quantile(waits, 0.5), quantile(waits, 0.99), peer.pause())
 
 
 def run(*, rates: tuple[int, ...] = (200, 500), seconds: float = 6.0, pairs: int = 5) -> list[Row]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import os
 import random
 import resource
@@ -49,7 +48,7 @@ async def serve(config: Config, drain: float) -> None:
                 left.unlink(missing_ok=True)
             page = config.run_dir / f"edge-{os.getpid()}.metrics.sock"
             server = await metrics.serve(edge, str(page))
-            tame_collector()
+            edge.collector.tame()
             say_ready([str(listener) for listener in bound])
             await stop.wait()
             server.close()
@@ -74,13 +73,6 @@ def is_gone(owner: str) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def tame_collector() -> None:
-    """What is loaded by now stays; young garbage goes often and cheaply, old rarely: a full pass is a pause."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 40, 100)
 
 
 def say_ready(listening: list[str]) -> None:

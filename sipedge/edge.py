@@ -24,6 +24,7 @@ from masking.numbering import Number
 from sipedge.admission import Admission, Door, Signals
 from sipedge.calls import Call
 from sipedge.circuits import Exchange
+from sipedge.collector import Collector, Longest
 from sipedge.driver import Driver
 from sipedge.facts import Facts
 from sipedge.floods import Floods
@@ -112,6 +113,8 @@ class Edge:
         self.registrations = Registrations(self.driver, self.trunks.trunks, house.token, random)
         self.draining = False
         self.lateness = 0.0
+        self.pauses = Longest(self.loop.time())
+        self.collector = Collector(house.now)
         self._relay_late: float | None = None  # until the admission has heard of it
         self._redis_trip: float | None = None
         self._telling_texts = 0
@@ -144,6 +147,7 @@ class Edge:
                 *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
                 self._start(self._watch_load()),
+                self._start(self.collector.tidy(lambda: len(self.exchange.calls))),
                 self._start(self._watch_neighbours()),
             ]
             yield bound
@@ -183,6 +187,7 @@ class Edge:
             before = self.loop.time()
             await asyncio.sleep(SAMPLE_SECONDS)
             self.lateness = self.loop.time() - before - SAMPLE_SECONDS
+            self.pauses.add(max(self.lateness, self.driver.wire.take_longest_wait()), self.loop.time())
             signals = Signals(self.lateness, self.driver.wire.take_wait(), self._relay_late, self._redis_trip)
             self._relay_late = self._redis_trip = None
             for name in self.admission.sample(signals, self.loop.time()):

@@ -47,6 +47,16 @@ class EdgeCollector(Collector):
             "masking_sip_facts_untold", "Calls with facts Redis has not taken.", len(exchange.facts.untold)
         )
         yield GaugeMetricFamily("masking_sip_loop_late_seconds", "How late the event loop was last.", edge.lateness)
+        yield GaugeMetricFamily(
+            "masking_sip_longest_pause_seconds",
+            "The longest that a datagram or a timer waited for the event loop in the last minute or two.",
+            edge.pauses.value,
+        )
+        yield GaugeMetricFamily(
+            "masking_sip_longest_collection_seconds",
+            "The longest look of the garbage collector since the start.",
+            edge.collector.longest,
+        )
         yield GaugeMetricFamily("masking_sip_relay_up", "1 while the relay can be asked.", int(edge.plane.up))
         if self.relay is not None:
             yield from relay_families(self.relay)

@@ -97,6 +97,7 @@ class Wire:
         self._working = False  # a portion is due in the loop's next turn
         self._waited = 0.0  # all datagrams' ages since `take_wait`
         self._read = 0
+        self._longest = 0.0
         self._wall = wall
         self._tls = tls
         self._advertise = advertise
@@ -348,6 +349,7 @@ class Wire:
                 else:
                     data, stamps, _, source = sock.recvmsg(MAX_DATAGRAM, STAMP_ROOM)
                     self.age = self._age(stamps)
+                    self._longest = max(self._longest, self.age)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # an ICMP error of an earlier send is reported here: nothing was received
@@ -416,6 +418,11 @@ class Wire:
         wait = self._waited / self._read if self._read else 0.0
         self._waited, self._read = 0.0, 0
         return wait
+
+    def take_longest_wait(self) -> float:
+        """Seconds a datagram waited in its socket at the most since this was last asked."""
+        longest, self._longest = self._longest, 0.0
+        return longest
 
     def _age(self, stamps: list[tuple[int, int, bytes]]) -> float:
         """How long ago the kernel took a datagram, by its stamp; 0 where it does not say."""
