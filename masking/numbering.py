@@ -16,7 +16,9 @@ from phonenumbers import (
     PhoneNumber,
     PhoneNumberDesc,
     PhoneNumberFormat,
+    PhoneNumberType,
     format_number,
+    number_type,
     region_code_for_number,
 )
 from phonenumbers.shortnumberinfo import is_emergency_number
@@ -47,7 +49,12 @@ EMERGENCY: dict[str, tuple[str, ...]] = {
 EMERGENCY_EVERYWHERE = frozenset({"112", "911"})
 LONGEST_EMERGENCY = 6
 # Where the international prefix names a carrier, one that everybody may use.
-CARRIER_PREFIX = {"TH": "001", "ID": "008", "SG": "001", "MX": "00"}
+CARRIER_PREFIX = {
+    "TH": "001", "ID": "008", "SG": "001", "MX": "00", "HK": "001", "KH": "001", "KR": "001", "TW": "002", "PW": "011",
+    "TZ": "000", "UG": "000", "BR": "0021", "CO": "009",
+}  # fmt: skip
+# National prefixes that are gone, and still sent: Mexico's 01 (to another town), 044 and 045 (to a mobile) until 2019.
+RETIRED = {"MX": "01|04[45]"}
 
 GENERIC_INTERNATIONAL = re.compile("00")  # many carriers write it so, whatever their country dials
 VISUAL = str.maketrans("", "", "-.() ")  # RFC 3966 5.1.1
@@ -79,6 +86,7 @@ class Plan(NamedTuple):
     transform: str | None
     shape: re.Pattern[str]
     bare_is_national: bool
+    abroad: str  # what its trunks dial before a country code
 
     def national_number(self, digits: str) -> str | None:
         """The national number behind a country's own prefix, or None if `digits` is not written so."""
@@ -101,14 +109,17 @@ def plan(country: str) -> Plan | None:
     if data is None or data.general_desc is None or data.general_desc.national_number_pattern is None:
         return None
     prefix = data.national_prefix_for_parsing
+    national = prefix or RETIRED.get(country)
+    ways = (data.international_prefix, CARRIER_PREFIX.get(country), data.preferred_international_prefix)
     return Plan(
         code=str(data.country_code),
         international=re.compile(data.international_prefix or "00"),
-        national=re.compile(prefix) if prefix else None,
+        national=re.compile(national) if national else None,
         transform=data.national_prefix_transform_rule,
         shape=re.compile(data.general_desc.national_number_pattern),
         # North America dials its ten digits with or without the 1.
         bare_is_national=prefix is None or data.country_code == 1,
+        abroad=next((way for way in ways if way and way.isdigit()), "00"),
     )
 
 
@@ -154,22 +165,48 @@ def read(country: str, spelled: str) -> Number | None:
 def _by_plan(own: Plan | None, digits: str) -> str | None:
     if own is None:
         return _international(digits)
-    if (found := _in_full(own, digits) or _international(digits)) is not None:
+    if (found := _in_full(own, digits)) is not None:
         return found
-    return own.code + digits if own.shape.fullmatch(digits) else None
+    abroad, home = _international(digits), own.code + digits if own.shape.fullmatch(digits) else None
+    if home is not None and abroad is not None and _written_bare(home, digits):
+        return _likelier(home, abroad)
+    return _likelier(abroad, home)
 
 
 def _in_full(own: Plan, digits: str) -> str | None:
     """A number with its prefix, country code or international prefix, as a country writes it."""
-    for prefix in (own.international.match(digits), GENERIC_INTERNATIONAL.match(digits)):
-        if prefix and len(digits) > prefix.end() and (found := _international(digits[prefix.end() :])):
+    ways = {way.end() for each in (own.international, GENERIC_INTERNATIONAL) if (way := each.match(digits))}
+    if ways:
+        dialled = [_international(digits[end:]) for end in sorted(ways, reverse=True) if len(digits) > end]
+        if (found := _likelier(*dialled)) is not None:
             return found
     national = own.national_number(digits)
-    if national is None and own.bare_is_national and own.shape.fullmatch(digits):
-        national = digits
     if national is not None:
         return own.code + national
-    return _international(digits) if digits.startswith(own.code) else None
+    abroad = _international(digits) if digits.startswith(own.code) else None
+    if own.bare_is_national and own.shape.fullmatch(digits):
+        if own.code == "1":  # ten digits are always North America's own, given out or not
+            return own.code + digits
+        return _likelier(own.code + digits, abroad or _international(digits))
+    return abroad
+
+
+def _likelier(*readings: str | None) -> str | None:
+    """Of several readings the first that somebody could be reached at, else the first that is a number at all."""
+    found = [one for one in readings if one is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    return next((one for one in found if _standing("+" + one)[1]), found[0])
+
+
+@lru_cache(maxsize=8192)
+def _written_bare(national: str, digits: str) -> bool:
+    """Does its country write this number without any prefix, as Brazil, China and Colombia do with mobiles?"""
+    number = _parsed("+" + national)
+    if number_type(number) != PhoneNumberType.MOBILE:
+        return False
+    spelled = format_number(number, PhoneNumberFormat.NATIONAL)
+    return "".join(character for character in spelled if character.isdigit()) == digits
 
 
 def write(number: Number, form: NumberFormat, country: str) -> str:
@@ -185,8 +222,7 @@ def write(number: Number, form: NumberFormat, country: str) -> str:
     if e164.startswith("+" + own.code) and own.shape.fullmatch(e164[1 + len(own.code) :]):
         spelled = format_number(_parsed(e164), PhoneNumberFormat.NATIONAL)
         return "".join(character for character in spelled if character.isdigit())
-    prefix = own.international.pattern
-    return (prefix if prefix.isdigit() else CARRIER_PREFIX.get(country, "00")) + e164[1:]
+    return own.abroad + e164[1:]
 
 
 def _parts(e164: str) -> tuple[str, str]:
