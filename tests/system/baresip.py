@@ -71,11 +71,13 @@ def share_of(samples: array.array[int], hertz: int) -> float:
 
 
 class Baresip:
-    """One phone of `number` on `address`; `dial` calls at once, otherwise it answers whatever comes."""
+    """One phone of `number` on `address`; `dial` calls at once, otherwise it answers whatever comes; with `keys` it has
+    a console to press them on."""
 
     def __init__(
-        self, folder: Path, number: str, address: str, port: int, *, hertz: int, dial: str = "", seconds: float = 60.0
-    ) -> None:
+        self, folder: Path, number: str, address: str, port: int, *, hertz: int, dial: str = "", seconds: float = 60.0,
+        keys: bool = False,
+    ) -> None:  # fmt: skip
         program = shutil.which("baresip")
         modules = next((path for path in MODULES if path.is_dir()), None)
         if not program or not modules:
@@ -91,7 +93,9 @@ class Baresip:
             f"ausrc_srate {RATE}\nsnd_path {self.folder}\n"
             + "".join(f"module {name}.so\n" for name in ("g711", "aufile", "aubridge", "sndfile"))
             + "".join(f"module_app {name}.so\n" for name in ("account", "menu", "uuid", "debug_cmd"))
+            + (f"module cons.so\ncons_listen 127.0.0.1:{first + 19}\n" if keys else "")
         )
+        self._console = ("127.0.0.1", first + 19)
         account = f"<sip:{number}@{address}>;regint=0;answermode=auto;audio_codecs=pcma\n"
         (self.folder / "accounts").write_text(account)
         (self.folder / "contacts").write_text("")
@@ -131,6 +135,13 @@ class Baresip:
     def is_ready(self) -> Self:
         self.says(r"baresip is ready")
         return self
+
+    def presses(self, keys: str) -> None:
+        """Presses keys in the call it is in, on a phone made with `keys`."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as console:
+            for key in keys:
+                console.sendto(key.encode(), self._console)
+                time.sleep(0.2)
 
     def saw_caller(self) -> str:
         """The user part of who its display showed."""
