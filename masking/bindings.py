@@ -38,14 +38,14 @@ RETRY_WITHOUT_A_DATE: Final = 60
 Fields = dict[str, str | bytes | int]
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """One way to connect the people: `lines[i]` is dialled through a number of `countries[i]`'s pool."""
 
     lines: tuple[Line, ...]
     countries: tuple[str, ...]
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is to be bound. `letters` are the session's id but for its shard, so that the same wish makes the same
     session; `random` is what they were made of."""
 

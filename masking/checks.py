@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from masking import numbering
@@ -40,11 +41,15 @@ NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
     "geo_match_level": ("country",),
     "degrade": ([],),
 }
+_LATER: Final = attrgetter(*NOT_BUILT)
+_WITHOUT: Final = tuple(served[0] for served in NOT_BUILT.values())
 
 
 def built(new: NewSession) -> None:
     """Raises `NotBuilt` for what this version does not serve."""
-    missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
+    missing: list[str] = []
+    if _LATER(new) != _WITHOUT:
+        missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
     for index, participant in enumerate(new.participants):
         if participant.identifiers is not None and len(participant.identifiers) != 1:
             missing.append(f"participants[{index}].identifiers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -98,7 +98,7 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         tenant=access.tenant,
         service=service.id,
         people=people,
-        number_model=msgspec.convert(new.number_model or service.number_model, services.NumberModel),
+        number_model=cast("services.NumberModel", new.number_model or service.number_model),
         geo_match=_geo(new.geo_match) or service.geo_match,
         number_selection=new.number_selection or service.number_selection,
         ttl_ms=lives_ms,

@@ -27,7 +27,7 @@ RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the
 CallerTrust = Literal["any", "verified"]
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
+class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is `+8490…67`."""
 
     id: str
@@ -40,7 +40,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     sealed: str
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One ask, thus one X: for whom it stands, as (from, to) participant ids. Two of them: a shared X."""
 
     ways: tuple[tuple[str, str], ...]

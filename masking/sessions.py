@@ -100,7 +100,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: Metadata = {}
 
 
-class Proxy(msgspec.Struct, kw_only=True):
+class Proxy(msgspec.Struct, kw_only=True, gc=False):
     """The number a participant dials to reach `to`; of a session that is being bound, a place for it. `pin`: what it
     keys when its own number does not say who it is; shown where one session is asked for, never in lists and events."""
 
@@ -110,7 +110,7 @@ class Proxy(msgspec.Struct, kw_only=True):
     pin: str | None = None
 
 
-class Participant(msgspec.Struct, frozen=True, kw_only=True):
+class Participant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A person of a session as the API shows it; `display` is `+8490…67`."""
 
     id: str
@@ -121,7 +121,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     proxies: list[Proxy]
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session as the API shows it. `service` is the service's unique_name, or its id where it has none."""
 
     id: str

@@ -23,7 +23,7 @@ Policy = Literal["avoid_sticky", "prefer_sticky"]
 Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction", "blocked"]
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One side of an ask: `party` (a `Keyring.index`, or a `secret`) dials X and means `target`, participant ids as
     ``from|to``."""
 
@@ -31,13 +31,13 @@ class Entry(msgspec.Struct, frozen=True):
     target: str
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One X, free for every entry's party. Two entries: a shared X; one entry: a per-party X."""
 
     entries: tuple[Entry, ...]
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """What a holder has: `numbers[i]` (E.164) answers ask i. `fresh` is False when the same holder was bound before."""
 
     holder: str
