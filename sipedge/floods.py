@@ -49,13 +49,15 @@ class Floods:
         trunks = self._trunks_of(*source)
         if not trunks:
             return False
-        rate = rate_of(trunks[0])
-        deep = BURST * (URGENT if data.startswith(_URGENT) else 1.0)
-        whose = self._over(trunks[0].name, source[0], rate, deep, now)
-        if whose:
-            self._count(whose, trunks[0].name, now)
+        trunk, host = trunks[0], source[0]
+        message = 1.0 / rate_of(trunk)
+        deep = now + BURST * (URGENT if data.startswith(_URGENT) else 1.0)
+        mine = max(self._sources.get(host, now), now) + message
+        ours = max(self._trunks.get(trunk.name, now), now) + message / SHARE
+        if mine > deep or ours > deep:
+            self._count("source" if mine > deep else "trunk", trunk.name, now)
             return True
-        self._take(trunks[0].name, source[0], rate, 1.0, now)
+        self._keep(trunk.name, host, mine, ours, now)
         return False
 
     def rests(self, size: int, source: tuple[str, int], now: float) -> float:
@@ -63,26 +65,21 @@ class Floods:
         trunks = self._trunks_of(*source)
         if not trunks:
             return 0.0
-        rate = rate_of(trunks[0])
-        self._take(trunks[0].name, source[0], rate, max(1.0, size / PIECE), now)
-        ahead = max(self._sources[source[0]], self._trunks[trunks[0].name]) - now
+        trunk, host = trunks[0], source[0]
+        messages = max(1.0, size / PIECE) / rate_of(trunk)
+        mine = max(self._sources.get(host, now), now) + messages
+        ours = max(self._trunks.get(trunk.name, now), now) + messages / SHARE
+        self._keep(trunk.name, host, mine, ours, now)
+        ahead = max(mine, ours) - now
         if ahead <= BURST:
             return 0.0
-        self._count("source" if self._sources[source[0]] - now > BURST else "trunk", trunks[0].name, now)
+        self._count("source" if mine - now > BURST else "trunk", trunk.name, now)
         return ahead - BURST
 
-    def _over(self, trunk: str, host: str, rate: float, deep: float, now: float) -> str:
-        if self._sources.get(host, now) - now + 1 / rate > deep:
-            return "source"
-        if self._trunks.get(trunk, now) - now + 1 / (SHARE * rate) > deep:
-            return "trunk"
-        return ""
-
-    def _take(self, trunk: str, host: str, rate: float, messages: float, now: float) -> None:
+    def _keep(self, trunk: str, host: str, mine: float, ours: float, now: float) -> None:
         if len(self._sources) >= REMEMBERED and host not in self._sources:
             self._forget(now)
-        self._sources[host] = max(self._sources.get(host, now), now) + messages / rate
-        self._trunks[trunk] = max(self._trunks.get(trunk, now), now) + messages / (SHARE * rate)
+        self._sources[host], self._trunks[trunk] = mine, ours
 
     def _forget(self, now: float) -> None:
         """Sources whose bucket is full again; where nobody's is, all of them: their trunk's bucket holds them."""

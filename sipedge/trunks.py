@@ -124,6 +124,7 @@ class TrunkTable:
         self._entries = [(entry, trunk) for trunk in self.trunks for entry in trunk.config.source_entries]
         self._proxies = tuple(proxies)
         self._remembered: dict[tuple[str, int], tuple[Trunk, ...]] = {}
+        self._askers: dict[tuple[str, str, int], bool] = {}
 
     # ---- whose request -------------------------------------------------------------------------------------------
 
@@ -154,6 +155,14 @@ class TrunkTable:
 
     def may_ask(self, transport: str, host: str, port: int) -> bool:
         """May requests come from here by this transport?"""
+        known = self._askers.get((transport, host, port))
+        if known is None:
+            if len(self._askers) >= REMEMBERED:
+                self._askers.clear()
+            known = self._askers[transport, host, port] = self._find_asker(transport, host, port)
+        return known
+
+    def _find_asker(self, transport: str, host: str, port: int) -> bool:
         candidates = self.candidates(host, port)
         if transport != "tls":  # there is nothing that proves who asks
             candidates = tuple([trunk for trunk in candidates if not trunk.config.tls.mutual])

@@ -190,8 +190,11 @@ class Wire:
 
     def flow_to(self, transport: str, host: str, port: int, peer: str = "") -> Flow:
         """The flow a new request to this address takes; over TLS `peer` is the trunk that has to be there."""
+        if transport == "udp":
+            local = self._local("udp", ":" in host)
+            return self._flows.get(((host, port), local)) or self._meet((host, port), local)
         flow = Flow(transport, (host, port), self._local(transport, ":" in host), 0, peer if transport == "tls" else "")
-        stream = self._latest.get(_peer(flow)) if transport != "udp" else None
+        stream = self._latest.get(_peer(flow))
         return stream.flow if stream is not None else flow
 
     def _local(self, transport: str, six: bool) -> Address:
@@ -393,7 +396,7 @@ class Wire:
         self.received(data, flow)
 
     def _meet(self, source: Address, local: Address) -> Flow:
-        """The flow of a known source's datagrams: made once, so that all its calls hold the same one."""
+        """The flow of a known peer's datagrams: made once, so that all its calls hold the same one."""
         if len(self._flows) >= REMEMBERED:
             self._flows.clear()
         flow = self._flows[source, local] = Flow("udp", (source[0], source[1]), local)

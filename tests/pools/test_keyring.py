@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import stat
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,13 @@ def test_an_index_is_the_same_for_the_same_number_and_key_alone(keyring: Keyring
     assert keyring.index(AN) == keyring.index(Number.parse("+84901234567"))
     assert len({keyring.index(AN), keyring.index(BINH), other.index(AN)}) == 3
     assert len(keyring.index(AN)) == 16
+
+
+def test_an_index_is_the_first_96_bits_of_an_hmac(tmp_path: Path) -> None:
+    keyring = Keyring.create(tmp_path / "keys.json")
+    key = msgspec.json.decode((tmp_path / "keys.json").read_bytes())["index"]
+    digest = hmac.digest(base64.b64decode(key), AN.reveal().encode(), "sha256")
+    assert keyring.index(AN) == base64.urlsafe_b64encode(digest[:12]).decode()
 
 
 def test_a_keyring_shows_its_fingerprint_alone(keyring: Keyring) -> None:
