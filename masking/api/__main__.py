@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
+from masking.api import metrics
 from masking.api.app import App
 from masking.api.connections import Connection
 from masking.api.desk import Desk
@@ -82,6 +83,17 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 50, 1000)
 
 
+def forget_the_dead(run_dir: Path) -> None:
+    """Removes the metrics sockets of workers that were killed."""
+    for path in run_dir.glob("api-*.metrics.sock"):
+        try:
+            os.kill(int(path.name.removeprefix("api-").partition(".")[0]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            pass  # another user's process has the number by now; its socket answers nobody
+
+
 async def serve(config: Config, listening: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with open_house(config, now=time.time, random=os.urandom, budget=REDIS_BUDGET) as house:
@@ -100,7 +112,9 @@ async def serve(config: Config, listening: socket.socket) -> None:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=DRAIN,
         )
-        await Server(settings, desk).serve([listening])
+        forget_the_dead(config.run_dir)
+        async with metrics.told(desk.metrics, config.run_dir, str(os.getpid())):
+            await Server(settings, desk).serve([listening])
 
 
 def listening_socket(config: Config, fd: int | None) -> socket.socket:

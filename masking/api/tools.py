@@ -74,7 +74,7 @@ async def metrics_page(asked: Asked) -> Answer:
             )
         if "admin" not in who.scopes:
             raise Declined("insufficient_scope", "Beyond loopback the metrics need a key with the scope admin.")
-    page = asked.desk.metrics.page() + await metrics.edge_pages(asked.house.config.run_dir)
+    page = await metrics.page(asked.desk.metrics, asked.house.config.run_dir)
     return Answer(200, page, media_type=metrics.MEDIA_TYPE)
 
 

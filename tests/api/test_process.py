@@ -223,3 +223,23 @@ async def test_a_redis_that_stands_still_is_gone_too(tmp_path: Path, house: Hous
                 problem(answer, 503, "unavailable")
     finally:
         await asyncio.to_thread(redis.stop)
+
+
+@pytest.mark.service
+async def test_any_worker_tells_what_all_have_counted(tmp_path: Path, house: House, redis_url: str) -> None:
+    config = config_file(tmp_path, redis_url)
+    async with serving(config) as (_, one), serving(config) as (killed, other):
+        async with httpx2.AsyncClient() as http:
+            for address in (one, one, other):
+                assert (await http.get(f"{address}/healthz")).status_code == 200
+            counted = 'masking_http_requests_total{method="GET",route="/healthz",status="200"}'
+            for address in (one, other):
+                page = (await http.get(f"{address}/metrics")).text
+                assert f"{counted} 3.0" in page
+                assert page.count("# TYPE masking_http_requests_total counter") == 1
+                assert 'masking_http_request_seconds_count{method="GET",route="/healthz"} 3.0' in page
+            killed.kill()
+            await killed.wait()
+            assert f"{counted} 2.0" in (await http.get(f"{one}/metrics")).text
+            async with serving(config):
+                assert len(list(tmp_path.rglob("api-*.metrics.sock"))) == 2, "the dead worker's is gone"
