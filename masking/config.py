@@ -7,7 +7,6 @@ the nearest known one. A value that is documented but not served yet by this ver
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import re
 import tempfile
@@ -19,17 +18,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from masking.logins import LoginSection
+from masking import trunks
+from masking.sections import TRANSPORTS as TRANSPORTS
+from masking.sections import BadConfig as BadConfig
+from masking.sections import Listener as Listener
+from masking.sections import Section, check_certificate, source
+from masking.sections import Source as Source
+from masking.sections import host_and_port as host_and_port
+from masking.trunks import TrunkSection as TrunkSection
+from masking.trunks import TrunkTlsSection as TrunkTlsSection
 
 ENV_PREFIX = "MASKING_"
-
-
-class BadConfig(ValueError):
-    """The configuration cannot be used; the text says which key, and how to mend it."""
-
-
-class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One table of `masking.toml`."""
 
 
 class ServiceSection(Section, frozen=True):
@@ -63,21 +62,6 @@ class KeysSection(Section, frozen=True):
     path: str = ""
 
 
-Transport = Literal["udp", "tcp", "tls"]
-TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls"}
-
-
-class Listener(msgspec.Struct, frozen=True):
-    """Where the edge listens: `udp:127.0.0.1:5060`."""
-
-    transport: Transport
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.transport}:{self.host}:{self.port}"
-
-
 class CertificateSection(Section, frozen=True):
     """A certificate with its chain, and its key: paths of PEM files."""
 
@@ -93,17 +77,6 @@ class TlsSection(Section, frozen=True):
     key: str = ""
     authorities: str = ""
     names: dict[str, CertificateSection] = {}
-
-
-class TrunkTlsSection(Section, frozen=True):
-    """`[trunk.tls]`: what differs from `[sip.tls]` towards this trunk. `identity`: the SIP domain its certificate
-    names, empty: the host of its `uri`; `mutual`: its own requests need that certificate too."""
-
-    certificate: str = ""
-    key: str = ""
-    authorities: str = ""
-    identity: str = ""
-    mutual: bool = False
 
 
 class SipSection(Section, frozen=True):
@@ -122,7 +95,7 @@ class SipSection(Section, frozen=True):
     @property
     def proxy_entries(self) -> list[Source]:
         """Where our own front proxies are."""
-        return [_source(text, "sip.proxies") for text in self.proxies]
+        return [source(text, "sip.proxies") for text in self.proxies]
 
 
 class MediaSection(Section, frozen=True):
@@ -151,70 +124,6 @@ class StirSection(Section, frozen=True):
 
 class WebhooksSection(Section, frozen=True):
     allow_private: bool = False
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A place a trunk's requests come from: an address, a network, or one port of an address."""
-
-    network: Network
-    port: int | None
-
-
-CallerHeader = Literal["p-asserted-identity", "from", "remote-party-id"]
-
-
-class TrunkSection(Section, frozen=True):
-    name: str
-    uri: str
-    sources: list[str]
-    country: str
-    carrier: str = ""
-    countries: list[str] = []
-    prefixes: list[str] = []
-    number_format: Literal["+e164", "e164", "00", "national"] = "+e164"
-    cli: Literal["own", "any"] = "own"
-    priority: int = 1
-    weight: int = 100
-    max_cps: int = 50
-    max_calls: int = 1000
-    options_ping: int = 30
-    caller_from: list[CallerHeader] = msgspec.field(default_factory=lambda: ["p-asserted-identity", "from"])
-    announce: Literal["early", "answer", "none"] = "early"
-    early_media: Literal["ringback", "pass"] = "ringback"
-    media: list[str] = []
-    symmetric: bool = False
-    auth: LoginSection = LoginSection()
-    authenticate: LoginSection = LoginSection()
-    register: bool = False
-    register_expires: int = 600
-    tls: TrunkTlsSection = TrunkTlsSection()
-
-    @property
-    def over_tls(self) -> bool:
-        """Do calls to it leave over TLS?"""
-        return self.uri.lower().startswith("sips:") or ";transport=tls" in self.uri.lower()
-
-    @property
-    def carrier_name(self) -> str:
-        return self.carrier or self.name
-
-    @property
-    def served_countries(self) -> list[str]:
-        return self.countries or [self.country]
-
-    @property
-    def source_entries(self) -> list[Source]:
-        return [_source(text, f"trunk {self.name}: sources") for text in self.sources]
-
-    @property
-    def media_networks(self) -> list[Network]:
-        """Where RTP may come from and SDP may point to; the addresses of `sources` unless said."""
-        if not self.media:
-            return [source.network for source in self.source_entries]
-        return [_network(text, f"trunk {self.name}: media") for text in self.media]
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -284,8 +193,6 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
 SECTIONS = {field.name: field for field in msgspec.structs.fields(Config)}
 
-TRUNK_URI = re.compile(r"sip:[^;@\s]+(;transport=(udp|tcp|tls))?|sips:[^;@\s]+(;transport=(tcp|tls))?", re.IGNORECASE)
-
 # Documented values that a later version brings: named, and no start.
 NOT_YET = {
     ("media", "plane", "rtpengine"): 'the built-in media plane (`plane = "builtin"`)',
@@ -310,28 +217,9 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         config = msgspec.convert(tables, Config, strict=True)
     except msgspec.ValidationError as error:
         raise BadConfig(_where(str(error), tables)) from None
-    config = msgspec.structs.replace(config, trunk=[_with_passwords(trunk, environment) for trunk in config.trunk])
+    config = msgspec.structs.replace(config, trunk=[trunk.with_passwords(environment) for trunk in config.trunk])
     _check_values(config)
     return config
-
-
-def _with_passwords(trunk: TrunkSection, environment: Mapping[str, str]) -> TrunkSection:
-    logins = {}
-    for key in ("auth", "authenticate"):
-        try:
-            logins[key] = getattr(trunk, key).with_password(environment)
-        except ValueError as problem:
-            raise BadConfig(f"trunk {trunk.name}: {key}: {problem}") from None
-    return msgspec.structs.replace(trunk, **logins)
-
-
-def host_and_port(text: str, key: str) -> tuple[str, int]:
-    """`127.0.0.1:8080` or `[::1]:8080`; `BadConfig` otherwise."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise BadConfig(f'{key}: "{text}" is no address; expected HOST:PORT, e.g. "127.0.0.1:8080"')
-    return host, int(port)
 
 
 def _fields_of(struct: Any) -> dict[str, Any]:
@@ -425,20 +313,6 @@ def _listener(text: str) -> Listener:
     return Listener(TRANSPORTS[transport], *host_and_port(address, "sip.listen"))
 
 
-def _network(text: str, key: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise BadConfig(f'{key}: "{text}": {error}; expected an address or a network, e.g. "10.0.0.0/24"') from None
-
-
-def _source(text: str, key: str) -> Source:
-    address, colon, port = text.rpartition(":")
-    if colon and port.isdigit() and ("." in address or address.startswith("[")):
-        return Source(_network(address.strip("[]"), key), int(port))
-    return Source(_network(text, key), None)
-
-
 def _check_values(config: Config) -> None:
     config.http.address, config.media.port_range  # noqa: B018 - reading them checks them
     config.sip.proxy_entries  # noqa: B018 - reading it checks it
@@ -450,7 +324,7 @@ def _check_values(config: Config) -> None:
     if config.media.silence_timeout and not 5 <= config.media.silence_timeout <= 86_400:
         raise BadConfig("media.silence_timeout: expected 5..86400 seconds, or 0 for none")
     if config.sip.resolver:
-        resolver = _source(config.sip.resolver, "sip.resolver").network
+        resolver = source(config.sip.resolver, "sip.resolver").network
         if resolver.num_addresses != 1:
             raise BadConfig(
                 f'sip.resolver: "{config.sip.resolver}": expected an address, e.g. "127.0.0.53" or "[::1]:53"'
@@ -470,14 +344,7 @@ def _check_values(config: Config) -> None:
     if config.service.bootstrap_key and len(config.service.bootstrap_key) < 16:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
     _check_stir(config.stir)
-    names: set[str] = set()
-    for trunk in config.trunk:
-        _check_trunk(trunk, names, config.sip)
-        names.add(trunk.name)
-    asked = [trunk.authenticate.username for trunk in config.trunk if trunk.authenticate.given]
-    for username in asked:
-        if asked.count(username) > 1:
-            raise BadConfig(f'trunk: authenticate: username "{username}" stands twice; it says which trunk asks')
+    trunks.check(config.trunk, over_tls=any(listener.transport == "tls" for listener in config.sip.listeners))
 
 
 def _check_stir(stir: StirSection) -> None:
@@ -492,46 +359,9 @@ def _check_stir(stir: StirSection) -> None:
         raise BadConfig("stir.certificates: no such folder; expected one with the PEM chains that x5u may name")
 
 
-def _check_trunk(trunk: TrunkSection, taken: set[str], sip: SipSection) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", trunk.name):
-        raise BadConfig(f'trunk "{trunk.name}": name: expected up to 64 lower-case letters, digits, ".", "_" or "-"')
-    if trunk.name in taken:
-        raise BadConfig(f'trunk "{trunk.name}": the name stands twice; every trunk has its own')
-    if not trunk.sources:
-        raise BadConfig(f"trunk {trunk.name}: sources: empty, so nothing could ever come from it; expected addresses")
-    trunk.source_entries, trunk.media_networks  # noqa: B018 - reading them checks them
-    for country in [trunk.country, *trunk.countries]:
-        if not re.fullmatch(r"[A-Z]{2}", country):
-            raise BadConfig(f'trunk {trunk.name}: country: "{country}" is no ISO 3166 code; expected e.g. "VN"')
-    if trunk.register and not trunk.auth.given:
-        raise BadConfig(f"trunk {trunk.name}: register: it needs auth = {{ username, realm, password }}")
-    if not 60 <= trunk.register_expires <= 86_400:
-        raise BadConfig(f"trunk {trunk.name}: register_expires: expected 60..86400 seconds")
-    for prefix in trunk.prefixes:
-        if not re.fullmatch(r"\+[1-9]\d{0,14}", prefix):
-            raise BadConfig(f'trunk {trunk.name}: prefixes: "{prefix}": expected how E.164 numbers begin, e.g. "+8490"')
-    if not TRUNK_URI.fullmatch(trunk.uri):
-        raise BadConfig(
-            f'trunk {trunk.name}: uri: "{trunk.uri}":'
-            " expected sip:HOST:PORT;transport=udp, tcp or tls, or sips:HOST:PORT"
-        )
-    if trunk.over_tls and not any(listener.transport == "tls" for listener in sip.listeners):
-        raise BadConfig(f"trunk {trunk.name}: uri: over TLS, but sip.listen has no tls: address for what it asks of us")
-    tls = trunk.tls
-    _check_certificate(f"trunk {trunk.name}: tls", tls.certificate, tls.key, tls.authorities)
-
-
 def _check_tls(sip: SipSection) -> None:
-    _check_certificate("sip.tls", sip.tls.certificate, sip.tls.key, sip.tls.authorities)
+    check_certificate("sip.tls", sip.tls.certificate, sip.tls.key, sip.tls.authorities)
     for name, own in sip.tls.names.items():
-        _check_certificate(f"sip.tls.names.{name}", own.certificate, own.key, "")
+        check_certificate(f"sip.tls.names.{name}", own.certificate, own.key, "")
     if any(listener.transport == "tls" for listener in sip.listeners) and not sip.tls.certificate:
         raise BadConfig("sip.tls.certificate: empty, but sip.listen has a tls: address; expected a PEM file")
-
-
-def _check_certificate(key: str, certificate: str, private: str, authorities: str) -> None:
-    if bool(certificate) != bool(private):
-        raise BadConfig(f"{key}: certificate and key go together; expected both or none")
-    for name, path in (("certificate", certificate), ("key", private), ("authorities", authorities)):
-        if path and not os.access(path, os.R_OK):
-            raise BadConfig(f'{key}.{name}: "{path}": cannot be read; expected a PEM file')

@@ -9,8 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from masking.sections import Section
 
-class LoginSection(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+
+class LoginSection(Section, frozen=True):
     """Who somebody is at a digest challenge of `realm`. The password stands here, in a file (its first line), or in an
     environment variable. `algorithms`: what may be used, the preferred first; empty: SHA-256 and MD5, and what is
     stronger where the other side offers it."""
