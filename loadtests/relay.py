@@ -91,10 +91,10 @@ class Recorder:
 
 def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
     """One relay under one load, recording by turns: two runs differ by more than what is measured here."""
-    lasts = (2 * turns + 1) * 3 * WINDOW + 5.0
+    long = 10 * (2 * turns + 1) * 2 * WINDOW + 60.0  # they are stopped when all is measured
     with (
         our_relay(tools, calls) as (relay, path),
-        tools.start(tools.command("phones", 2 * calls, lasts), 0) as talking,
+        tools.start(tools.command("phones", 2 * calls, long), 0) as talking,
         Edge(path) as edge,
     ):
         theirs = list(map(int, line_of(talking).split()))
