@@ -72,10 +72,7 @@ BENCHES: dict[str, Bench] = {
     "relay": Bench(relay_rows, RELAY),
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
     "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
-    "rest": Bench(
-        lambda quick: rest.run(runs=2 if quick else 5, count=1500 if quick else 3000),
-        ("rest-create", "rest-create-p99"),
-    ),
+    "rest": Bench(rest_rows, ("rest-create", "rest-create-p99")),
 }
 
 COLUMNS = ("name", "value", "unit", "peer", "peer_value", "ratio", "goal", "met", "runs")
