@@ -87,6 +87,35 @@ positions = sql.Table(
     sql.Column("entry", sql.String(64), nullable=False),
 )
 
+# How far each webhook endpoint has been told of its tenant's events.
+webhook_cursors = sql.Table(
+    "webhook_cursors",
+    metadata,
+    sql.Column("endpoint", sql.String(64), primary_key=True),
+    sql.Column("position", sql.BigInteger, nullable=False),
+)
+
+# An event that was sent to an endpoint, is still owed to it, or was given up: log, queue and dead letters in one.
+webhook_deliveries = sql.Table(
+    "webhook_deliveries",
+    metadata,
+    sql.Column("endpoint", sql.String(64), primary_key=True),
+    sql.Column("event", sql.String(64), primary_key=True),
+    sql.Column("position", sql.BigInteger, nullable=False),
+    sql.Column("lane", sql.String(64), nullable=False),  # what must stay in order: a session's id, else the event's
+    sql.Column("type", sql.String(64), nullable=False),
+    sql.Column("state", sql.String(16), nullable=False),  # pending, delivered, dead
+    sql.Column("attempts", sql.Integer, nullable=False),
+    sql.Column("first_at", sql.Double),
+    sql.Column("last_at", sql.Double),
+    sql.Column("next_at", sql.Double),
+    sql.Column("status", sql.Integer),
+    sql.Column("error", sql.String(32)),
+    sql.Column("took", sql.Double),
+    sql.Index(None, "endpoint", "state", "position"),
+    sql.Index(None, "state", "last_at"),
+)
+
 
 def engine(url: str) -> AsyncEngine:
     """The archive at `url`. SQLite writes ahead, so that readers never wait for the courier."""
@@ -170,3 +199,43 @@ async def events_after(
         query = query.where(events.c.type.in_(types))
     rows = await connection.execute(query.order_by(events.c.position).limit(limit))
     return [(int(row.position), str(row.body)) for row in rows]
+
+
+async def last_position(connection: AsyncConnection, tenant: str) -> int:
+    """Of the tenant's newest event; 0 before the first."""
+    query = sql.select(sql.func.max(events.c.position)).where(events.c.tenant == tenant)
+    return int((await connection.execute(query)).scalar_one_or_none() or 0)
+
+
+async def delivery_page(
+    connection: AsyncConnection, endpoint: str, *, state: str | None, before: int | None, limit: int
+) -> list[sql.Row[Any]]:
+    """Rows of `webhook_deliveries`, newest event first, of events before the position `before`."""
+    table = webhook_deliveries
+    query = sql.select(table, events.c.session).join(events, events.c.id == table.c.event)
+    query = query.where(table.c.endpoint == endpoint)
+    if state is not None:
+        query = query.where(table.c.state == state)
+    if before is not None:
+        query = query.where(table.c.position < before)
+    return list((await connection.execute(query.order_by(table.c.position.desc()).limit(limit))).all())
+
+
+async def count_events(
+    connection: AsyncConnection, tenant: str, *, session: str | None, since: float | None, until: float | None
+) -> int:
+    """How many of the tenant's events match everything said."""
+    query = sql.select(sql.func.count()).select_from(events).where(matching(tenant, session, since, until))
+    return int((await connection.execute(query)).scalar_one())
+
+
+def matching(tenant: str, session: str | None, since: float | None, until: float | None) -> sql.ColumnElement[bool]:
+    """The tenant's events of that session, that happened at `since` or later and before `until`."""
+    wanted = [events.c.tenant == tenant]
+    if session is not None:
+        wanted.append(events.c.session == session)
+    if since is not None:
+        wanted.append(events.c.occurred_at >= since)
+    if until is not None:
+        wanted.append(events.c.occurred_at < until)
+    return sql.and_(*wanted)

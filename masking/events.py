@@ -37,6 +37,7 @@ EventType = Literal[
     "recording.available",
     "recording.failed",
     "recording.accessed",
+    "webhook.test",
 ]
 
 LOOSE_OUTBOX: Final = "{loose}o"

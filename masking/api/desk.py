@@ -21,6 +21,7 @@ class Desk:
     metrics: Metrics
     clock: Callable[[], float]
     draining: bool = False
+    streams: int = 0  # server-sent event streams that are open
 
     @classmethod
     def of(cls, house: House, store: Store, clock: Callable[[], float]) -> Desk:

@@ -68,7 +68,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     if body:
         yield f"<tr><td>body<td><td>{_type(body['content']['application/json']['schema'])}"
     for status, response in operation["responses"].items():
-        kinds = ", ".join(_type(content["schema"]) for content in response["content"].values())
+        kinds = ", ".join(_type(content["schema"]) for content in response.get("content", {}).values())
         yield f"<tr><td>{status}<td>{kinds}<td>{escape(response['description'])}"
     yield "</table></details>"
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+import anyio
 import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -83,7 +84,7 @@ class Endpoint:
             ms=round(seconds * 1000, 2),
             key=request.access.key,
         )
-        await _send(answer, send, head=method == "HEAD")
+        await _send(answer, receive, send, head=method == "HEAD")
 
     def _operation(self, method: str) -> Operation:
         operation = self.operations.get("GET" if method == "HEAD" else method)
@@ -260,7 +261,7 @@ def _encoded(answer: Answer) -> Answer:
     return answer
 
 
-async def _send(answer: Answer, send: Send, *, head: bool) -> None:
+async def _send(answer: Answer, receive: Receive, send: Send, *, head: bool) -> None:
     body = JSON.encode(answer.body) if isinstance(answer.body, msgspec.Struct) else answer.body
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     if body is not None:
@@ -273,10 +274,20 @@ async def _send(answer: Answer, send: Send, *, head: bool) -> None:
         return
     try:
         if not head:
-            async for chunk in body:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+                async for chunk in body:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                tasks.cancel_scope.cancel()
     finally:
         close = getattr(body, "aclose", None)
         if close is not None:
             await close()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Ends a long answer when nobody is there any more to read it."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

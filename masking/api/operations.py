@@ -96,6 +96,7 @@ class Operation:
 
     `scopes`: the key needs one of them; empty: any key. `public`: no key. `problems`: codes of its own, beyond those
     its shape implies. `not_built`: body fields of the contract this version refuses by name.
+    `endless`: the answer lasts until its reader leaves.
     """
 
     method: Method
@@ -111,6 +112,7 @@ class Operation:
     problems: tuple[str, ...] = ()
     headers: tuple[Header, ...] = ()
     not_built: frozenset[str] = frozenset()
+    endless: bool = False
     tag: str = "tools"
 
     @property

@@ -13,7 +13,8 @@ from masking import intents as core_intents
 from masking import interactions as core_interactions
 from masking import services as core_services
 from masking import sessions as core_sessions
-from masking.api import events, phone_numbers, recordings, services, sessions, tools
+from masking import webhooks as core_webhooks
+from masking.api import events, phone_numbers, recordings, services, sessions, tools, webhook_endpoints
 from masking.api.operations import Header, Method, Operation, Said
 from masking.api.paging import Page, Paged
 
@@ -266,8 +267,19 @@ HISTORY = [
         scopes=("sessions",),
         tag="events",
     ),
-    Operation("GET", "/v1/events:stream", "Events as they happen (SSE).", scopes=("sessions",), tag="events"),
-    Operation("POST", "/v1/events:replay", "Send events to a webhook endpoint again.", scopes=("admin",), tag="events"),
+    Operation(
+        "GET",
+        "/v1/events:stream",
+        "Events as they happen, as server-sent events; goes on after `Last-Event-ID` or `cursor`, else from now.",
+        events.stream_events,
+        {200: Said("One event a message; `id` is the cursor after it.", str, "text/event-stream")},
+        query=events.StreamQuery,
+        endless=True,
+        headers=(Header("Last-Event-ID", "The `id` of the last message seen: go on after it."),),
+        scopes=("sessions",),
+        problems=("invalid_cursor", "rate_limited"),
+        tag="events",
+    ),
 ]
 
 RECORDINGS = [
@@ -331,21 +343,109 @@ RECORDINGS = [
     ),
 ]
 
-WEBHOOKS: tuple[tuple[Method, str, str], ...] = (
-    ("POST", "/v1/webhook_endpoints", "Receive events at a URL."),
-    ("GET", "/v1/webhook_endpoints", "List webhook endpoints."),
-    ("GET", "/v1/webhook_endpoints/{endpoint}", "Get a webhook endpoint."),
-    ("PATCH", "/v1/webhook_endpoints/{endpoint}", "Change a webhook endpoint."),
-    ("DELETE", "/v1/webhook_endpoints/{endpoint}", "Remove a webhook endpoint."),
-    ("POST", "/v1/webhook_endpoints/{endpoint}:test", "Send a test event."),
-    ("POST", "/v1/webhook_endpoints/{endpoint}:rotate_secret", "Start a new secret."),
-)
+WEBHOOKS = [
+    Operation(
+        "POST",
+        "/v1/webhook_endpoints",
+        "Receive events at a URL, signed as Standard Webhooks has it; the secret is told this once.",
+        webhook_endpoints.create_webhook_endpoint,
+        {201: Said("The endpoint and its secret.", core_webhooks.WebhookEndpointSecret)},
+        body=core_webhooks.NewWebhookEndpoint,
+        scopes=("admin",),
+        problems=("contains_phone_number", "conflict"),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "GET",
+        "/v1/webhook_endpoints",
+        "List webhook endpoints, oldest first.",
+        webhook_endpoints.list_webhook_endpoints,
+        {200: Said("A page of endpoints.", Page[core_webhooks.WebhookEndpoint])},
+        query=Paged,
+        scopes=("admin",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "GET",
+        "/v1/webhook_endpoints/{endpoint}",
+        "Get a webhook endpoint.",
+        webhook_endpoints.get_webhook_endpoint,
+        {200: Said("The endpoint.", core_webhooks.WebhookEndpoint)},
+        scopes=("admin",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "PATCH",
+        "/v1/webhook_endpoints/{endpoint}",
+        "Change what is said: the URL, the events, or whether it is enabled.",
+        webhook_endpoints.change_webhook_endpoint,
+        {200: Said("The endpoint as it is now.", core_webhooks.WebhookEndpoint)},
+        body=core_webhooks.WebhookEndpointChange,
+        scopes=("admin",),
+        problems=("contains_phone_number",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "DELETE",
+        "/v1/webhook_endpoints/{endpoint}",
+        "Remove a webhook endpoint; what it is still owed is not sent any more.",
+        webhook_endpoints.remove_webhook_endpoint,
+        {204: Said("It is gone.")},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("admin",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "POST",
+        "/v1/webhook_endpoints/{endpoint}:test",
+        "Send it an event of type `webhook.test`.",
+        webhook_endpoints.test_webhook_endpoint,
+        {202: Said("It is on its way.", core_webhooks.WebhookEndpoint)},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("admin",),
+        problems=("conflict",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "POST",
+        "/v1/webhook_endpoints/{endpoint}:rotate_secret",
+        "Start a new secret; for a day deliveries carry the old one's signature beside it.",
+        webhook_endpoints.rotate_webhook_secret,
+        {200: Said("The endpoint and its new secret.", core_webhooks.WebhookEndpointSecret)},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("admin",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "GET",
+        "/v1/webhook_endpoints/{endpoint}/deliveries",
+        "What was sent, is still owed, or was given up, newest event first.",
+        webhook_endpoints.list_deliveries,
+        {200: Said("A page of deliveries.", Page[webhook_endpoints.Delivery])},
+        query=webhook_endpoints.DeliveryQuery,
+        scopes=("admin",),
+        tag="webhook_endpoints",
+    ),
+    Operation(
+        "POST",
+        "/v1/events:replay",
+        "Send events to a webhook endpoint again: all that match what is said, or the dead letters among them.",
+        webhook_endpoints.replay_events,
+        {202: Said("They are on their way.", webhook_endpoints.Replayed)},
+        body=webhook_endpoints.ReplayRequest,
+        scopes=("admin",),
+        problems=("not_found", "conflict"),
+        tag="events",
+    ),
+]
 TWILIO: tuple[Method, ...] = ("GET", "POST", "DELETE")
 
 LATER = [
     Operation("POST", "/v1/disputes", "Open a dispute over an order.", scopes=("disputes",), tag="disputes"),
     Operation("GET", "/v1/audit", "List who heard and saw what.", scopes=("disputes",), tag="disputes"),
-    *(Operation(method, path, about, scopes=("admin",), tag="webhook_endpoints") for method, path, about in WEBHOOKS),
     Operation("POST", "/v1/route:explain", "Who would be reached, and why.", scopes=("sessions",)),
     # Its clients bring Basic credentials, so the answer comes before any key is asked for.
     *(
@@ -394,4 +494,6 @@ TOOLS = [
     ),
 ]
 
-TABLE: tuple[Operation, ...] = tuple(SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + LATER + TOOLS)
+TABLE: tuple[Operation, ...] = tuple(
+    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + WEBHOOKS + LATER + TOOLS
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
 from masking.courier.outbox import Outbox
+from masking.courier.postroom import PostRoom
 from masking.courier.sweeper import Sweeper
 from masking.house import open_house
 from masking.logs import configure
@@ -47,11 +49,13 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         await schema.upgrade(house.archive, revisions)
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)
+        post_room = PostRoom(house, house.archive, random.random)
         courier = Courier(
             Lease(house, house.token("courier-")),
-            Outbox(house, house.archive, Leases(waiting)),
+            Outbox(house, house.archive, Leases(waiting), post_room.tell),
             Sweeper(house),
             Finisher(house, house.archive, store, config.spool_dir),
+            post_room,
         )
         working = asyncio.create_task(courier.run())
         sys.stdout.write(msgspec.json.encode({"event": "ready", "role": "courier"}).decode() + "\n")

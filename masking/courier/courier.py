@@ -1,4 +1,4 @@
-"""The courier at work: outbox, sweeper and finisher side by side, while it holds the lease.
+"""The courier at work: outbox, sweeper, finisher and post room side by side, while it holds the lease.
 
 Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from masking.courier.finisher import Finisher
     from masking.courier.lease import Lease
     from masking.courier.outbox import Outbox
+    from masking.courier.postroom import PostRoom
     from masking.courier.sweeper import Sweeper
 
 log = structlog.get_logger("masking.courier")
@@ -30,11 +31,12 @@ TROUBLE_PAUSE: Final = 0.5
 class Courier:
     """Runs until cancelled."""
 
-    def __init__(self, lease: Lease, outbox: Outbox, sweeper: Sweeper, finisher: Finisher) -> None:
+    def __init__(self, lease: Lease, outbox: Outbox, sweeper: Sweeper, finisher: Finisher, post_room: PostRoom) -> None:
         self._lease = lease
         self._outbox = outbox
         self._sweeper = sweeper
         self._finisher = finisher
+        self._post_room = post_room
 
     async def run(self) -> None:
         """Waits for the lease, works while it is held, and begins again when it was lost."""
@@ -54,6 +56,7 @@ class Courier:
             tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, OUTBOX_PAUSE)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
             tasks.start_soon(self._finisher.run)
+            tasks.start_soon(self._post_room.run)
             while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost
                 await anyio.sleep(LEASE_PAUSE)
             tasks.cancel_scope.cancel()

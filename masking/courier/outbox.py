@@ -8,7 +8,7 @@ position, not from what is left in the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -42,9 +42,17 @@ class Displaced(Exception):
 
 
 class Outbox:
-    """One a courier. `waiting` reads with XREAD BLOCK on a connection of its own."""
+    """One a courier. `waiting` reads with XREAD BLOCK on a connection of its own; `tell` hears after each commit whose
+    events they were."""
 
-    def __init__(self, house: House, engine: AsyncEngine, waiting: Leases) -> None:
+    def __init__(
+        self,
+        house: House,
+        engine: AsyncEngine,
+        waiting: Leases,
+        tell: Callable[[Collection[str]], None] = lambda _: None,
+    ) -> None:
+        self._tell = tell
         self._house = house
         self._engine = engine
         self._waiting = waiting
@@ -79,6 +87,7 @@ class Outbox:
             await batch.take(entries)
             await batch.take_loose(loose, tenants)
             await batch.write()
+        self._tell(batch.tenants)
         await self._trim(moved)
         return len(entries) + len(loose), seen | moved
 
@@ -150,6 +159,11 @@ class Batch:
         self._sessions: dict[str, folding.Row] = {}
         self._interactions: dict[str, tuple[str, Interaction]] = {}
         self._recordings = catalogue.Draft(connection)
+
+    @property
+    def tenants(self) -> set[str]:
+        """Whose events these are."""
+        return {tenant for tenant, _ in self._events}
 
     async def take(self, entries: Sequence[OutboxEntry]) -> None:
         """Folds the sessions' events in, in the order of each session's stream."""

@@ -50,6 +50,10 @@ def untruths(response: httpx2.Response) -> Iterator[str]:
         if said is None:
             yield f"status {response.status_code} is not in the document: {response.text[:500]}"
             return
+        if "content" not in said:
+            if response.content:
+                yield "an answer that has no body, and yet there is one"
+            return
         if kind not in said["content"]:
             yield f"content type {kind} is not in the document"
             return

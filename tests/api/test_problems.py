@@ -156,11 +156,9 @@ async def test_what_is_not_built_yet_says_so(api: Client, nobody: Client) -> Non
         ("POST", "/v1/sessions:batch"),
         ("POST", "/v1/sessions:search"),
         ("POST", "/v1/sessions/ses_x:reopen"),
-        ("GET", "/v1/events:stream"),
         ("POST", "/v1/disputes"),
         ("GET", "/v1/services/default/pools"),
         ("POST", "/v1/services/default:plan"),
-        ("DELETE", "/v1/webhook_endpoints/whk_x"),
         ("POST", "/v1/route:explain"),
     ):
         problem(await api(method, path), 501, "not_implemented")

@@ -1,0 +1,132 @@
+"""One delivery over HTTP: to the address that was checked, no further than there, and not for long.
+
+A receiver's URL is a stranger's wish (SSRF): names are looked up here, each address they lead to is held against
+`webhooks.may_reach`, and the connection goes to the very address that was checked, so that a name which changes its
+mind in between gains nothing. Redirects are not followed, answers hardly read.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import anyio
+import httpcore2
+import msgspec
+
+from masking.webhooks import may_reach
+
+CONNECT: Final = 5.0  # seconds
+WHOLE: Final = 15.0  # seconds for a whole delivery
+READ: Final = 16 * 1024  # bytes of an answer; a longer one costs its connection
+KEEPALIVE: Final = 20.0  # seconds an idle connection is kept
+AT_ONCE: Final = 32  # connections to one receiver
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of an attempt: the answer's status, or the word for why there was none; seconds it took."""
+
+    status: int | None
+    error: str | None
+    took: float
+
+    @property
+    def delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Forbidden(httpcore2.ConnectError):
+    """The name leads to no address that may be reached."""
+
+
+class _Guarded(httpcore2.AsyncNetworkBackend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as unknown:
+            raise httpcore2.ConnectError("no such name") from unknown
+        addresses = [str(entry[4][0]) for entry in found]
+        allowed = [one for one in dict.fromkeys(addresses) if may_reach(one, self._allow_private)]
+        if not allowed:
+            raise Forbidden("no address that may be reached")
+        for address in allowed[:-1]:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        return await self._inner.connect_tcp(allowed[-1], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class Post:
+    """The connections to one receiver: a slow one keeps nobody else's."""
+
+    def __init__(self, allow_private: bool, trusted: ssl.SSLContext | None = None) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=trusted,
+            max_connections=AT_ONCE,
+            keepalive_expiry=KEEPALIVE,
+            network_backend=_Guarded(allow_private),
+        )
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """POSTs `body`; never raises for what the receiver or the network does."""
+        began = anyio.current_time()
+        status: int | None = None
+        error: str | None = None
+        try:
+            with anyio.fail_after(WHOLE):
+                status = await self._send(url, headers, body)
+        except (TimeoutError, httpcore2.TimeoutException):
+            error = "timeout"
+        except Forbidden:
+            error = "forbidden_address"
+        except httpcore2.ConnectError as failed:
+            error = "tls" if _is_tls(failed) else "unreachable"
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError):
+            error = "broken"
+        if status is not None and 300 <= status < 400:
+            error = "redirect"
+        return Outcome(status, error, round(anyio.current_time() - began, 4))
+
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        timeout = {"connect": CONNECT, "read": WHOLE, "write": WHOLE, "pool": WHOLE}
+        common = {"content-type": "application/json", "user-agent": "masking-webhooks"}
+        sent: list[tuple[bytes | str, bytes | str]] = list((common | dict(headers)).items())
+        async with self._pool.stream(
+            "POST", url, headers=sent, content=body, extensions={"timeout": timeout}
+        ) as answer:
+            seen = 0
+            async for chunk in answer.aiter_stream():
+                seen += len(chunk)
+                if seen > READ:
+                    break
+            return answer.status
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+
+def _is_tls(failed: BaseException | None) -> bool:
+    while failed is not None:
+        if isinstance(failed, ssl.SSLError):
+            return True
+        failed = failed.__cause__ or failed.__context__
+    return False
