@@ -175,9 +175,7 @@ async def test_a_redirect_and_a_broken_answer_are_failures(
     assert (row.state, row.error) == ("pending", error)
 
 
-async def test_a_receiver_that_never_answers_is_not_waited_for(
-    street: Street, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_receiver_that_never_answers_is_not_waited_for(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post, "WHOLE", 0.2)
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
