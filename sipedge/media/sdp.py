@@ -34,7 +34,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 # What nearly every offer and answer looks like: one live audio stream. Version, lines up to m=, port, and the rest.
 _USUAL: Final = re.compile(
     r"v=0\r\no=\S+ \S+ ([0-9]{1,20}) IN IP[46] \S+\r\ns=[^\r\n]*\r\n((?:[bcta]=[^\r\n]{0,100}\r\n){1,8})"
-    r"m=audio ([1-9][0-9]{0,4}) ([\x00-\xff]{1,1000})"
+    r"m=audio ([1-9][0-9]{0,4}) ((?s:.{1,1000}))"
 )
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 _REVERSED: Final[dict[Direction, Direction]] = {

@@ -394,10 +394,10 @@ def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
         return Malformed(None, "too many headers")
     fault: Malformed | None = None
     headers: dict[str, list[str]] = {}
-    known = names.KNOWN.get
+    known = names.KNOWN
     for line in lines[1:]:
         written, colon, value = line.partition(":")
-        name = known(written) or names.long_name(written)
+        name = known[written]
         if name is None or not colon:
             fault = fault or Malformed(400, "unreadable header line")
         elif name not in headers:
@@ -426,14 +426,12 @@ def _body(message: Message, body: bytes) -> Malformed | None:
     return None
 
 
-_NEEDED = ("via", "from", "to", "call-id", "cseq")
-
-
 def _complete(message: Request | Response) -> Malformed | None:
     """Every message needs five headers (RFC 3261 8.1.1), readable, or nothing after this can tell whose it is."""
     headers = message.headers
     try:
-        via, sender, to, call_id, cseq = [headers[name][0] for name in _NEEDED]
+        via, sender, to = headers["via"][0], headers["from"][0], headers["to"][0]
+        call_id, cseq = headers["call-id"][0], headers["cseq"][0]
         if not (via and sender and to and call_id and cseq):
             return Malformed(400, "an empty header")
         message.via = _read_via(via)

@@ -90,14 +90,6 @@ def _spellings(name: str) -> Iterable[str]:
     return (name, name.title(), name.upper(), written.get(name, name))
 
 
-# Known spellings → long lower-case name.
-KNOWN = {spelling: name for name in _COMMON for spelling in _spellings(name)}
-KNOWN |= {spelling: name for short, name in COMPACT.items() for spelling in (short, short.upper())}
-METHODS = frozenset(
-    "INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REGISTER MESSAGE REFER SUBSCRIBE NOTIFY PUBLISH".split()
-)
-
-
 @grammar.remembered(1_024)
 def long_name(written: str) -> str | None:
     """The long lower-case name of a header; None when it is no token.
@@ -109,3 +101,18 @@ def long_name(written: str) -> str | None:
     if not grammar.is_token(name) or (len(name) < len(written) and name.startswith("x-")):
         return None
     return COMPACT.get(name, name)
+
+
+class _Spellings(dict[str, str | None]):
+    """Never grows: what is not here is looked at."""
+
+    def __missing__(self, written: str) -> str | None:
+        return long_name(written)
+
+
+# Known spellings → long lower-case name.
+KNOWN = _Spellings({spelling: name for name in _COMMON for spelling in _spellings(name)})
+KNOWN |= {spelling: name for short, name in COMPACT.items() for spelling in (short, short.upper())}
+METHODS = frozenset(
+    "INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REGISTER MESSAGE REFER SUBSCRIBE NOTIFY PUBLISH".split()
+)

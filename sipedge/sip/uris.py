@@ -34,9 +34,9 @@ _VIA = re.compile(
     re.ASCII,
 )
 # What nearly every message holds is read at one stroke; whatever these do not match is read step by step.
-_USUAL_URI = re.compile(r"sip:(\+?[A-Za-z0-9]+)@([^\s]{1,200})", re.ASCII)
+_USUAL_URI = re.compile(r"sip:(\+?[A-Za-z0-9]+)@(.{1,200})", re.ASCII)
 _USUAL_ADDRESS = re.compile(
-    r"(?:\"([^\"\\]*)\"[ \t]*|([^\"<>]*))<([^<>\s]*)>((?:;tag=([A-Za-z0-9]{1,512}))?)", re.ASCII
+    r"(?:\"([^\"\\]*)\"[ \t]*|([^\"<>]*))<([^<> \t]*)>((?:;tag=([A-Za-z0-9]{1,512}))?)", re.ASCII
 )
 _USUAL_VIA = re.compile(
     r"(SIP/2\.0/[A-Z]{2,4} [A-Za-z0-9.:-]{1,200})(;branch=([A-Za-z0-9.-]{1,512})"
@@ -84,15 +84,16 @@ class Uri(Struct, eq=False, gc=False):
             user, written = usual.groups()
             place = _place(written)
             if place is not None:
-                return cls(text, "sip", user, *place)
+                host, port, params = place
+                return cls(text, "sip", user, host, port, params)
         found = _SIP_URI.fullmatch(text)
         if found is not None:
-            scheme, user, host, port, params = found.groups()
+            scheme, user, host, digits, params = found.groups()
             if user:
                 user = user.partition(";")[0].partition(":")[0]
                 if "%" in user:
                     user = _unescape(user)
-            return cls(text, scheme.lower(), user or "", host.lower(), _read_port(port), params)
+            return cls(text, scheme.lower(), user or "", host.lower(), _read_port(digits), params)
         found = _TEL_URI.fullmatch(text)
         if found is not None:
             return cls(text, "tel", found[1], "", 0, found[2])
@@ -222,13 +223,14 @@ class Via(Struct, eq=False, gc=False):
             sender, tail, branch = usual.groups()
             sent_by = _sent_by(sender)
             if sent_by is not None:
-                return cls(*sent_by, branch, tail)
+                transport, host, port = sent_by
+                return cls(transport, host, port, branch, tail)
         found = _VIA.fullmatch(value)
         if found is None:
             raise Malformed(400, "unreadable Via")
-        transport, host, port, tail = found.groups()
+        transport, host, written, tail = found.groups()
         branch = grammar.read_tag(grammar.read_params(tail), "branch")
-        return cls(transport.upper(), host, _read_port(port), branch, tail)
+        return cls(transport.upper(), host, _read_port(written), branch, tail)
 
     @property
     def params(self) -> dict[str, str]:
