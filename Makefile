@@ -28,6 +28,7 @@ city:
 
 soak: develop
 	@scripts/peers
+	@scripts/install fuzz
 	@.venv/bin/python -m loadtests.soak $(ARGS)
 
 serve: install

@@ -20,6 +20,8 @@ TRACED = 4.0
 MEMORY = 1024  # MiB
 LONGEST = 8_192  # bytes of an input
 ROOT = Path("fuzz")
+NAMES = ("sip", "stream", "sdp", "rtp", "rtcp", "digest")
+MISSING = 3  # the answer where atheris is not installed
 
 
 class TooSlow(Exception):
@@ -71,7 +73,7 @@ def fuzz(name: str, seconds: int, seed: int) -> None:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m loadtests.fuzz", description="Coverage-guided fuzzing.")
-    arguments.add_argument("target", choices=["sip", "stream", "sdp", "rtp", "rtcp", "digest"])
+    arguments.add_argument("target", choices=NAMES)
     arguments.add_argument("--seconds", type=int, default=600)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--input", type=Path, help="run this one input, as often as it takes to time it")
@@ -84,7 +86,7 @@ def main() -> int:
     except ImportError:
         version = ".".join(str(part) for part in sys.version_info[:2])
         sys.stderr.write(f"atheris is not installed (Python {version}): pip install --group fuzz, where a wheel fits\n")
-        return 3
+        return MISSING
     os.environ.setdefault("PYTHONHASHSEED", "0")
     fuzz(asked.target, asked.seconds, asked.seed)
     return 0

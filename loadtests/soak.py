@@ -1,16 +1,19 @@
-"""`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--bent N] [--faults N]`: the long
-runs.
+"""`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--bent N] [--tries N]
+[--seconds N] [--faults N]`: the long runs.
 
 The same code that `make test` runs small: creators through two API processes one of which dies; millions of bent
 messages at every parser (`--messages` of SIP, and as many of SDP, RTP and RTCP together); bent SIP at the service
-beside slow connections and calls; and kill -9 of every process in turn. Prints one row a run and exits 1 when any
-promise was broken; a failed run is repeated by giving its seed.
+beside slow connections and calls; kill -9 of every process in turn; how long each kind of refusal takes; and
+coverage-guided fuzzing. Prints one row a run and exits 1 when any promise was broken; a failed run is repeated by
+giving its seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,14 +23,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests import mutations
+from loadtests import fuzz, mutations
 from tests.pools.history import overlaps
+from tests.proof import refusals
+from tests.proof.conftest import fill, open_service
 from tests.system import chaos, faults, hostile, lease_run
 from tests.system.live import live_call
 from tests.system.service import Service
 from tests.system.sipp import Phones
 
 MEMORY = 200 << 20
+APART = 5.0  # ms between the medians of two kinds of refusal
 Broken = list[str]
 """What was not as promised, in words; empty after a good run."""
 
@@ -118,8 +124,43 @@ def quiet(service: Service) -> Broken:
     return ["a traceback in the log"] if "Traceback" in service.log() else []
 
 
+def refused(asked: argparse.Namespace, console: Console) -> Broken:
+    """Can a caller tell one kind of "no" from another by how long it takes?"""
+    with fresh_folder() as folder, open_service(folder / "service") as service:
+        fill(service)
+        times = refusals.medians(service, refusals.kinds(service), asked.tries)
+        broken = quiet(service)
+    for name, (first, final) in sorted(times.items(), key=lambda one: one[1][1]):
+        console.print(f"refusals: {name}: {first:.2f} ms to the first answer, {final:.2f} ms to the last")
+    for at, what in enumerate(("first", "last")):
+        apart = max(one[at] for one in times.values()) - min(one[at] for one in times.values())
+        console.print(f"refusals: medians of {asked.tries} tries lie {apart:.2f} ms apart ({what} answer)")
+        if apart >= APART:
+            broken.append(f"refusals differ by {apart:.1f} ms in their {what} answer")
+    return broken
+
+
+def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
+    """Each target in a process of its own, guided by coverage, where atheris is installed."""
+    broken: Broken = []
+    for target in fuzz.NAMES:
+        command = [sys.executable, "-m", "loadtests.fuzz", target, f"--seconds={asked.seconds}", f"--seed={asked.seed}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == fuzz.MISSING:
+            console.print(f"fuzz: left out: {done.stderr.strip()}")
+            return broken
+        runs = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+        memory = re.search(r"peak_rss_mb: +(\d+)", done.stderr)
+        told = f"{runs[1]} inputs" if runs else "no figures"
+        console.print(f"fuzz: {target}: {told} in {asked.seconds} s, {memory[1] if memory else '?'} MiB at most")
+        if done.returncode:
+            broken.append(f"fuzz: {target}: {done.stderr.strip().splitlines()[-1]}; its input lies in fuzz/{target}")
+    return broken
+
+
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
     "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths,
+    "refusals": refused, "fuzz": fuzzed,
 }  # fmt: skip
 
 
@@ -130,6 +171,8 @@ def main() -> int:
     arguments.add_argument("--sessions", type=int, default=50_000)
     arguments.add_argument("--messages", type=int, default=10_000_000, help="bent ones, of SIP and of all media")
     arguments.add_argument("--bent", type=int, default=100_000, help="messages at the running service")
+    arguments.add_argument("--tries", type=int, default=2_000, help="refused calls of each kind")
+    arguments.add_argument("--seconds", type=int, default=120, help="of coverage-guided fuzzing, each target")
     arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
     asked = arguments.parse_args()
     console = Console(highlight=False, soft_wrap=True)

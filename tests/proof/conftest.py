@@ -22,6 +22,7 @@ def trunks(place: Place) -> list[Trunk]:
             f"over-{transport}",
             f"sip:{place.at(callee)}:5080;transport={transport}",
             [place.at(caller), place.at(callee)],
+            more={"max_cps": 2_000},
         )
         for transport, (caller, callee) in HOSTS.items()
         if transport in TRANSPORTS
