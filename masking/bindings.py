@@ -7,6 +7,7 @@ the other calls). Otherwise, when a service says `per_party`, or when no shared 
     auto       shared where the pair has one home pool, else per-party; then per-party for all
     shared     shared, in the first participant's pool
     per_party  per-party
+    extension  one X for all who dial in one country, told apart by extensions (`masking.extensions`)
 
 A home pool is the pool of the person's country; with `geo_match: soft` a country without one borrows the first
 participant's pool, else the service's largest.
@@ -15,7 +16,7 @@ participant's pool, else the service's largest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -60,6 +61,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     random: bytes
     letters: str
     secrets: Mapping[tuple[str, str], str] = {}  # way -> the party that whoever keys its PIN is
+    callers: Mapping[tuple[str, str], str] = {}  # way -> the party that dials it, where that is not the person alone
 
 
 # What a bind stores under a holder's id: its fields and its first events.
@@ -149,6 +151,14 @@ def _plans(wish: Wish, homes: dict[str, str], first: str) -> tuple[Callable[[], 
     def per_party() -> Plan:
         return _plan(wish.people, lambda a, b: None, homes)
 
+    def one_for_all() -> Plan:
+        ways: dict[str, list[tuple[str, str]]] = {}
+        for one, other in permutations(wish.people, 2):
+            ways.setdefault(homes[one.id], []).append((one.id, other.id))
+        return Plan(tuple(Line(tuple(some)) for some in ways.values()), tuple(ways))
+
+    if wish.number_model == "extension":
+        return (one_for_all,)
     if wish.number_model == "shared":
         return (all_shared,)
     # Where no two people have one home, `mixed` would be `per_party` once more.
@@ -174,7 +184,7 @@ def _plan(people: Sequence[Person], shared: Callable[[Person, Person], str | Non
 
 def _ask(wish: Wish, line: Line, parties: Mapping[str, str]) -> Ask:
     """An X for the line: dialled by the person each way begins with, or by whoever keys the way's PIN."""
-    entries = [Entry(parties[way[0]], "|".join(way)) for way in line.ways]
+    entries = [Entry(wish.callers.get(way) or parties[way[0]], "|".join(way)) for way in line.ways]
     if wish.secrets:
         entries += [Entry(wish.secrets[way], "|".join(way)) for way in line.ways]
     return Ask(tuple(entries))

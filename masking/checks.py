@@ -55,9 +55,8 @@ def built(new: NewSession) -> None:
             missing.append(f"participants[{index}].identifiers")
         if participant.ring not in (None, "first"):
             missing.append(f"participants[{index}].ring")
-    for name, modes in (("record", ("never", "always")), ("number_model", ("auto", "shared", "per_party"))):
-        if getattr(new, name) not in (None, *modes):
-            missing.append(name)
+    if new.record not in (None, "never", "always"):
+        missing.append("record")
     if missing:
         raise NotBuilt(
             f"{missing[0]}: this value is not served by this version.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import sessions
+from masking import extensions, sessions
 from masking.events import moment
 from masking.house import script
 from masking.refusals import Invalid
@@ -40,7 +40,7 @@ async def announce(house: House, access: Access, session: str, participant: str,
     for a participant the session has not."""
     holder, record = await sessions.held_open(house, access, session)
     lines = [
-        number
+        (number, (source, target))
         for line, number in zip(record.lines, holder.numbers, strict=True)
         for source, target in line.ways
         if source == participant and to in (None, target)
@@ -50,14 +50,15 @@ async def announce(house: House, access: Access, session: str, participant: str,
         raise Invalid.field(field, "is no participant of the session", "the id of one, par_…")
     ends = house.now_ms + LASTS_MS
     party = record.person(participant).party
-    for number in dict.fromkeys(lines):
+    for number, (_, target) in lines:
         found = await house.inventory.find(number)
         if found is not None:
-            await house.redis.command("ZADD", _key(found), ends, party)
+            extension = record.extensions.get(target)
+            dials = party if extension is None else extensions.party(house, party, extension)
+            await house.redis.command("ZADD", _key(found), ends, dials)
             await house.redis.command("PEXPIRE", _key(found), 2 * LASTS_MS)
-    return Intent(
-        session=session, participant=participant, numbers=list(dict.fromkeys(lines)), expires_at=moment(ends / 1000)
-    )
+    numbers = list(dict.fromkeys(number for number, _ in lines))
+    return Intent(session=session, participant=participant, numbers=numbers, expires_at=moment(ends / 1000))
 
 
 async def take(house: House, number: PhoneNumber, party: str | None = None) -> str | None:

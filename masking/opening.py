@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import bindings, checks, directions, names, numbering, pins, records, services, sessions
+from masking import bindings, checks, directions, extensions, names, numbering, pins, records, services, sessions
 from masking.events import append_loose, fact, filled
 from masking.records import Record
-from masking.refusals import GeoUnavailable, NumberPoolExhausted, Refused, UniqueNameConflict
+from masking.refusals import GeoUnavailable, Invalid, NumberPoolExhausted, Refused, UniqueNameConflict
 from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
@@ -88,6 +88,10 @@ async def _open_in(
 
 def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
+    if (new.number_model or service.number_model) == "extension" != service.number_model:
+        raise Invalid.field(
+            "number_model", "is not its service's", "extension for the service too: its numbers ask for it"
+        )
     letters = letters_of(random)
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
     numbers = checks.numbers(house, new)
@@ -98,7 +102,7 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         tenant=access.tenant,
         service=service.id,
         people=people,
-        number_model=cast("services.NumberModel", new.number_model or service.number_model),
+        number_model=new.number_model or service.number_model,
         geo_match=_geo(new.geo_match) or service.geo_match,
         number_selection=new.number_selection or service.number_selection,
         ttl_ms=lives_ms,
@@ -151,8 +155,35 @@ def _geo(said: str | None) -> GeoMatch | None:
 async def _bind(
     house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int], noted: str = ""
 ) -> Session:
-    """Binds the wish; with longer PINs where no number has room for more of that length."""
+    """Binds the wish once nobody of it is a virtual number."""
     await checks.virtual(house, wish.people, virtual)
+    if wish.number_model == "extension":
+        return await _bind_extensions(house, wish, record, ground, noted)
+    return await _bind_pins(house, wish, record, ground, noted)
+
+
+async def _bind_extensions(house: House, wish: Wish, record: Record, ground: Ground, noted: str) -> Session:
+    """Binds the wish; with longer extensions where those drawn meet others of the same callers on every number."""
+    for length in range(extensions.SHORTEST, extensions.LONGEST + 1):
+        drawn = extensions.draw(house, [person.id for person in wish.people], length)
+        parties = {person.id: person.party for person in wish.people}
+        callers = {way: extensions.party(house, parties[way[0]], drawn[way[1]]) for way in record.ways}
+        try:
+            return await _bind_pins(
+                house,
+                msgspec.structs.replace(wish, callers=callers),
+                msgspec.structs.replace(record, extensions=drawn),
+                ground,
+                noted,
+            )
+        except NumberPoolExhausted:
+            if length == extensions.LONGEST:
+                raise
+    raise AssertionError("the last length either binds or raises")
+
+
+async def _bind_pins(house: House, wish: Wish, record: Record, ground: Ground, noted: str) -> Session:
+    """Binds the wish; with longer PINs where no number has room for more of that length."""
     if not record.has_pins:
         return await _bind_with(house, wish, record, ground, {}, noted)
     length = record.pin.length

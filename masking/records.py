@@ -68,6 +68,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lines: tuple[Line, ...]
     pin: Pin = NOBODY
     pins: bytes = b""
+    extensions: dict[str, str] = {}  # by who is reached
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import intents, interactions, pins, records, services
+from masking import extensions, intents, interactions, pins, records, services
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.events import append_loose, fact, filled
@@ -59,6 +59,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     caller_language: str | None
     callee_language: str | None
     attempts_per_hour: int = 0
+    decision: Literal["routed", "pin"] = "routed"  # by what the caller was let through
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +88,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     """The caller is asked for a PIN: a phone whose session wants it, whose `route` waits with its slot taken; or
-    whoever dials a number of a service that lets strangers key one, whether or not any session is live there."""
+    whoever dials a number of a service that lets strangers key one, whether or not any session is live there. Or, in a
+    service of extensions, for one (`extension`), and a stranger may key its PIN all the same (`pins`)."""
 
     attempt: Attempt
     number: PhoneNumber
@@ -95,11 +97,13 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     retries: int
     route: Route | None = None
     pin: Keyed | None = None
+    pins: bool = True
+    extension: bool = False
 
     @property
     def longest(self) -> int:
         """Digits after which no more are waited for."""
-        return pins.LONGEST
+        return pins.LONGEST if self.pins else extensions.LONGEST
 
     def suffices(self, digits: str) -> bool:
         """Is it the right PIN already? Only known of a phone that has but one."""
@@ -213,25 +217,37 @@ async def _nobody(house: House, number: PhoneNumber, party: str | None, attempt:
     """Nobody is bound to (X, caller). What comes next hangs on the service X belongs to alone, so that it tells a
     stranger nothing of who else is."""
     service = await services.lately(house, number.tenant, number.service)
-    if service.out_of_session != "pin":
+    asks_pin, asks_extension = service.out_of_session == "pin", service.number_model == "extension"
+    if not asks_pin and not asks_extension:
         return _stranger(house, attempt, "no_binding", number)
     meant = await intents.take(house, number)
     if meant is not None:
         return await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
-    return Challenge(attempt=attempt, number=number, caller=party, retries=pins.NOBODY.retries)
+    return Challenge(
+        attempt=attempt,
+        number=number,
+        caller=party,
+        retries=pins.NOBODY.retries,
+        pins=asks_pin,
+        extension=asks_extension,
+    )
 
 
 # ---- PINs ----------------------------------------------------------------------------------------------------------
 
 
 async def may_key(house: House, challenge: Challenge) -> bool:
-    """Has the caller, and has the number, a wrong PIN left?"""
-    return all([await budget.left(house) for budget in challenge.budgets])
+    """Has the caller, and has the number, a wrong PIN left? Of extensions nobody counts."""
+    return challenge.extension or all([await budget.left(house) for budget in challenge.budgets])
 
 
-async def keyed(house: House, challenge: Challenge, digits: str) -> Route | Refusal | None:
-    """Who keyed these digits; None when they are wrong. A try is counted before it is judged, and given back when it
-    was right: however many calls try at once, no more tries are judged than there are."""
+async def keyed(house: House, challenge: Challenge, digits: str) -> Claimed | None:
+    """Who keyed these digits; None when they are wrong. A try at a PIN is counted before it is judged, and given back
+    when it was right: however many calls try at once, no more tries are judged than there are."""
+    if challenge.extension and len(digits) <= extensions.LONGEST:
+        return await _reached_by(house, challenge, digits)
+    if not challenge.pins:
+        return None
     spent: list[Budget] = []
     for budget in challenge.budgets:
         if not await budget.spend(house):
@@ -246,23 +262,43 @@ async def keyed(house: House, challenge: Challenge, digits: str) -> Route | Refu
     return found
 
 
+async def _reached_by(house: House, challenge: Challenge, digits: str) -> Claimed | None:
+    """Whom the caller means by an extension; its session may want a PIN besides."""
+    if challenge.caller is None:
+        return None
+    number, attempt = challenge.number, challenge.attempt
+    party = extensions.party(house, challenge.caller, digits)
+    found = await _ask(house, number, party, attempt)
+    if found.decision == "no_binding":
+        return None
+    claimed = await _claimed(house, number, found, attempt)
+    if isinstance(claimed, Refusal):
+        return claimed
+    asked = await _trusted(house, number, party, claimed, records.unpacked(found.fields["record"]), attempt)
+    return msgspec.structs.replace(asked, caller=challenge.caller) if isinstance(asked, Challenge) else asked
+
+
 async def _opened_by(house: House, challenge: Challenge, digits: str) -> Route | Refusal | None:
     if challenge.route is not None:
-        return challenge.route if challenge.suffices(digits) else None
+        return _by_pin(challenge.route) if challenge.suffices(digits) else None
     if not pins.SHORTEST <= len(digits) <= pins.LONGEST:
         return None
     party = pins.party(house, digits)
     if await house.leases.bound(challenge.number, party, house.now_ms) is None:
         return None  # an ended trip's is as wrong as any
-    return await _claimed(
-        house, challenge.number, await _ask(house, challenge.number, party, challenge.attempt), challenge.attempt
-    )
+    found = await _ask(house, challenge.number, party, challenge.attempt)
+    claimed = await _claimed(house, challenge.number, found, challenge.attempt)
+    return _by_pin(claimed) if isinstance(claimed, Route) else claimed
+
+
+def _by_pin(route: Route) -> Route:
+    return msgspec.structs.replace(route, decision="pin")
 
 
 async def give_up(house: House, challenge: Challenge) -> Refusal:
     """No PIN was keyed that opens anything: tells so, and frees the slot that waited."""
     if challenge.route is None:
-        return _stranger(house, challenge.attempt, "pin", challenge.number)
+        return _stranger(house, challenge.attempt, "pin" if challenge.pins else "no_binding", challenge.number)
     return await _refuse_claimed(house, challenge.route, "pin", "pin", challenge.attempt.at)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from masking.house import House
 
 Record = Literal["never", "always"]
-NumberModel = Literal["auto", "shared", "per_party"]
+NumberModel = Literal["auto", "shared", "per_party", "extension"]
 GeoMatch = Literal["soft", "strict"]
 NumberSelection = Literal["avoid_sticky", "prefer_sticky"]
 # What a caller nobody is bound to meets: the announcement, or the PIN prompt.

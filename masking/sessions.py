@@ -80,7 +80,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = "voice_and_message"
     direction: Direction = "both"
     stages: list[dict[str, Any]] = []
-    number_model: Literal["auto", "shared", "per_party", "extension"] | None = None
+    number_model: services.NumberModel | None = None
     geo_match: Literal["soft", "strict", "country", "country/soft", "country/strict"] | None = None
     geo_match_level: Literal["none", "country", "region", "area_code"] = "country"
     number_selection: services.NumberSelection | None = None
@@ -101,8 +101,9 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Proxy(msgspec.Struct, kw_only=True, gc=False):
-    """The number a participant dials to reach `to`; of a session that is being bound, a place for it. `pin`: what it
-    keys when its own number does not say who it is; shown where one session is asked for, never in lists and events."""
+    """The number a participant dials to reach `to`; of a session that is being bound, a place for it. `extension`: what
+    it keys to say whom; `pin`: what it keys when its own number does not say who it is, shown where one session is
+    asked for, never in lists and events."""
 
     to: str
     number: str
@@ -185,7 +186,14 @@ def shown(
     proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
     for line, number in zip(record.lines, numbers, strict=True):
         for source, target in line.ways:
-            proxies[source].append(Proxy(to=target, number=number, pin=shown_pins.get((source, target))))
+            proxies[source].append(
+                Proxy(
+                    to=target,
+                    number=number,
+                    extension=record.extensions.get(target),
+                    pin=shown_pins.get((source, target)),
+                )
+            )
     return Session(
         id=session,
         service=record.service_name,

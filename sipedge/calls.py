@@ -160,7 +160,7 @@ class Call:
         if self.keypad_at is None:
             await self.circuit.open(legs=2)
             return await self.ring(route)
-        self._tell(interactions.answered_fact, "platform", "pin", at=self.keypad_at)
+        self._tell(interactions.answered_fact, "platform", route.decision, at=self.keypad_at)
         self.keep_snapshot()
         try:
             return await self.ring(route)
@@ -424,6 +424,8 @@ class Call:
 
     async def answer_first(self) -> None:
         """The caller's 200 before anybody rings, since digits do not travel before it; and ears for its keys."""
+        if self.keypad_at is not None:
+            return
         self.check_offer()
         circuit = self.circuit
         await circuit.open(legs=2)
@@ -437,6 +439,7 @@ class Call:
         except PlaneError as problem:
             raise media_failed(problem) from None
         circuit.caller.codec = circuit.offer.codec.name if circuit.offer is not None else None
+        self.keep_snapshot()
 
     def prompt(self, name: str, language: str | None = None) -> Asset:
         """What the caller is told, in its language where we know it."""

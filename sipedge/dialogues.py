@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from masking import routes
 from masking.house import Unavailable
-from masking.routes import Challenge, Refusal, Route
+from masking.routes import Challenge, Claimed, Refusal, Route
 from sipedge import announcements
 from sipedge.circuits import SLACK, Over, media_failed
 from sipedge.media.plane import Digit, PlaneError, PlayFinished
@@ -52,28 +52,37 @@ class Entry:
 
 
 async def challenge(call: Call, asked: Challenge) -> Route | Refusal:
-    """Asks for the PIN: the route it opens, else the plain refusal, whatever was wrong with it."""
+    """Asks for the extension or the PIN, or for one after the other: the route that opens."""
+    claimed: Claimed = asked
+    while isinstance(claimed, Challenge):
+        claimed = await _ask(call, claimed)
+    return claimed
+
+
+async def _ask(call: Call, asked: Challenge) -> Claimed:
+    """One question: what it opens, else the plain refusal, whatever was wrong with the answers."""
     if asked.route is not None:
         call.begin(asked.route)
     try:
         if not await routes.may_key(call.house, asked):
             return await routes.give_up(call.house, asked)
         await call.answer_first()
-        name, language = "enter_pin", asked.route.caller_language if asked.route is not None else None
+        name = "enter_extension" if asked.extension else "enter_pin"
+        language = asked.route.caller_language if asked.route is not None else None
         for _ in range(1 + asked.retries):
             digits = await enter(call, call.prompt(name, language), Entry(asked.longest, asked.suffices))
             if digits:
                 found = await routes.keyed(call.house, asked, digits)
                 if found is not None:
                     return found
-            name = "wrong_pin"
+            name = "enter_extension" if asked.extension else "wrong_pin"
         return await routes.give_up(call.house, asked)
-    except Unavailable:  # fail closed
-        raise Over("platform", "unavailable", 503) from None
-    except Over:
+    except (Over, Unavailable) as problem:
         if asked.route is None:  # nobody's call: it is told among the events of no session
             call.ask(lambda: _gave_up(call, asked))
-        raise
+        if isinstance(problem, Over):
+            raise
+        raise Over("platform", "unavailable", 503) from None  # fail closed
 
 
 async def _gave_up(call: Call, asked: Challenge) -> None:

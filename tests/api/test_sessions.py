@@ -134,7 +134,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
     [
         ("ttl_mode", "sliding"),
         ("stages", [{"name": "offer"}]),
-        ("number_model", "extension"),
         ("record", "on_demand"),
         ("announcements", {"a": "b"}),
         ("recording_notice", None),

@@ -301,6 +301,32 @@ async def test_a_recording_begins_with_the_callees_answer(street: Set) -> None:
     assert not any(scene.pin in str(event.data) for event in timeline)
 
 
+async def test_where_one_number_leads_to_many_an_extension_says_to_whom(street: Set) -> None:
+    scene = await street("announce", pin={"policy": "always"})
+    place = scene.place
+    await services.change(place.house, "default", "default", ServiceChange(number_model="extension"))
+    session = await place.session(CUSTOMER, DRIVER, pin=Pin(policy="always"))
+    way = session.participants[0].proxies[0]
+    keys = await asked(scene.customer, place.address, way.number)
+    await keys.press((way.extension or "") + "#")
+    await asyncio.sleep(0.1)
+    await scene.driver.silence(0.05)
+    await keys.press((way.pin or "")[:4])
+    invited = await scene.driver.expect(Invited)
+    assert invited.request.from_.uri.digits == session.participants[1].proxies[0].number
+    scene.driver.answer(invited)
+    await scene.driver.expect(Acked)
+    scene.driver.hang_up(invited.leg)
+    await scene.customer.expect(Ended)
+    told = await place.interaction(session.id)
+    assert (told.decision, told.status) == ("pin", "completed")
+    stranger = await asked(scene.stranger, place.address, way.number)
+    for _ in range(3):
+        await stranger.press((way.extension or "") + "#")
+        await asyncio.sleep(0.05)
+    await scene.stranger.expect(Ended)
+
+
 async def test_an_intent_stands_in_for_the_pin_once(street: Set) -> None:
     scene = await street()
     customer = scene.session.participants[0].id

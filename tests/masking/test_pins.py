@@ -13,7 +13,7 @@ from masking import intents, interactions, opening, pins, records, routes, servi
 from masking.interactions import Interaction
 from masking.pins import Pin
 from masking.refusals import Invalid, NumberPoolExhausted, SessionClosed
-from masking.routes import Challenge, Refusal, Route
+from masking.routes import Challenge, Claimed, Refusal, Route
 from masking.services import ServiceChange
 from masking.sessions import NewSession, Session, SessionChange
 from tests.masking.test_sessions import refusal
@@ -37,7 +37,7 @@ async def challenged(world: World, number: str, caller: str | None, **more: Any)
     return asked
 
 
-async def keyed(world: World, asked: Challenge, digits: str) -> Route | Refusal | None:
+async def keyed(world: World, asked: Challenge, digits: str) -> Claimed | None:
     return await routes.keyed(world.house, asked, digits)
 
 
@@ -161,7 +161,9 @@ async def test_where_everybody_is_asked_a_known_phone_keys_four_digits_of_its_ow
     assert await keyed(world, asked, wrong) is None
     assert await keyed(world, asked, pin[:3]) is None
     for digits in (pin[:4], pin):
-        assert asked.suffices(digits) and await keyed(world, asked, digits) is asked.route
+        route = await keyed(world, asked, digits)
+        assert asked.suffices(digits) and isinstance(route, Route) and asked.route is not None
+        assert (route.session, route.decision, asked.route.decision) == (session.id, "pin", "routed")
     assert pin not in repr(asked)
 
 
