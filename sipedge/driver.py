@@ -92,6 +92,7 @@ class Driver:
             received=self._received,
             settle=self.drive,
             failed=self._failed,
+            unreached=self._unreached,
             closed=self._closed,
             wall=wall,
             advertise=advertise,
@@ -208,6 +209,10 @@ class Driver:
 
     def _failed(self, flow: Flow) -> None:
         self.endpoint.transport_failed(flow, self.loop.time())
+        self.drive()
+
+    def _unreached(self, quoted: bytes, flow: Flow) -> None:
+        self.endpoint.unreached(quoted, flow, self.loop.time())
         self.drive()
 
     def _closed(self, flow: Flow) -> None:

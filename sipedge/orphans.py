@@ -115,7 +115,8 @@ class Orphans:
         snapshot, dialogs = found
         endpoint, now = self._exchange.driver.endpoint, self._exchange.driver.loop.time()
         for dialog in dialogs:
-            endpoint.restore(dialog)
+            trunks = self._exchange.trunks.candidates(*dialog.flow.remote)
+            endpoint.restore(dialog, trunks[0].credentials if trunks else None)
             endpoint.bye(dialog.leg, now, headers=reason(TEMPORARY))
         self._exchange.driver.say()
         try:

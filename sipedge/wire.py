@@ -53,6 +53,7 @@ IP_RECVERR: Final = 11  # Linux's names for "keep ICMP errors for me", which Pyt
 IPV6_RECVERR: Final = 25
 EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")  # sock_extended_err: errno, then who says so
 ERROR_ROOM: Final = 512
+QUOTED: Final = 576  # octets at most that ICMP gives back of a datagram (RFC 1812 4.3.2.3); the branch stands early
 FROM_ICMP: Final = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 UNREACHABLE: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT})
 
@@ -65,7 +66,8 @@ class Wire:
     `allowed(transport, host, port)`: may this source be heard at all? `turned_away(data, flow, ahead)`: a datagram just
     read, with so many calls before it; true when nothing is left to be done about it. `received(data, flow)`: its turn
     has come; or any piece of a stream. `settle()`: a portion was handed up; whatever it caused is to be sent now.
-    `failed(flow)`: what was sent there last did not arrive. `closed(flow)`: a stream ended. `wall`: the time of day, as
+    `failed(flow)`: what was sent there last did not arrive. `unreached(quoted, flow)`: the datagram that begins so did
+    not, as ICMP says. `closed(flow)`: a stream ended. `wall`: the time of day, as
     the kernel stamps datagrams.
     """
 
@@ -78,6 +80,7 @@ class Wire:
         received: Callable[[bytes, Flow], None],
         settle: Callable[[], None],
         failed: Callable[[Flow], None],
+        unreached: Callable[[bytes, Flow], None],
         closed: Callable[[Flow], None],
         wall: Callable[[], float],
         advertise: str = "",
@@ -89,6 +92,7 @@ class Wire:
         self.received = received
         self.settle = settle
         self.failed = failed
+        self.unreached = unreached
         self.closed = closed
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
@@ -403,18 +407,15 @@ class Wire:
         return flow
 
     def _read_errors(self, sock: socket.socket, local: Address) -> None:
-        """Which addresses ICMP says cannot be reached: the kernel gives each datagram back with where it was going."""
-        remotes: set[Address] = set()
+        """What ICMP says did not arrive: the kernel gives what was quoted of each datagram, with where it was going."""
         for _ in range(DRAIN):
             try:
-                _, said, _, remote = sock.recvmsg(0, ERROR_ROOM, socket.MSG_ERRQUEUE)
+                quoted, said, _, remote = sock.recvmsg(QUOTED, ERROR_ROOM, socket.MSG_ERRQUEUE)
             except OSError:  # there are no more
                 break
             if any(_unreachable(*one) for one in said):
-                remotes.add((remote[0], remote[1]))
-        for each in remotes:
-            self.counts["udp_unreachable"] += 1
-            self.failed(Flow("udp", each, local))
+                self.counts["udp_unreachable"] += 1
+                self.unreached(quoted, Flow("udp", (remote[0], remote[1]), local))
 
     def take_wait(self) -> float:
         """Seconds a datagram waited for its turn on average since this was last asked."""

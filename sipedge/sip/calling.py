@@ -132,9 +132,11 @@ class Calling(Core):
         found = self._legs.get(leg)
         return None if found is None else found.dialog
 
-    def restore(self, dialog: Dialog) -> None:
+    def restore(self, dialog: Dialog, credentials: Credentials | None = None) -> None:
         """Takes over an answered leg from a snapshot."""
-        self._open(Leg(dialog, None, Stage.UP))
+        leg = Leg(dialog, None, Stage.UP)
+        leg.credentials = credentials
+        self._open(leg)
 
     # -- outside any dialog -----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ so. `now` is any clock in seconds that never runs backwards.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from sipedge.sip.called import Called
@@ -18,6 +19,8 @@ from sipedge.sip.transactions import ClientTransaction, Provisional, ServerTrans
 from sipedge.sip.uris import Uri
 
 HALF_MESSAGE_SECONDS = 5.0  # how long a stream may hold part of a message
+# A request as we write them: its method, and its branch in the Via that follows.
+_OURS = re.compile(rb"([A-Z]+) [^\r\n]*\r\nVia: [^\r\n;]*;branch=([A-Za-z0-9]+)[;\r]")
 
 
 class Endpoint(Called):
@@ -128,6 +131,14 @@ class Endpoint(Called):
     def transport_failed(self, flow: Flow, now: float) -> None:
         """The last message to this flow could not be sent (refused, unreachable): waiting requests fail at once."""
         for transaction in [each for each in self._clients.values() if each.flow == flow]:
+            self._unsent(transaction, now)
+
+    def unreached(self, quoted: bytes, flow: Flow, now: float) -> None:
+        """ICMP says that a datagram to this flow, of which `quoted` is the beginning, reached nobody: its request fails
+        at once. Anybody can forge ICMP, but nobody else knows our branches."""
+        found = _OURS.match(quoted)
+        transaction = self._clients.get(f"{found[2].decode()} {found[1].decode()}") if found is not None else None
+        if transaction is not None and transaction.flow == flow:
             self._unsent(transaction, now)
 
     def disconnected(self, flow: Flow, now: float) -> None:

@@ -41,6 +41,7 @@ class Watched:
             received=lambda data, flow: self.order.append("received"),
             settle=lambda: self.order.append("settled"),
             failed=lambda flow: None,
+            unreached=lambda quoted, flow: None,
             closed=lambda flow: None,
             wall=time.time,
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sipedge.sip import digest, gate
 from sipedge.sip.digest import Authorisation, Challenge, Credentials
+from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Requested, Responded
 from sipedge.sip.gate import Gate, Verdict
 from sipedge.sip.grammar import Malformed
@@ -205,6 +206,20 @@ def test_what_is_challenged_within_the_leg_is_sent_again_too_and_known_by_its_fi
     assert asker.verdicts.count(Verdict.WELCOME) == 3
     world.alice.endpoint.bye(leg, world.now)
     over(world)
+
+
+def test_whoever_takes_a_call_over_is_known_by_the_same_credentials() -> None:
+    world = World()
+    asker = Asker(world)
+    leg = dial(world)
+    dialog = world.alice.endpoint.dialog(leg)
+    assert dialog is not None
+    world.alice.endpoint = Endpoint(entropy=entropy("carol"))
+    world.alice.endpoint.restore(dialog, ALICE_IS)
+    world.alice.endpoint.request(leg, "INFO", world.now)
+    world.run(world.now + 0.2)
+    assert world.alice.one(Responded).status == 200
+    assert asker.verdicts[-2:] == [Verdict.UNKNOWN, Verdict.WELCOME]
 
 
 def test_a_wrong_password_is_said_once_and_then_the_call_has_failed() -> None:

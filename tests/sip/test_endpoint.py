@@ -558,6 +558,20 @@ def test_a_request_that_could_not_be_sent_fails_at_once() -> None:
     assert (event.leg, event.transaction, event.status, event.cause) == (None, key, 503, Cause.TRANSPORT)
 
 
+def test_a_datagram_that_icmp_gives_back_fails_its_own_request_alone() -> None:
+    one = endpoint()
+    legs = [one.invite(UDP, f"sip:{n}@192.0.2.1", 0.0, from_="<sip:x@h>", to="<sip:y@h>", body=SDP) for n in "ab"]
+    (_, first), (_, second) = one.take_sends()
+    one.unreached(second[:200], UDP, 0.1)
+    (failed,) = one.take_events()
+    assert isinstance(failed, Failed)
+    assert (failed.leg, failed.status, failed.cause) == (legs[1], 503, Cause.TRANSPORT)
+    forged = first.replace(first.split(b"branch=")[1][:30], b"z9hG4bK" + b"0" * 23)
+    for quoted, flow in ((forged, UDP), (first[:40], UDP), (b"", UDP), (b"\xff\r\nVia: ", UDP), (first, TCP)):
+        one.unreached(quoted, flow, 0.2)
+    assert one.take_events() == [] and one.dialog(legs[0]) is not None
+
+
 def test_an_invite_that_was_heard_of_does_not_fail_with_its_transport() -> None:
     one = endpoint()
     leg = one.invite(UDP, "sip:bob@192.0.2.1", 0.0, from_="<sip:x@h>", to="<sip:y@h>", body=SDP)
