@@ -183,6 +183,7 @@ class Redis:
         self._watch: asyncio.TimerHandle | None = None
         self._overdue: asyncio.Future[Any] | None = None
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # known from the first command on
 
     def __repr__(self) -> str:
         return f"<Redis {'up' if self._live else 'down'}, {len(self._queue)} waiting>"
@@ -193,7 +194,7 @@ class Redis:
 
     async def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Word]) -> Any:
         """The script's reply. NOSCRIPT means that nothing ran: then, and only then, it is sent again, with its text."""
-        until = asyncio.get_running_loop().time() + self.budget
+        until = self._now() + self.budget
         try:
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
         except Refused as no:
@@ -218,8 +219,12 @@ class Redis:
         async with self._turn:
             return await self._ask(words)
 
+    def _now(self) -> float:
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        return loop.time()
+
     def _ask(self, words: tuple[Word, ...]) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         answer = loop.create_future()
         if self._closed:
             answer.set_exception(Unavailable("the Redis client is closed"))

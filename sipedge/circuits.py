@@ -172,8 +172,10 @@ class Circuit:
 
     def _next(self, until: float | None) -> float | None:
         """When to look up at the latest: `until`, or when a leg's session wants something."""
-        dues = [leg.timer.due for leg in (self.caller, self.callee) if leg is not None and leg.timer is not None]
-        return min(dues if until is None else [*dues, until], default=None)
+        for leg in (self.caller, self.callee):
+            if leg is not None and leg.timer is not None:
+                until = leg.timer.due if until is None else min(until, leg.timer.due)
+        return until
 
     def _keep_sessions(self) -> None:
         """Refreshes what is ours to refresh; a leg that nobody refreshed ends the call (RFC 4028 10)."""

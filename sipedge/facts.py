@@ -106,6 +106,7 @@ class Facts:
         self._ended: list[Teller] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
 
     def of(self, house: House, interaction: str) -> Teller:
         return Teller(self, house, interaction)
@@ -119,22 +120,20 @@ class Facts:
             self._ended.append(teller)
         if not teller.gathers:
             teller.gathers = True
-            loop = asyncio.get_running_loop()
-            deadline = loop.time() + GATHER_SECONDS
+            deadline = self._loop.time() + GATHER_SECONDS
             self._gathering.append((deadline, teller))
             if self._alarm is None:
-                self._alarm = loop.call_at(deadline, self._rang)
+                self._alarm = self._loop.call_at(deadline, self._rang)
 
     def _rang(self) -> None:
         """Tells what is due and what soon would be: Redis and we wake up once for all of it."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + ALONG * GATHER_SECONDS
+        until = self._loop.time() + ALONG * GATHER_SECONDS
         while self._gathering and self._gathering[0][0] <= until:
             _, teller = self._gathering.popleft()
             teller.gathers = False
             teller.hurry()
         self._ended = [teller for teller in self._ended if teller.gathers]
-        self._alarm = loop.call_at(self._gathering[0][0], self._rang) if self._gathering else None
+        self._alarm = self._loop.call_at(self._gathering[0][0], self._rang) if self._gathering else None
 
     def tell_ends(self) -> bool:
         """Tells the ends that others may wait for; False when there are none. They are on their way after one turn."""
@@ -144,7 +143,7 @@ class Facts:
         return bool(ended)
 
     def start(self, telling: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(telling)
+        task = self._loop.create_task(telling)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

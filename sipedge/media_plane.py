@@ -97,6 +97,7 @@ class RelayClient:
     """Keeps the `MediaPlane` promise. `run()` is its life; `up` says whether it can be asked now."""
 
     def __init__(self, path: Path, owner: str) -> None:
+        self._loop = asyncio.get_running_loop()
         self._path = path
         self._owner = owner
         self._hear: dict[str, Callable[[Event], None]] = {}
@@ -119,7 +120,7 @@ class RelayClient:
 
     async def run(self, connected: Callable[[], None] = lambda: None) -> None:
         """Connects, listens, connects again; ends when cancelled. `connected` is called each time it is up."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         while True:
             try:
                 _, link = await loop.create_unix_connection(
@@ -211,7 +212,7 @@ class RelayClient:
         self, command: Command, kind: type[R], *, opens: str | None = None, patient: bool = False
     ) -> asyncio.Future[R]:
         """Asks now; `patient`: with the next question, or in `ALONG_SECONDS`. `opens`: the call that this opens."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         answer: asyncio.Future[R] = loop.create_future()
         if self._link is None or self._link.transport.is_closing():
             self._fail(answer, kind, opens, PlaneGone("not connected"))
@@ -232,7 +233,7 @@ class RelayClient:
     def _look(self) -> None:
         """Gives up what was not answered in time."""
         self._watch = None
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._waiting):
             entry = self._waiting.pop(self._deadlines.popleft()[1], None)
