@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 from sipedge.sip.flows import Flow
 
 STALE: Final = 0.4  # seconds in our socket queue after which an INVITE is dropped: T1 is 0.5, it is on its way again
+LONG: Final = 0.1  # … after which its call could not be set up in time; while there are others, those are taken
 FLOOR: Final = 100.0  # calls a second that are always taken: a measure may be wrong
 CEILING: Final = 4_000.0
 BURST: Final = 0.1  # seconds of the rate that may come at once
@@ -39,7 +40,8 @@ OPENING: Final = 24  # calls on their way from INVITE to second leg that are a c
 CALM: Final = 8  # … and no longer are one
 CROWDED: Final = 0.1  # seconds that a crowd is borne with: it may be what a pause of ours left behind
 CRUSH: Final = 96  # … that are never borne with
-SOON: Final = 0.08  # seconds of work before a call's second leg leaves that keep its set-up short
+FEW: Final = 16  # … that are borne with on any machine
+SOON: Final = 0.06  # seconds of work before a call's second leg leaves that keep its set-up short
 REMEMBERED: Final = 16.0  # seconds; an INVITE is sent again within that, whatever became of its first copy
 
 
@@ -102,9 +104,14 @@ class Admission:
             self.rate = min(CEILING, self.rate * SLOW)
 
     @property
+    def drawn(self) -> bool:
+        """Is the rate below all that may come, because something fell behind and stayed there?"""
+        return self.rate < CEILING
+
+    @property
     def strained(self) -> bool:
         """Has anything fallen behind of late? Then who may not have more gets none of what is left."""
-        return self.rate < CEILING or self._crowded is not None
+        return self.drawn or self._crowded is not None
 
     def closed(self, now: float, ahead: int = 0) -> bool:
         """Would a new call be refused now, with so many `ahead` of it that wait to be read? Asking takes nothing."""
@@ -118,7 +125,7 @@ class Admission:
     def _crush(self) -> float:
         """Calls on their way that are never borne with. Once the rate was drawn it says what this machine can do, and
         so how many are set up in time."""
-        return CRUSH if self.rate >= CEILING else min(CRUSH, max(OPENING, self.rate * SOON))
+        return min(CRUSH, max(FEW, self.rate * SOON)) if self.drawn else CRUSH
 
     def take(self, invite: str, now: float) -> bool:
         """Takes one more call, or not. `invite` names it: Call-ID and CSeq."""
@@ -223,7 +230,7 @@ class Door:
             return True
         if not again and self._over_its_own_limit(scanned, flow, now):
             return True
-        if not again and not admission.closed(now, ahead):
+        if not again and not admission.closed(now, ahead) and not (age > LONG and admission.drawn):
             return False
         admission.turn_away(scanned.invite, now)
         self.counts["refused"] += 1

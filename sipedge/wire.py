@@ -42,6 +42,7 @@ MAX_CONNECTIONS: Final = 2_000
 MAX_PER_SOURCE: Final = 100
 MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
 BUFFER: Final = 4 << 20
+RECENT: Final = 0.02  # seconds a datagram waited up to which nobody asks about those behind it
 BEHIND: Final = 0.001  # seconds a datagram waited from which on there are others behind it
 REMEMBERED: Final = 4_096  # sources and peers that something is kept about
 BACKLOG: Final = 512
@@ -96,7 +97,7 @@ class Wire:
         self.closed = closed
         self.listeners: list[Listener] = []
         self.counts: Counter[str] = Counter()
-        self.age = 0.0  # seconds that the oldest datagram of this batch has waited in its socket
+        self.age = 0.0  # seconds that the datagram in hand has waited in its socket
         self._lanes = Lanes()
         self._working = False  # a portion is due in the loop's next turn
         self._waited = 0.0  # all datagrams' ages since `take_wait`
@@ -348,15 +349,16 @@ class Wire:
         what is urgent is handed up first."""
         if self._lanes.full:
             return
-        batch: list[tuple[bytes, Address]] = []
-        while len(batch) < DRAIN and (not batch or self.age > BEHIND):
+        batch: list[tuple[bytes, Address, float]] = []
+        age = 0.0
+        while len(batch) < DRAIN and (not batch or batch[0][2] > BEHIND):
             try:
-                if batch:
+                if batch and age < RECENT:  # what came later is no older
                     data, source = sock.recvfrom(MAX_DATAGRAM)
                 else:
                     data, stamps, _, source = sock.recvmsg(MAX_DATAGRAM, STAMP_ROOM)
-                    self.age = self._age(stamps)
-                    self._longest = max(self._longest, self.age)
+                    age = self._age(stamps)
+                    self._longest = max(self._longest, age)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # an ICMP error of an earlier send is reported here: nothing was received
@@ -364,11 +366,11 @@ class Wire:
                 if self.counts["udp_errors"] % DRAIN == 0:
                     break
                 continue
-            batch.append((data, source))
+            batch.append((data, source, age))
         if not batch:
             self._read_errors(sock, local)
         alone = len(batch) == 1 and not self._lanes
-        for data, source in batch:
+        for data, source, self.age in batch:
             if not self.allowed("udp", source[0], source[1]):
                 self.counts["stranger_datagrams"] += 1
                 continue

@@ -255,6 +255,14 @@ def test_an_invite_that_waited_too_long_is_dropped_and_its_next_copy_taken() -> 
     assert not hall.keeps(invite(), age=0.1)
 
 
+def test_under_strain_a_place_goes_to_who_has_not_waited_long() -> None:
+    hall = Hall()
+    assert not hall.keeps(invite("a"), age=0.2), "nobody else needs the place"
+    hall.admission.rate = 200.0
+    assert hall.keeps(invite("b"), age=0.2) and len(hall.sent) == 1
+    assert not hall.keeps(invite("c"), age=0.01)
+
+
 @pytest.mark.parametrize(
     "data",
     [
