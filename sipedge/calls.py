@@ -243,7 +243,7 @@ class Call:
                 case None if not leg.heard_of:
                     return None
                 case None if self.circuit.loop.time() >= deadline:
-                    trunk.health.reached(deadline)
+                    (trunk.health.reached if leg.rung else trunk.health.failed)(deadline)
                     raise Over("callee", "no_answer", 480, NO_ANSWER)
 
     def passes_early_media(self, trunk: Trunk) -> bool:
