@@ -20,6 +20,7 @@ import httpx2
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -184,9 +185,20 @@ def not_implemented(name: str) -> None:
 
 
 @app.command
-def doctor(*, common: Common = Common()) -> None:
-    """Checks ports, Redis, archive, trunks and clock (a later version)."""
-    not_implemented("doctor")
+def doctor(*, common: Common = Common()) -> int:
+    """Checks ports, keys, Redis, archive, trunks and clock, and says how to mend each; fails when one is at fault."""
+    from masking.doctor import examine
+
+    found = asyncio.run(examine(read_config(common), time.time))
+    if common.json:
+        write_json(found)
+    else:
+        table = Table("", "what", "how it is", "how to mend it")
+        marks = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "fault": "[bold red]fault[/]"}
+        for one in found:
+            table.add_row(marks[one.state], one.check, escape(one.found), escape(one.mend))
+        out.print(table)
+    return int(any(one.state == "fault" for one in found))
 
 
 @app.command
