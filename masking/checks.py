@@ -37,7 +37,6 @@ NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
     "stages": ([],),
     "announcements": (None,),
     "on_expiry_in_call": ("finish",),
-    "answer_confirm": ("none",),
     "geo_match_level": ("country",),
     "degrade": ([],),
 }

@@ -130,6 +130,7 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         pin=pins.checked(new.pin),
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
+        answer_confirm=new.answer_confirm,
     )
     directions.denied(new.direction, people)
     return wish, record

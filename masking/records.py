@@ -25,6 +25,8 @@ RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the
 
 # Whose word about a caller is enough: the trunk's, or only one that STIR verified (`sipedge.stir`).
 CallerTrust = Literal["any", "verified"]
+# Must whoever answers press a key before the caller is let in? A voicemail never does.
+AnswerConfirm = Literal["none", "keypress"]
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,6 +73,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extensions: dict[str, str] = {}  # by who is reached
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
+    answer_confirm: AnswerConfirm = "none"
 
     @property
     def ways(self) -> list[Way]:

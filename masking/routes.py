@@ -59,6 +59,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     caller_language: str | None
     callee_language: str | None
     attempts_per_hour: int = 0
+    confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
     decision: Literal["routed", "pin"] = "routed"  # by what the caller was let through
 
 
@@ -366,6 +367,7 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, attempt
         caller_language=caller.language,
         callee_language=callee.language,
         attempts_per_hour=record.max_call_attempts_per_hour,
+        confirmed_by_key=record.answer_confirm == "keypress",
     )
 
 

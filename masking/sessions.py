@@ -47,7 +47,7 @@ Identifier = Annotated[str, Meta(max_length=32, description="A person's phone nu
 TRIES: Final = 16
 CHANGEABLE: Final = (
     "record", "mode", "direction", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls",
-    "max_call_attempts_per_hour",
+    "max_call_attempts_per_hour", "answer_confirm",
 )  # fmt: skip
 ENDS: Final = (
     "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
@@ -96,7 +96,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_concurrent_calls: MaxConcurrentCalls | None = None
     max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] = 0
     on_expiry_in_call: Literal["finish", "hangup"] = "finish"
-    answer_confirm: Literal["none", "keypress"] = "none"
+    answer_confirm: records.AnswerConfirm = "none"
     metadata: Metadata = {}
 
 
@@ -144,6 +144,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_call_attempts_per_hour: int = 0
     pin: pins.Pin = pins.NOBODY
     caller_trust: records.CallerTrust = "any"
+    answer_confirm: records.AnswerConfirm = "none"
     metadata: dict[str, str]
     participants: list[Participant]
 
@@ -167,6 +168,7 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
     max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
+    answer_confirm: records.AnswerConfirm | UnsetType = UNSET
     direction: Direction | UnsetType = UNSET
 
 
@@ -214,6 +216,7 @@ def shown(
         max_call_attempts_per_hour=record.max_call_attempts_per_hour,
         pin=record.pin,
         caller_trust=record.caller_trust,
+        answer_confirm=record.answer_confirm,
         metadata=record.metadata,
         participants=[
             Participant(

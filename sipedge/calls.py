@@ -21,7 +21,7 @@ from masking.routes import Challenge, Claimed, Refusal, Route
 from sipedge import announcements, dialogues, session_timers, snapshots, trunks
 from sipedge.causes import NO_ANSWER, TIMER_EXPIRED, human
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
-from sipedge.legs import cause_in
+from sipedge.legs import Agreed, cause_in
 from sipedge.media import sdp
 from sipedge.media.plane import PlaneError
 from sipedge.media.spoken import Asset
@@ -98,7 +98,10 @@ class Call:
         if isinstance(claimed, Refusal):
             await self.refuse(claimed)
         self.begin(claimed)
-        await self.answer_caller(claimed, await self.reach_callee(claimed))
+        answer = await self.reach_callee(claimed)
+        if claimed.confirmed_by_key:
+            await dialogues.confirm(self, claimed, self.agree(answer))
+        await self.answer_caller(claimed, answer)
         await self.tell_both(claimed)
         await self.bridge()
         await self.talk(claimed)
@@ -265,15 +268,7 @@ class Call:
 
     async def answer_caller(self, route: Route, answer: Answered) -> None:
         """The caller's 200 goes out at once, unless it has it, and the recording begins here."""
-        circuit, callee = self.circuit, self.circuit.callee
-        assert callee is not None
-        try:
-            theirs = circuit.read(callee.described(answer), callee.trunk, sdp.EVENTS_PAYLOAD)
-        except sdp.BadSdp:
-            theirs = None
-        if theirs is None:
-            raise Over("platform", "media", 480, 88)
-        callee.agreed, callee.codec = theirs, theirs.codec.name
+        circuit, theirs = self.circuit, self.agree(answer)
         if self.keypad_at is None:
             circuit.answer_caller()
         self.state = "answered"
@@ -291,6 +286,19 @@ class Call:
             raise media_failed(problem) from None
         circuit.caller.codec = circuit.offer.codec.name if circuit.offer is not None else None
         self.keep_snapshot()
+
+    def agree(self, answer: Answered) -> Agreed:
+        """What the callee's answer leads to."""
+        callee = self.circuit.callee
+        assert callee is not None
+        try:
+            theirs = self.circuit.read(callee.described(answer), callee.trunk, sdp.EVENTS_PAYLOAD)
+        except sdp.BadSdp:
+            theirs = None
+        if theirs is None:
+            raise Over("platform", "media", 480, 88)
+        callee.agreed, callee.codec = theirs, theirs.codec.name
+        return theirs
 
     async def record(self, route: Route) -> None:
         """Begins the recording the route asks for; one that cannot begin is neither announced nor kept."""

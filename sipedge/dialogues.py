@@ -14,7 +14,9 @@ from masking import routes
 from masking.house import Unavailable
 from masking.routes import Challenge, Claimed, Refusal, Route
 from sipedge import announcements
+from sipedge.causes import NO_ANSWER
 from sipedge.circuits import SLACK, Over, media_failed
+from sipedge.legs import Agreed
 from sipedge.media.plane import Digit, PlaneError, PlayFinished
 from sipedge.media.spoken import Asset
 
@@ -109,6 +111,25 @@ async def enter(call: Call, prompt: Asset, entry: Entry) -> str:
     except PlaneError as problem:
         raise media_failed(problem) from None
     return entry.digits
+
+
+async def confirm(call: Call, route: Route, theirs: Agreed) -> None:
+    """Whoever answered presses any key before the caller is let in: a voicemail never does, and is no answer."""
+    circuit, callee = call.circuit, call.circuit.callee
+    assert callee is not None
+    prompt = announcements.prompt("press_key", route.callee_language, callee.trunk.country)
+    try:
+        await circuit.plane.connect(call.id, 2, theirs.terms)
+        await circuit.plane.listen(call.id, 2)
+        await circuit.plane.play(call.id, 2, str(prompt.path))
+        until = circuit.loop.time() + prompt.duration + FIRST_KEY
+        while (event := await circuit.hear(until)) is not None:
+            if isinstance(event, Digit) and event.leg == 2:
+                await circuit.plane.stop(call.id, 2)
+                return
+    except PlaneError as problem:
+        raise media_failed(problem) from None
+    raise Over("callee", "no_answer", 480, NO_ANSWER)
 
 
 async def say_why(call: Call, over: Over) -> None:

@@ -138,7 +138,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
         ("announcements", {"a": "b"}),
         ("recording_notice", None),
         ("on_expiry_in_call", "hangup"),
-        ("answer_confirm", "keypress"),
     ],
 )
 async def test_a_field_that_comes_later_is_named(api: Client, field: str, value: Any) -> None:

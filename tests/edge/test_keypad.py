@@ -17,7 +17,7 @@ from sipedge import dialogues
 from sipedge.media import g711, keytones, tones
 from sipedge.media.telephone_events import KEYS, packets
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed, Responded
-from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, STRANGER, Make, Opener, Place, X, trunk
+from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, STRANGER, Make, Opener, Place, Stage, X, trunk
 from tests.edge.phones import Address, Phone, media_of
 
 Press = Callable[[Phone, str, str], Awaitable[None]]
@@ -370,3 +370,49 @@ def test_an_entry_ends_with_its_hash_at_its_length_or_when_it_is_right() -> None
     for key in KEYS[1:5]:
         entry.press(key, "event")
     assert entry.whole and entry.digits == "1234"
+
+
+@pytest.mark.parametrize("way", ["event", "info", "tone"])
+async def test_a_callee_who_presses_a_key_takes_the_call(stage: Stage, way: str) -> None:
+    scene = await stage(answer_confirm="keypress")
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.respond(invited, 180)
+    assert (await scene.caller.expect(Progressed)).status == 180
+    scene.callee.answer(invited)
+    await scene.callee.expect(Acked)
+    await scene.caller.silence(0.1)
+    assert scene.callee.audio, "it is told to press a key"
+    await Keys(scene.callee, invited.leg, media_of(invited.request.body)).press("5", way)
+    answered = await scene.caller.expect(Answered)
+    await scene.bridged()
+    scene.caller.speak(media_of(answered.response.body), 17)
+    await asyncio.sleep(0.1)
+    assert scene.callee.heard_marker(17)
+    scene.caller.hang_up(leg)
+    told = await scene.interaction()
+    assert (told.status, told.answered_by) == ("completed", "callee")
+
+
+async def test_a_voicemail_presses_no_key_and_is_no_answer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialogues, "FIRST_KEY", 0.1)
+    scene = await stage(answer_confirm="keypress", record="always")
+    scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited)
+    await scene.callee.expect(Acked)
+    assert (await scene.caller.expect(Failed)).status == 480
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert (told.status, told.billable, told.recordings) == ("no_answer", 0, [])
+    assert [one.sip_code for one in told.legs] == [480, 200]
+
+
+async def test_a_caller_who_gives_up_meanwhile_ends_the_callees_call(stage: Stage) -> None:
+    scene = await stage(answer_confirm="keypress")
+    leg = scene.call()
+    scene.callee.answer(await scene.callee.expect(Invited))
+    await scene.callee.expect(Acked)
+    scene.caller.cancel(leg)
+    await scene.callee.expect(Ended)
+    assert (await scene.interaction()).status == "canceled"

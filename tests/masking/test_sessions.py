@@ -204,7 +204,6 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
         {"record": "on_demand"},
         {"ttl_mode": "sliding"},
         {"on_expiry_in_call": "hangup"},
-        {"answer_confirm": "keypress"},
         {"announcements": {}},
     ],
 )
