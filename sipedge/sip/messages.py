@@ -28,7 +28,7 @@ _MAX_SECONDS = 2**32 - 1
 _TEXT = bytes([ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)])
 # Behind a backslash in quotes any of them may stand but CR and LF (RFC 3261 25.1, quoted-pair).
 _CONTROLS = re.compile(r"[\n\r]|(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_FOLD = re.compile(r"\r\n[ \t]+")
+_FOLD = re.compile(rb"\r\n[ \t]+")
 _Q850 = re.compile(r"q\.850$", re.IGNORECASE)
 
 _START = frozenset({"method", "target", "status", "reason"})
@@ -198,6 +198,9 @@ class Message:
     def description(self) -> bytes:
         """The session description that the body is, or holds among its parts; b"" when none can be found."""
         try:
+            written = self.headers.get("content-type")
+            if written is not None and written[0] == bodies.SDP:
+                return self.body
             return self.body if self.content_type == bodies.SDP else bodies.description(self.parts)
         except Malformed:
             return b""
@@ -341,6 +344,16 @@ def parse(data: bytes) -> Request | Response:
     head, end, body = data.partition(b"\r\n\r\n")
     if not end:
         raise Malformed(None, "no end of headers")
+    try:
+        return _read(head, body)
+    except Malformed:
+        unfolded = _FOLD.sub(b" ", head)  # a line that begins with white space goes on with the one before
+        if unfolded == head:
+            raise
+        return _read(unfolded, body)
+
+
+def _read(head: bytes, body: bytes) -> Request | Response:
     lines = _lines(head)
     message, fault = _start(lines[0])
     fault = _index(message, lines) or fault or _body(message, body) or _complete(message)
@@ -350,7 +363,7 @@ def parse(data: bytes) -> Request | Response:
 
 
 def _lines(head: bytes) -> list[str]:
-    """The head as lines, folds joined. A bare CR or LF, a NUL or another control character that nothing quotes ends it
+    """The head as lines. A bare CR or LF, a NUL or another control character that nothing quotes ends it
     here: they make two readers disagree."""
     try:
         text = head.decode()
@@ -361,8 +374,6 @@ def _lines(head: bytes) -> list[str]:
     usual = head.isascii() and head.translate(None, _TEXT) == b"\r\n" * (len(lines) - 1)
     if not usual and _CONTROLS.search("".join(lines)) is not None:
         raise Malformed(None, "control character in the headers")
-    if min(lines) < "!":  # one begins with white space: it goes on with the line before
-        return _FOLD.sub(" ", text).split("\r\n")
     return lines
 
 
@@ -472,8 +483,12 @@ def write_message(head: str, body: bytes, content_type: str) -> bytes:
     return f"{head}Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+_STATUS_LINES = {status: f"SIP/2.0 {status} {reason}\r\n" for status, reason in names.REASONS.items()}
+
+
 def status_line(status: int, reason: str = "") -> str:
-    reason = reason or names.REASONS.get(status, "Unknown")
+    if not reason:
+        return _STATUS_LINES.get(status) or f"SIP/2.0 {status} Unknown\r\n"
     if not reason.isprintable():
         raise ValueError("a reason holds a character it may not")
     return f"SIP/2.0 {status} {reason}\r\n"
