@@ -82,7 +82,10 @@ class Stream(msgspec.Struct, frozen=True, gc=False):
     @property
     def events(self) -> int | None:
         """Payload type of telephone-event in what this peer receives."""
-        return next((one.payload for one in self.formats if one.name == "telephone-event"), None)
+        for one in self.formats:
+            if one.name == "telephone-event":
+                return one.payload
+        return None
 
 
 class Description(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +97,10 @@ class Description(msgspec.Struct, frozen=True, gc=False):
     @property
     def audio(self) -> Stream | None:
         """The one stream that passes."""
-        return next((stream for stream in self.streams if stream.usable), None)
+        for stream in self.streams:
+            if stream.usable:
+                return stream
+        return None
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -327,7 +333,10 @@ def inside(address: str, cidrs: Sequence[str]) -> bool:
 
 def choose(stream: Stream, ours: Sequence[CodecName] = AUDIO_CODECS) -> Format | None:
     """The first codec of the peer's list that we take, None when there is none (answer 488)."""
-    return next((one for one in stream.formats if one.name in ours), None)
+    for one in stream.formats:
+        if one.name in ours:
+            return one
+    return None
 
 
 def terms(

@@ -9,7 +9,7 @@ repeat.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from msgspec import Struct
@@ -405,10 +405,13 @@ def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
         return Malformed(None, "too many headers")
     fault: Malformed | None = None
     headers: dict[str, list[str]] = {}
-    known = names.KNOWN
+    known: Mapping[str, str | None] = names.KNOWN
     for line in lines[1:]:
         written, colon, value = line.partition(":")
-        name = known[written]
+        try:
+            name = known[written]
+        except KeyError:
+            name = names.long_name(written)
         if name is None or not colon:
             fault = fault or Malformed(400, "unreadable header line")
         elif name not in headers:

@@ -103,15 +103,8 @@ def long_name(written: str) -> str | None:
     return COMPACT.get(name, name)
 
 
-class _Spellings(dict[str, str | None]):
-    """Never grows: what is not here is looked at."""
-
-    def __missing__(self, written: str) -> str | None:
-        return long_name(written)
-
-
-# Known spellings → long lower-case name.
-KNOWN = _Spellings({spelling: name for name in _COMMON for spelling in _spellings(name)})
+# Known spellings → long lower-case name. Never grows: what is not here is looked at (`long_name`).
+KNOWN = {spelling: name for name in _COMMON for spelling in _spellings(name)}
 KNOWN |= {spelling: name for short, name in COMPACT.items() for spelling in (short, short.upper())}
 METHODS = frozenset(
     "INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REGISTER MESSAGE REFER SUBSCRIBE NOTIFY PUBLISH".split()
