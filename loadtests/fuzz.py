@@ -20,7 +20,7 @@ TRACED = 4.0
 MEMORY = 1024  # MiB
 LONGEST = 8_192  # bytes of an input
 ROOT = Path("fuzz")
-NAMES = ("sip", "stream", "sdp", "rtp", "rtcp", "digest")
+NAMES = ("sip", "stream", "sdp", "rtp", "rtcp", "digest", "identity")
 MISSING = 3  # the answer where atheris is not installed
 
 

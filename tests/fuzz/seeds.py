@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from sipedge.media import rtcp, rtp
@@ -17,6 +18,8 @@ SDP = (
     b"m=audio 49170/2 RTP/AVP 96 0 8 97 101 13\r\nc=IN IP6 2001:db8::3\r\na=rtpmap:96 opus/48000/2\r\n"
     b"a=rtpmap:97 PCMA/8000/1\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=inactive\r\n"
 )
+CLAIMS = b'{"attest":"A","dest":{"tn":["84901234567"]},"iat":1,"orig":{"tn":"84901234567"},"origid":"x"}'
+HEAD = b'{"alg":"ES256","ppt":"shaken","typ":"passport","x5u":"https://c.example/c.pem"}'
 DIGEST = b'Digest realm="r", nonce="n\\"x", algorithm=SHA-256-sess, qop="auth,auth-int", opaque="o", stale=TRUE'
 
 
@@ -50,6 +53,17 @@ def rtcp_seeds() -> list[bytes]:
     return [rtcp.build(5, "name", sent, [block] * n) for n in (0, 1, 31)] + [rtcp.build(5, "n", None) + rtcp.goodbye(5)]
 
 
+def passports() -> list[bytes]:
+    """Identity headers as they come, their tokens alone, and claims nobody would make."""
+    odd = [CLAIMS.replace(b":1,", value) for value in (b":1e400,", b":" + b"9" * 400 + b",", b":null,", b":[[1]],")]
+    odd += [CLAIMS.replace(b'["84901234567"]', b'{"a":1}'), b"[" * 500, b"7", CLAIMS.replace(b'"dest"', b'"\\u0000"')]
+    tokens = [
+        b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (HEAD, claims, b"s" * 64))
+        for claims in [CLAIMS, *odd]
+    ]
+    return [*tokens, *(token + b";info=<https://c.example/c.pem>;alg=ES256;ppt=shaken" for token in tokens)]
+
+
 def seeds_of(target: str) -> list[bytes]:
     """Where fuzzing of that target begins."""
     match target:
@@ -64,6 +78,8 @@ def seeds_of(target: str) -> list[bytes]:
             return rtp_seeds()
         case "rtcp":
             return rtcp_seeds()
+        case "identity":
+            return passports()
     return [DIGEST, DIGEST.replace(b", ", b",\r\n "), b"Digest nonce=1"]
 
 
@@ -74,5 +90,6 @@ WORDS: dict[str, list[bytes]] = {
             b"telephone-event/8000", b"PCMA/8000", b"224.0.0.1", b"a=ptime:", b"-1", "٣".encode(), b"/"],
     "rtp": [b"\x80", b"\x90\x08", b"\xb1", b"\xbe\xde\xff\xff", b"\x8f", b"\0\0\0\xff"],
     "rtcp": [b"\x80\xc8", b"\x81\xc9", b"\xca", b"\xcb", b"\xcc", b"\xff\xff", b"\xa0"],
+    "identity": [b".", b"..", b";ppt=shaken", b";info=<", b"eyJ", b"==", b"WzE", b";alg=ES256", b"e30"],
     "digest": [b"realm=", b"nonce=", b'qop="auth"', b"MD5-sess", b"SHA-512-256", b'\\"', b",", b"=", b"stale=true"],
 }  # fmt: skip

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from masking.config import TrunkSection
-from sipedge import admission, session_timers, trunks
+from masking import numbering
+from masking.config import StirSection, TrunkSection
+from sipedge import admission, session_timers, stir, trunks
 from sipedge.media import rtcp, rtp, sdp
 from sipedge.media.plane import AddressRefused
 from sipedge.media.telephone_events import Receiver
@@ -24,6 +25,8 @@ TCP = Flow("tcp", ("192.0.2.1", 40_000), ("192.0.2.9", 5060), 1)
 METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
 TRUNK = trunks.Trunk(TrunkSection(name="t", uri="sip:192.0.2.1", sources=["192.0.2.0/24"], country="VN"))
 SECRET = bytes(16)
+VERIFIER = stir.Verifier(StirSection(policy="verify"))
+NUMBER = numbering.read("VN", "+84901234567")
 # Repeats what it could not read, so it need not be readable itself.
 ECHOES = (b"SIP/2.0 400", b"SIP/2.0 505", b"\r\n")
 
@@ -172,6 +175,19 @@ def challenge(data: bytes) -> None:
         digest.read_pairs(data.decode("latin-1"))
 
 
+def identity(data: bytes) -> None:
+    """An Identity header, as far as somebody gets whose certificate is unknown; and its claims, as if it were known."""
+    request = Request("INVITE", "sip:+842471000000@192.0.2.9")
+    request.headers["identity"] = [data.decode("latin-1")]
+    assert VERIFIER.attested(request, "VN", NUMBER, NUMBER, 1.0) in (None, "failed")
+    try:
+        _, claims, _, _ = stir._opened(data.decode("latin-1"))
+        stir._check_claims(claims, "VN", NUMBER, NUMBER, 1.0)
+    except stir.Bad:
+        return
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "sip": sip, "stream": stream, "sdp": description, "rtp": media, "rtcp": reports, "digest": challenge,
+    "identity": identity,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from tests.fuzz.seeds import WORDS, seeds_of
 from tests.fuzz.targets import TARGETS
 
 SEEDS = {target: seeds_of(target) for target in TARGETS}
-EXAMPLES = {"sip": 400, "stream": 400, "sdp": 600, "rtp": 600, "rtcp": 600, "digest": 400}
+EXAMPLES = {"sip": 400, "stream": 400, "sdp": 600, "rtp": 600, "rtcp": 600, "digest": 400, "identity": 400}
 QUICK = 0.005  # seconds of CPU: what one message may cost
 
 
