@@ -307,7 +307,7 @@ class Wire:
 
     async def _dial_tcp(self, flow: Flow) -> Stream:
         _, stream = await self.loop.create_connection(
-            lambda: Stream(self, "tcp", lambda *_: True, dialled=True), *flow.remote
+            lambda: Stream(self, "tcp", lambda *_: True, dialled=True), *flow.remote, local_addr=_from(flow)
         )
         return stream
 
@@ -325,7 +325,7 @@ class Wire:
         context, name = tls.calling(flow.peer, host)
         _, stream = await self.loop.create_connection(
             lambda: Stream(self, "tls", admit, dialled=True, peer=flow.peer),
-            *flow.remote, ssl=context, server_hostname=name,
+            *flow.remote, ssl=context, server_hostname=name, local_addr=_from(flow),
         )  # fmt: skip
         return stream
 
@@ -525,6 +525,11 @@ class Wire:
     @property
     def connections(self) -> int:
         return len(self._streams)
+
+
+def _from(flow: Flow) -> Address | None:
+    """Our end of a connection that we open: where we listen for that transport, because carriers know us by that."""
+    return None if flow.local[0] in ("0.0.0.0", "::") else (flow.local[0], 0)
 
 
 def _peer(flow: Flow) -> Peer:

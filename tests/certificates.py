@@ -64,6 +64,8 @@ def _builder(
 
 
 def _named(name: str) -> x509.GeneralName:
+    if name.startswith("dns:"):  # an address in the clothes of a name, for peers that know no others
+        return x509.DNSName(name.removeprefix("dns:"))
     if ":" in name and name.partition(":")[0] in ("sip", "sips", "https"):
         return x509.UniformResourceIdentifier(name)
     try:

@@ -353,3 +353,16 @@ async def test_a_trunk_that_names_udp_gets_datagrams_whatever_their_length(open_
     caller.call(place.address, X[0])
     callee.respond(await callee.expect(Invited), 486)
     assert len(callee.heard[0]) > 1300 and place.edge.driver.wire.counts["tcp_unreachable"] == 0
+
+
+async def test_a_connection_of_ours_comes_from_where_we_listen(open_edge: Opener, phones: Make) -> None:
+    """Carriers know us by an address."""
+    heard: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]] = asyncio.Queue()
+    server, port = await listen_for(heard)
+    place = await open_edge(trunk("all", phones(CUSTOMER)), listen=("tcp",), host="127.0.0.7")
+    sockets = place.edge.driver.wire
+    sockets.send(sockets.flow_to("tcp", "127.0.0.1", port), options("TCP"))
+    async with asyncio.timeout(3.0):
+        _, writer = await heard.get()
+    assert writer.get_extra_info("peername")[0] == "127.0.0.7"
+    server.close()

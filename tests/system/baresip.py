@@ -72,11 +72,12 @@ def share_of(samples: array.array[int], hertz: int) -> float:
 
 class Baresip:
     """One phone of `number` on `address`; `dial` calls at once, otherwise it answers whatever comes; with `keys` it has
-    a console to press them on."""
+    a console to press them on. Over TLS it listens one port higher, with `certificate` (its key in the same file), and
+    believes `authorities`."""
 
     def __init__(
         self, folder: Path, number: str, address: str, port: int, *, hertz: int, dial: str = "", seconds: float = 60.0,
-        keys: bool = False,
+        keys: bool = False, transport: str = "udp", certificate: str = "", authorities: str = "",
     ) -> None:  # fmt: skip
         program = shutil.which("baresip")
         modules = next((path for path in MODULES if path.is_dir()), None)
@@ -91,12 +92,14 @@ class Baresip:
             f"poll_method epoll\nsip_listen {address}:{port}\nmodule_path {modules}\nrtp_ports {first}-{first + 18}\n"
             f"audio_source aufile,{tone(self.folder / 'tone.wav', hertz)}\naudio_player aubridge,x\n"
             f"ausrc_srate {RATE}\nsnd_path {self.folder}\n"
+            + (f"sip_certificate {certificate}\n" if certificate else "")
+            + (f"sip_cafile {authorities}\n" if authorities else "")
             + "".join(f"module {name}.so\n" for name in ("g711", "aufile", "aubridge", "sndfile"))
             + "".join(f"module_app {name}.so\n" for name in ("account", "menu", "uuid", "debug_cmd"))
             + (f"module cons.so\ncons_listen 127.0.0.1:{first + 19}\n" if keys else "")
         )
         self._console = ("127.0.0.1", first + 19)
-        account = f"<sip:{number}@{address}>;regint=0;answermode=auto;audio_codecs=pcma\n"
+        account = f"<sip:{number}@{address};transport={transport}>;regint=0;answermode=auto;audio_codecs=pcma\n"
         (self.folder / "accounts").write_text(account)
         (self.folder / "contacts").write_text("")
         command = [program, "-f", str(self.folder), "-v", "-t", str(math.ceil(seconds))]
