@@ -96,7 +96,7 @@ class Linphone:
     def out(self) -> str:
         return (self.folder / "out").read_text(errors="replace")
 
-    def says(self, pattern: str, within: float = 10.0) -> re.Match[str]:
+    def says(self, pattern: str, within: float = 20.0) -> re.Match[str]:
         """Waits until its screen shows that."""
         deadline = time.monotonic() + within
         while not (found := re.search(pattern, self.out())):
