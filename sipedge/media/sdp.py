@@ -322,10 +322,15 @@ def networks(cidrs: tuple[str, ...]) -> tuple[Network, ...]:
 
 def inside(address: str, cidrs: Sequence[str]) -> bool:
     """Is this a literal unicast address inside one of the networks? Text that is no address is inside none."""
+    return _inside(address, tuple(cidrs))
+
+
+@lru_cache(REMEMBERED)
+def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     parsed = _address(address)
     if parsed is None or not _is_unicast(parsed):
         return False
-    return any(parsed in network for network in networks(tuple(cidrs)) if network.version == parsed.version)
+    return any(parsed in network for network in networks(cidrs) if network.version == parsed.version)
 
 
 # ---- agreeing -------------------------------------------------------------------------------------------------------
