@@ -60,7 +60,7 @@ LINES = (
 # The first headers a masked leg may carry; nothing else ever leaves.
 ALLOWED = {
     "via", "max-forwards", "from", "to", "call-id", "cseq", "contact", "allow", "p-asserted-identity", "user-agent",
-    "content-type", "content-length", "reason", "retry-after", "supported", "accept",
+    "content-type", "content-length", "reason", "retry-after", "supported", "accept", "session-expires",
 }  # fmt: skip
 
 
