@@ -42,7 +42,7 @@ def signalling_rows(quick: bool) -> list[Row]:
 
 
 def relay_rows(quick: bool) -> list[Row]:
-    return relay.run(calls=100, seconds=3, runs=2, turns=3) if quick else relay.run()
+    return relay.run(calls=100, seconds=3, runs=2, turns=6) if quick else relay.run()
 
 
 def rest_rows(quick: bool) -> list[Row]:
