@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Scope = Literal["sessions", "numbers", "recordings", "disputes", "admin"]
 SCOPES: tuple[Scope, ...] = ("sessions", "numbers", "recordings", "disputes", "admin")
+SHARED: frozenset[Scope] = frozenset({"recordings"})  # all that a share link opens; no key has a link's id
 DEFAULT_TENANT = "default"
 REMEMBERED = 3.0  # seconds a process trusts what it read about a key; a revoked key works no longer than that
 REMEMBERED_KEYS = 4096
@@ -91,6 +92,33 @@ async def _remembered(house: House, key: str) -> _Kept | None:
 async def _read(house: House, key: str) -> _Kept | None:
     raw = await house.redis.command("GET", f"key:{key}")
     return msgspec.json.decode(raw, type=_Kept) if raw is not None else None
+
+
+def share(house: House, tenant: str, recording: str, until: float) -> tuple[str, str]:
+    """A link's id and its token: whoever has it may hear this one recording until `until` (seconds since 1970).
+
+    Nothing is stored: the token says what it opens, sealed with a key of this installation.
+    """
+    name = house.token("shr_")
+    said = msgspec.json.encode([name, tenant, recording, round(until)])
+    return name, "shr_" + base64.urlsafe_b64encode(said + _sealed(house, said)).decode().rstrip("=")
+
+
+def by_share(house: House, token: str, recording: str) -> Access | None:
+    """The access a share link's token grants to this recording now, or None."""
+    try:
+        raw = base64.urlsafe_b64decode(token.removeprefix("shr_") + "=" * (-(len(token) - 4) % 4))
+        said, seal = raw[:-32], raw[-32:]
+        if not token.startswith("shr_") or not hmac.compare_digest(seal, _sealed(house, said)):
+            return None
+        name, tenant, opens, until = msgspec.json.decode(said, type=tuple[str, str, str, int])
+    except ValueError:  # binascii's and msgspec's errors are ValueErrors
+        return None
+    return Access(tenant, name, SHARED) if opens == recording and house.now() < until else None
+
+
+def _sealed(house: House, said: bytes) -> bytes:
+    return hmac.digest(house.keyring.derived("share links"), said, "sha256")
 
 
 async def create_key(house: House, tenant: str, scopes: list[Scope], name: str = "") -> tuple[Key, str]:

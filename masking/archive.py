@@ -8,10 +8,13 @@ joins. Times are seconds since 1970.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from masking.evidence import Entry
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -114,6 +117,17 @@ webhook_deliveries = sql.Table(
     sql.Column("took", sql.Double),
     sql.Index(None, "endpoint", "state", "position"),
     sql.Index(None, "state", "last_at"),
+)
+
+# The chain of evidence of each tenant: which event, and the hash over it and all before it (`masking.evidence`).
+evidence = sql.Table(
+    "evidence",
+    metadata,
+    sql.Column("tenant", sql.String(64), primary_key=True),
+    sql.Column("seq", sql.BigInteger, primary_key=True),
+    sql.Column("event", sql.String(64), nullable=False),
+    sql.Column("hash", sql.String(64), nullable=False),
+    sql.UniqueConstraint("event"),
 )
 
 
@@ -239,3 +253,24 @@ def matching(tenant: str, session: str | None, since: float | None, until: float
     if until is not None:
         wanted.append(events.c.occurred_at < until)
     return sql.and_(*wanted)
+
+
+async def evidence_heads(connection: AsyncConnection, tenants: Collection[str] | None = None) -> dict[str, Entry]:
+    """The last entry of each chain; of all tenants, or of these."""
+    last = sql.select(evidence.c.tenant, sql.func.max(evidence.c.seq).label("seq")).group_by(evidence.c.tenant)
+    if tenants is not None:
+        last = last.where(evidence.c.tenant.in_(sorted(tenants)))
+    newest = last.subquery()
+    query = sql.select(evidence).join(
+        newest, sql.and_(newest.c.tenant == evidence.c.tenant, newest.c.seq == evidence.c.seq)
+    )
+    return {row.tenant: Entry(int(row.seq), row.event, row.hash) for row in await connection.execute(query)}
+
+
+async def evidence_page(
+    connection: AsyncConnection, tenant: str, after: int, limit: int
+) -> list[tuple[Entry, str | None]]:
+    """Entries after `after`, in their order, each with its event's text (None: the event is gone)."""
+    query = sql.select(evidence, events.c.body).outerjoin(events, events.c.id == evidence.c.event)
+    query = query.where(evidence.c.tenant == tenant, evidence.c.seq > after).order_by(evidence.c.seq).limit(limit)
+    return [(Entry(int(row.seq), row.event, row.hash), row.body) for row in await connection.execute(query)]

@@ -37,6 +37,14 @@ EventType = Literal[
     "recording.available",
     "recording.failed",
     "recording.accessed",
+    "recording.held",
+    "recording.released",
+    "recording.erased",
+    "recording.shared",
+    "dispute.opened",
+    "dispute.approved",
+    "dispute.closed",
+    "evidence.checkpoint",
     "webhook.test",
 ]
 

@@ -41,6 +41,14 @@ class Notice(msgspec.Struct, frozen=True):
     to: float
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """Why a recording is kept beyond its time, by which API key, and since when."""
+
+    reason: str
+    key: str
+    since: datetime
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """A recording as the API shows it. `duration`, `sha256` (of the WAV file) and `bytes` are there once it is
     available."""
@@ -50,7 +58,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     interaction: str
     unique_name: str | None = None
     status: Status = "recording"
-    hold: None = None
+    hold: Hold | None = None
     started_at: datetime
     duration: float | None = None
     sha256: str | None = None
@@ -105,6 +113,7 @@ recordings = sql.Table(
     sql.Index(None, "session", "started_at"),
     sql.Index(None, "interaction"),
     sql.Index(None, "told", "ended_at"),
+    sql.Index(None, "status", "key"),
 )
 
 # Found by: one row per virtual number and per participant, so that either search reads one index.
@@ -174,6 +183,18 @@ class Draft:
         for row in self._of_call(interaction):
             if row.recording.status == "recording":
                 self._change(row, ended_at, status="processing")
+
+    def held(self, recording: str, hold: Hold | None) -> None:
+        """Somebody holds it, or lets it go (`recording.held`, `recording.released`)."""
+        row = self._rows.get(recording)
+        if row is not None and row.recording.status != "erased":
+            self._change(row, row.ended_at, hold=hold)
+
+    def erased(self, recording: str) -> None:
+        """Its sound is to be gone (`recording.erased`); a hold that came first is stronger."""
+        row = self._rows.get(recording)
+        if row is not None and row.recording.hold is None:
+            self._change(row, row.ended_at, status="erased")
 
     async def write(self) -> None:
         """Writes what is new and what has changed."""
@@ -259,6 +280,23 @@ async def unfinished(connection: AsyncConnection, limit: int = 100) -> list[Cata
     """Recordings of ended calls that are not whole, or whose event is not told, oldest first."""
     query = _rows().where(recordings.c.told.is_(False), recordings.c.ended_at.is_not(None))
     return await _read(connection, query.order_by(recordings.c.ended_at, recordings.c.id).limit(limit))
+
+
+async def erasing(connection: AsyncConnection, limit: int = 100) -> list[Catalogued]:
+    """Erased recordings whose file is not gone yet."""
+    query = _rows().where(recordings.c.status == "erased", recordings.c.key.is_not(None))
+    return await _read(connection, query.order_by(recordings.c.id).limit(limit))
+
+
+async def gone(connection: AsyncConnection, recording: str) -> None:
+    """The file of an erased recording is deleted, and nobody need be told of the recording any more."""
+    await connection.execute(recordings.update().where(recordings.c.id == recording).values(key=None, told=True))
+
+
+async def stored(connection: AsyncConnection, after: str, limit: int) -> list[Catalogued]:
+    """Recordings of all tenants whose file lies in the store, by id, after the id `after`."""
+    query = _rows().where(recordings.c.key.is_not(None), recordings.c.id > after).order_by(recordings.c.id)
+    return await _read(connection, query.limit(limit))
 
 
 async def known(connection: AsyncConnection, names: Sequence[str]) -> set[str]:

@@ -107,7 +107,7 @@ class _Request:
 
     async def answer(self, operation: Operation) -> Answer:
         if not operation.public:
-            self.access = await self._authenticated()
+            self.access = self._shared(operation) or await self._authenticated()
             if operation.scopes and self.access.scopes.isdisjoint(operation.scopes):
                 wanted = " or ".join(operation.scopes)
                 raise Declined("insufficient_scope", f"This call needs a key with the scope {wanted}.")
@@ -135,6 +135,13 @@ class _Request:
             client=(self.scope.get("client") or ("", 0))[0],
             token=token,
         )
+
+    def _shared(self, operation: Operation) -> Access | None:
+        """What a share link opens, without any key."""
+        if not operation.shareable:
+            return None
+        token = dict(parse_qsl(self.scope["query_string"].decode("latin-1"))).get("grant", "")
+        return access.by_share(self.desk.house, token, self.scope.get("path_params", {}).get("recording", ""))
 
     async def _authenticated(self) -> Access:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")

@@ -33,6 +33,7 @@ PATH_PARAMETERS = {
     "session": "`ses_…`",
     "interaction": "`int_…`",
     "recording": "`rec_…`",
+    "dispute": "`dsp_…`",
     "endpoint": "`whk_…`",
     "path": "What stands behind.",
 }

@@ -96,7 +96,8 @@ class Operation:
 
     `scopes`: the key needs one of them; empty: any key. `public`: no key. `problems`: codes of its own, beyond those
     its shape implies. `not_built`: body fields of the contract this version refuses by name.
-    `endless`: the answer lasts until its reader leaves.
+    `shareable`: a share link's token in `?grant=` stands for a key. `endless`: the answer lasts until its reader is
+    gone.
     """
 
     method: Method
@@ -113,6 +114,7 @@ class Operation:
     headers: tuple[Header, ...] = ()
     not_built: frozenset[str] = frozenset()
     endless: bool = False
+    shareable: bool = False
     tag: str = "tools"
 
     @property

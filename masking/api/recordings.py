@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
+from masking import disputes
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
 from masking.api.problems import Declined, bad_field
-from masking.api.ranges import Part, part_of
-from masking.events import append_loose, fact
+from masking.api.ranges import part_of
+from masking.events import EventType, append_loose, fact
 from masking.numbering import spells_a_number
 from masking.refusals import FieldError, NotFound
 from recordings import catalogue
@@ -65,7 +67,7 @@ async def list_recordings(asked: Asked) -> Answer:
 
 
 async def get_recording(asked: Asked) -> Answer:
-    return Answer(200, (await _found(asked)).recording)
+    return Answer(200, (await found(asked)).recording)
 
 
 async def get_media(asked: Asked) -> Answer:
@@ -73,11 +75,9 @@ async def get_media(asked: Asked) -> Answer:
     query: MediaQuery = asked.query
     if query.format != "wav":
         raise bad_field("not_implemented", "format", "is not built yet", "wav", status=422)
-    if query.grant is not None:
-        raise bad_field("not_implemented", "grant", "is not built yet", "the header X-Reason", status=422)
-    reason = _reason(asked)
-    row = await _found(asked)
+    row = await found(asked)
     recording = row.recording
+    why = await _why(asked, query.grant, recording)
     if recording.status != "available" or row.key is None or recording.bytes is None:
         raise Declined(
             "recording_not_available", f"The recording is {recording.status}; it can be played when available."
@@ -100,11 +100,11 @@ async def get_media(asked: Asked) -> Answer:
         await asked.desk.store.size(row.key)
     except NotStored:
         raise Declined("recording_not_available", "The recording's file is not in the storage.") from None
-    await _accessed(asked, recording, reason, part)
+    await told(asked, recording, "recording.accessed", why | {"bytes": [part.start, part.end - 1]})
     return Answer(status, asked.desk.store.get(row.key, part.start, part.end), headers, "audio/wav")
 
 
-async def _found(asked: Asked) -> Catalogued:
+async def found(asked: Asked) -> Catalogued:
     async with asked.archive.connect() as connection:
         row = await catalogue.get(connection, asked.tenant, asked.path["recording"])
     if row is None:
@@ -112,7 +112,19 @@ async def _found(asked: Asked) -> Catalogued:
     return row
 
 
-def _reason(asked: Asked) -> str:
+async def _why(asked: Asked, grant: str | None, recording: Recording) -> dict[str, object]:
+    """What entitles the asker to hear it: a share link, a dispute's grant, or else a reason of his own."""
+    if asked.access.key.startswith("shr_"):
+        return {"reason": "shared link", "share": asked.access.key}
+    if grant is None:
+        return {"reason": reason_of(asked)}
+    dispute = await disputes.granted(asked.house, asked.tenant, grant, recording.session)
+    if dispute is None:
+        raise Declined("grant_refused", "The grant has ended, or does not cover this recording.")
+    return {"reason": dispute.reason, "dispute": dispute.id, "requested_by": dispute.requested_by}
+
+
+def reason_of(asked: Asked) -> str:
     """The header X-Reason, in UTF-8."""
     raw = asked.headers.get("x-reason", "").encode("latin-1")
     reason = raw.decode("utf-8", "replace").strip()
@@ -122,24 +134,22 @@ def _reason(asked: Asked) -> str:
             "Say in the header X-Reason why the recording is listened to.",
             errors=[FieldError("X-Reason", "is missing", f"a text of 1..{REASON_LIMIT} characters")],
         )
-    if len(reason) > REASON_LIMIT or not reason.isprintable():
-        raise bad_field("invalid_parameter", "X-Reason", "cannot be used", f"up to {REASON_LIMIT} printable characters")
-    if spells_a_number(reason, frozenset(trunk.country for trunk in asked.house.config.trunk)):
-        raise bad_field("contains_phone_number", "X-Reason", "contains a phone number", "a text without one")
+    check_reason(asked, "X-Reason", reason)
     return reason
 
 
-async def _accessed(asked: Asked, recording: Recording, reason: str, part: Part) -> None:
-    """One `recording.accessed` on the session's own stream, or, when Redis has forgotten it, on the tenant's."""
+def check_reason(asked: Asked, field: str, reason: str) -> None:
+    """Raises `Declined` for a reason that cannot be kept."""
+    if not reason.strip() or len(reason) > REASON_LIMIT or not reason.isprintable():
+        raise bad_field("invalid_parameter", field, "cannot be used", f"up to {REASON_LIMIT} printable characters")
+    if spells_a_number(reason, frozenset(trunk.country for trunk in asked.house.config.trunk)):
+        raise bad_field("contains_phone_number", field, "contains a phone number", "a text without one")
+
+
+async def told(asked: Asked, recording: Recording, kind: EventType, said: Mapping[str, object]) -> None:
+    """One event on the session's own stream, or, when Redis has forgotten it, on the tenant's."""
     at = asked.house.now()
-    data = {
-        "recording": recording.id,
-        "key": asked.access.key,
-        "reason": reason,
-        "bytes": [part.start, part.end - 1],
-    }
-    told = await asked.house.leases.append(recording.session, [fact("recording.accessed", at, data)])
-    if told.outcome == "gone":
-        await append_loose(
-            asked.house, asked.tenant, "recording.accessed", at, data | {"of_session": recording.session}
-        )
+    data = {"recording": recording.id, "interaction": recording.interaction, "key": asked.access.key, **said}
+    appended = await asked.house.leases.append(recording.session, [fact(kind, at, data)])
+    if appended.outcome == "gone":
+        await append_loose(asked.house, asked.tenant, kind, at, data | {"of_session": recording.session})

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from masking import disputes as core_disputes
 from masking import events as core_events
 from masking import intents as core_intents
 from masking import interactions as core_interactions
 from masking import services as core_services
 from masking import sessions as core_sessions
 from masking import webhooks as core_webhooks
-from masking.api import events, phone_numbers, recordings, services, sessions, tools, webhook_endpoints
+from masking.api import (
+    custody,
+    disputes,
+    events,
+    phone_numbers,
+    recordings,
+    services,
+    sessions,
+    tools,
+    webhook_endpoints,
+)
 from masking.api.operations import Header, Method, Operation, Said
 from masking.api.paging import Page, Paged
 
@@ -317,9 +328,11 @@ RECORDINGS = [
             ),
         },
         query=recordings.MediaQuery,
+        shareable=True,
         scopes=("recordings",),
         problems=(
             "reason_required",
+            "grant_refused",
             "range_not_satisfiable",
             "recording_not_available",
             "not_implemented_field",
@@ -332,14 +345,49 @@ RECORDINGS = [
         ),
         tag="recordings",
     ),
-    *(
-        Operation("POST", f"/v1/recordings/{{recording}}:{verb}", about, scopes=("recordings",), tag="recordings")
-        for verb, about in {
-            "hold": "Keep a recording beyond its time.",
-            "release": "Let a held recording go.",
-            "erase": "Erase a recording.",
-            "share": "Give time-boxed access to a recording.",
-        }.items()
+    Operation(
+        "POST",
+        "/v1/recordings/{recording}:hold",
+        "Keep a recording: stronger than retention and erasure, until it is released.",
+        custody.hold_recording,
+        {200: Said("The recording as it is now.", recordings.Recording)},
+        body=custody.Why,
+        scopes=("recordings",),
+        problems=("recording_not_available", "contains_phone_number", "invalid_parameter"),
+        tag="recordings",
+    ),
+    Operation(
+        "POST",
+        "/v1/recordings/{recording}:release",
+        "Let a held recording go.",
+        custody.release_recording,
+        {200: Said("The recording as it is now.", recordings.Recording)},
+        body=custody.Why,
+        scopes=("recordings",),
+        problems=("contains_phone_number", "invalid_parameter"),
+        tag="recordings",
+    ),
+    Operation(
+        "POST",
+        "/v1/recordings/{recording}:erase",
+        "Erase a recording's sound; that it was, and its hash, stay.",
+        custody.erase_recording,
+        {200: Said("The recording as it is now.", recordings.Recording)},
+        body=custody.Why,
+        scopes=("recordings",),
+        problems=("recording_held", "recording_not_available", "contains_phone_number", "invalid_parameter"),
+        tag="recordings",
+    ),
+    Operation(
+        "POST",
+        "/v1/recordings/{recording}:share",
+        "A link to this one recording that needs no API key, for five minutes.",
+        custody.share_recording,
+        {201: Said("The link.", custody.Share)},
+        body=custody.Why,
+        scopes=("recordings",),
+        problems=("recording_not_available", "contains_phone_number", "invalid_parameter"),
+        tag="recordings",
     ),
 ]
 
@@ -441,11 +489,82 @@ WEBHOOKS = [
         tag="events",
     ),
 ]
+DISPUTES = [
+    Operation(
+        "POST",
+        "/v1/disputes",
+        "Open a dispute over an order: a time-boxed grant to hear the recordings of every session of that name.",
+        disputes.open_dispute,
+        {201: Said("The dispute and its grant.", core_disputes.Granted)},
+        body=core_disputes.NewDispute,
+        scopes=("disputes",),
+        problems=("not_found", "contains_phone_number"),
+        tag="disputes",
+    ),
+    Operation(
+        "GET",
+        "/v1/disputes",
+        "List disputes, oldest first.",
+        disputes.list_disputes,
+        {200: Said("A page of disputes.", Page[core_disputes.Dispute])},
+        query=Paged,
+        scopes=("disputes",),
+        tag="disputes",
+    ),
+    Operation(
+        "GET",
+        "/v1/disputes/{dispute}",
+        "Get a dispute.",
+        disputes.get_dispute,
+        {200: Said("The dispute.", core_disputes.Dispute)},
+        scopes=("disputes",),
+        tag="disputes",
+    ),
+    Operation(
+        "POST",
+        "/v1/disputes/{dispute}:approve",
+        "The second person's word, by another API key: the grant begins.",
+        disputes.approve_dispute,
+        {200: Said("The dispute and its grant.", core_disputes.Granted)},
+        body=core_disputes.Approval,
+        scopes=("disputes",),
+        problems=("conflict", "contains_phone_number"),
+        tag="disputes",
+    ),
+    Operation(
+        "POST",
+        "/v1/disputes/{dispute}:close",
+        "End a dispute and its grant.",
+        disputes.close_dispute,
+        {200: Said("The dispute as it is now.", core_disputes.Dispute)},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("disputes",),
+        tag="disputes",
+    ),
+    Operation(
+        "GET",
+        "/v1/audit",
+        "List who heard and decided what about recordings, in the order of the chain of evidence.",
+        disputes.list_audit,
+        {200: Said("A page of entries; `next` is null only on an empty one.", Page[disputes.AuditEntry])},
+        query=Paged,
+        scopes=("disputes",),
+        tag="disputes",
+    ),
+    Operation(
+        "GET",
+        "/v1/audit:key",
+        "The public key of the signed checkpoints.",
+        disputes.evidence_key,
+        {200: Said("The key.", disputes.EvidenceKey)},
+        scopes=("disputes",),
+        tag="disputes",
+    ),
+]
 TWILIO: tuple[Method, ...] = ("GET", "POST", "DELETE")
 
 LATER = [
-    Operation("POST", "/v1/disputes", "Open a dispute over an order.", scopes=("disputes",), tag="disputes"),
-    Operation("GET", "/v1/audit", "List who heard and saw what.", scopes=("disputes",), tag="disputes"),
     Operation("POST", "/v1/route:explain", "Who would be reached, and why.", scopes=("sessions",)),
     # Its clients bring Basic credentials, so the answer comes before any key is asked for.
     *(
@@ -495,5 +614,5 @@ TOOLS = [
 ]
 
 TABLE: tuple[Operation, ...] = tuple(
-    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + WEBHOOKS + LATER + TOOLS
+    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + DISPUTES + WEBHOOKS + LATER + TOOLS
 )

@@ -25,6 +25,7 @@ from masking.courier import schema
 from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
+from masking.courier.notary import Notary
 from masking.courier.outbox import Outbox
 from masking.courier.postroom import PostRoom
 from masking.courier.sweeper import Sweeper
@@ -55,6 +56,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
             Outbox(house, house.archive, Leases(waiting), post_room.tell),
             Sweeper(house),
             Finisher(house, house.archive, store, config.spool_dir),
+            Notary(house, house.archive),
             post_room,
         )
         working = asyncio.create_task(courier.run())

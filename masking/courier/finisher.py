@@ -71,6 +71,7 @@ class Finisher:
                     await self._store.tidy()
                     tidied = True
                 await self.round()
+                await self.erase()
                 await self.forget_strays()
             except Exception as error:  # the archive or the store is away: they come back, and so do we
                 log.warning("finisher_waits", error=type(error).__name__)
@@ -92,6 +93,18 @@ class Finisher:
             except Exception as error:  # one recording's trouble holds up no other
                 log.warning("recording_delayed", recording=name, error=type(error).__name__, seconds=delay)
                 self._later[name] = (min(2 * delay, LONGEST_DELAY), self._house.now() + delay)
+
+    async def erase(self) -> None:
+        """Deletes the sound of erased recordings: the file, and what the relay left of it."""
+        async with unbroken(self._engine.connect()) as connection:
+            rows = await catalogue.erasing(connection)
+        for row in rows:
+            assert row.key is not None, "asked for by its key"
+            await self._store.delete(row.key)
+            await run_sync(partial(path_of(self._spool, row.recording.id).unlink, missing_ok=True))
+            async with unbroken(self._engine.begin()) as connection:
+                await catalogue.gone(connection, row.recording.id)
+            log.info("recording_erased", recording=row.recording.id)
 
     async def forget_strays(self) -> None:
         """Deletes, looking once an hour, captures that no recording will ever be made of: sound that nobody could find,
@@ -115,7 +128,8 @@ class Finisher:
             if not await self._is_due(row, capture):
                 return
             recording = await self._settle(row, capture)
-        await self._tell(recording)
+        if recording.status != "erased":  # which somebody told
+            await self._tell(recording)
         await run_sync(partial(capture.unlink, missing_ok=True))
         async with unbroken(self._engine.begin()) as connection:
             await catalogue.told(connection, recording.id)

@@ -15,6 +15,7 @@ import structlog
 
 from masking import webhooks
 from masking.courier import owed
+from masking.courier.finisher import unbroken
 from masking.courier.owed import Owed
 from masking.courier.patience import GIVE_UP, Breaker, pause
 from masking.courier.post import AT_ONCE, Outcome, Post
@@ -66,17 +67,16 @@ class Line:
         await self._send_all(lanes, rows)
         if not seen and not rows:
             return 0
-        with anyio.CancelScope(shield=True):
-            async with self._engine.begin() as connection:
-                await owed.write(connection, rows)
-                if seen:
-                    await owed.move(connection, self.kept, after)
+        async with unbroken(self._engine.begin()) as connection:
+            await owed.write(connection, rows)
+            if seen:
+                await owed.move(connection, self.kept, after)
         return seen + sum(map(len, lanes))
 
     async def _gather(self, now: float) -> tuple[list[list[Owed]], list[Owed], int, int]:
         """Lanes to send, events that must wait behind others, the cursor after this, and how many fresh events."""
         endpoint = self.kept.endpoint.id
-        async with self._engine.connect() as connection:
+        async with unbroken(self._engine.connect()) as connection:
             lanes = await owed.due(connection, endpoint, now, 1 if self._breaker.probing else AT_ONCE)
             cursor = await owed.cursor(connection, self.kept)
             if lanes and self._breaker.probing:
@@ -172,6 +172,6 @@ class Line:
         now = self._house.now()
         if not self._breaker.may_send(now):
             return min(IDLE, self._breaker.opens_at() - now)
-        async with self._engine.connect() as connection:
+        async with unbroken(self._engine.connect()) as connection:
             at = await owed.next_due(connection, self.kept.endpoint.id)
         return IDLE if at is None else min(IDLE, max(0.05, at - now))

@@ -16,7 +16,7 @@ import sqlalchemy as sql
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 
-from masking import archive, interactions, records, routes, sessions
+from masking import archive, evidence, interactions, records, routes, sessions
 from masking.courier import folding
 from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
@@ -182,6 +182,7 @@ class Batch:
         """Counts the events of no session within their tenants, and folds them in."""
         table = archive.loose_counts
         counts: dict[str, int] = {}
+        await self._recordings.load(sorted(filter(None, map(_interaction_of, loose))))
         for one in loose:
             tenant = tenants[one.id]
             if tenant not in counts:
@@ -246,6 +247,7 @@ class Batch:
             if after is not None:
                 self._interactions[name] = (tenant, after)
                 self._catalogue(tenant, event, after)
+            self._custody(event)
         except UNREADABLE:
             log.error("interaction_unfoldable", event_type=event.type, interaction=name)
 
@@ -268,6 +270,17 @@ class Batch:
                 self._recordings.noticed(interaction.id, notices)
             if event.type == "call.ended":
                 self._recordings.call_ended(interaction.id, seconds(event.occurred_at))
+
+    def _custody(self, event: Event) -> None:
+        """What somebody decided about a recording."""
+        name = event.data.get("recording")
+        if event.type == "recording.held":
+            held = msgspec.convert(event.data["hold"], catalogue.Hold)
+            self._recordings.held(str(name), held)
+        elif event.type == "recording.released":
+            self._recordings.held(str(name), None)
+        elif event.type == "recording.erased":
+            self._recordings.erased(str(name))
 
     async def write(self) -> None:
         """All rows of the batch."""
@@ -295,6 +308,29 @@ class Batch:
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
         await _insert(self._connection, archive.interactions, calls, ["started_at", "body"])
         await self._recordings.write()
+        await self._seal({str(row["id"]): str(row["body"]) for row in events})
+
+    async def _seal(self, bodies: dict[str, str]) -> None:
+        """Puts what is evidence behind its tenant's chain. The positions moved first, so nobody else does meanwhile."""
+        evident = [(tenant, event.id) for tenant, event in self._events if event.type in evidence.EVIDENT]
+        if not evident:
+            return
+        heads = await archive.evidence_heads(self._connection, {tenant for tenant, _ in evident})
+        rows = []
+        for tenant, name in evident:
+            head = heads.get(tenant) or evidence.Entry(0, "", evidence.beginning(tenant))
+            heads[tenant] = entry = evidence.after(head.hash, head.seq + 1, name, bodies[name])
+            rows.append({"tenant": tenant, "seq": entry.seq, "event": entry.event, "hash": entry.hash})
+        await self._connection.execute(archive.evidence.insert(), rows)
+
+
+def _interaction_of(loose: Loose) -> str | None:
+    """Whose call's recording an event of no session is about: its session is forgotten, its recording is not."""
+    try:
+        name = msgspec.json.decode(loose.data).get("interaction")
+    except UNREADABLE:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _readable(entry: OutboxEntry) -> Event | None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from masking import access, webhooks
 from masking.courier import owed
+from masking.courier.finisher import unbroken
 from masking.courier.line import Line
 from masking.courier.post import Post
 from masking.logs import place
@@ -103,7 +104,7 @@ class PostRoom:
         """Wishes in the order they came; each stays in its list until it is written down."""
         while raw := await self._house.redis.command("LINDEX", webhooks.REPLAYS, 0):
             wish = msgspec.json.decode(raw, type=Replay)
-            async with self._engine.begin() as connection:
+            async with unbroken(self._engine.begin()) as connection:
                 count = await owed.replay(connection, wish, self._house.now())
             await self._house.redis.command("LPOP", webhooks.REPLAYS)
             log.info("webhook_replay", endpoint=wish.endpoint, events=count)
@@ -113,6 +114,6 @@ class PostRoom:
         now = self._house.now()
         if now - self._tidied < TIDY_PAUSE:
             return
-        async with self._engine.begin() as connection:
+        async with unbroken(self._engine.begin()) as connection:
             await owed.forget(connection, self._lines, now)
         self._tidied = now

@@ -156,7 +156,6 @@ async def test_what_is_not_built_yet_says_so(api: Client, nobody: Client) -> Non
         ("POST", "/v1/sessions:batch"),
         ("POST", "/v1/sessions:search"),
         ("POST", "/v1/sessions/ses_x:reopen"),
-        ("POST", "/v1/disputes"),
         ("GET", "/v1/services/default/pools"),
         ("POST", "/v1/services/default:plan"),
         ("POST", "/v1/route:explain"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ async def test_a_key_made_on_the_command_line_opens_its_tenant_and_no_other(shel
     assert "no such scope" in await shell.masking("keys", "create", "--tenant", "a", "--scope", "all", *config, code=1)
 
 
-@pytest.mark.parametrize("words", [["capacity"], ["explain", "a", "b"], ["recordings", "verify"]])
+@pytest.mark.parametrize("words", [["capacity"], ["explain", "a", "b"]])
 async def test_a_command_of_a_later_version_says_so_and_fails(words: list[str], tmp_path: Path) -> None:
     assert "not_implemented" in await Shell(tmp_path).masking(*words, code=1)
 
@@ -103,3 +104,30 @@ async def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
 async def test_a_second_service_on_the_same_data_is_refused(shell: Shell) -> None:
     said = await shell.masking("serve", "--config", str(shell.config), code=1)
     assert "another `masking serve` runs on" in said
+
+
+@pytest.mark.service
+async def test_the_evidence_is_verified_and_what_was_altered_is_named(shell: Shell, tmp_path: Path) -> None:
+    common = ["recordings", "verify", "--config", str(shell.config)]
+    summary = json.loads(await shell.masking(*common, "--json"))
+    assert summary == {"faults": [], "entries": 0, "recordings": 0, "heads": 0}
+    assert "all as it was" in await shell.masking(*common)
+    archive = tmp_path / "var" / "archive.sqlite3"
+    assert archive.exists()
+    with sqlite3.connect(archive) as connection:
+        connection.execute("INSERT INTO evidence VALUES ('default', 1, 'evt_1', 'aa')")
+    connection.close()
+    assert json.loads(await _faulty(shell, *common, "--json"))["faults"][0]["kind"] == "event_missing"
+    assert "event_missing" in await _faulty(shell, *common)
+    heads = tmp_path / "heads"
+    await asyncio.to_thread(heads.write_text, "nonsense")
+    assert "line 1" in await shell.masking(*common, "--heads", str(heads), code=1)
+
+
+async def _faulty(shell: Shell, *words: str) -> str:
+    """The stdout of a command that found something."""
+    command = [sys.executable, "-c", "from masking.cli import main; main()", *words]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    return out.decode()

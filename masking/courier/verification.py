@@ -1,0 +1,252 @@
+"""`python -m masking.courier.verification --config FILE [--heads FILE]`: is the evidence what it was?
+
+Walks every tenant's chain and every stored recording, and names what does not fit: an entry or an event that was
+flipped, deleted, put in or moved; a signed head that the chain no longer leads to; a recording whose file or row is not
+what its `recording.available` said. `--heads`: `evidence.checkpoint` events as a webhook receiver kept them, one JSON
+object a line: the one thing that somebody who can rewrite this whole database cannot reach.
+
+Prints one JSON object a line: progress, the faults, and last a summary. Exit code 1 when there is a fault, 2 when the
+evidence could not be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import sqlalchemy as sql
+from sqlalchemy.exc import SQLAlchemyError
+
+from masking import archive, evidence
+from masking.config import BadConfig, load
+from masking.evidence import Checkpoint
+from masking.logs import configure
+from pools.keyring import Keyring, KeyringError
+from recordings import catalogue
+from recordings.catalogue import Catalogued
+from recordings.store import NotStored, Store, StoreFailed, open_store
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+PAGE: Final = 500
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="fault"):
+    """Something that is not as it was. `kind` says what, `tenant`, `seq` and `recording` where."""
+
+    kind: str
+    tenant: str
+    seq: int | None = None
+    recording: str | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="verified"):
+    """What was looked at, and how much of it was wrong."""
+
+    entries: int
+    recordings: int
+    heads: int
+    faults: int
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A checkpoint and whose chain it is of; `tenant` None: whichever chain its signature fits."""
+
+    checkpoint: Checkpoint
+    tenant: str | None = None
+
+
+class Verification:
+    """One walk. `key`: the public key that checkpoints must carry; `heads`: those that were kept elsewhere."""
+
+    def __init__(self, engine: AsyncEngine, store: Store, key: str, heads: Iterable[Head] = ()) -> None:
+        self._engine = engine
+        self._store = store
+        self._key = key
+        self._heads = list(heads)
+        self._said: dict[str, dict[str, Any]] = {}  # recording -> what recording.available said of it
+        self._erased: set[str] = set()
+        self.entries = 0
+        self.recordings = 0
+        self.faults = 0
+
+    async def run(self) -> AsyncIterator[Fault]:
+        """Every fault, chains first, each in its order."""
+        async for fault in self._all():
+            self.faults += 1
+            yield fault
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(entries=self.entries, recordings=self.recordings, heads=len(self._heads), faults=self.faults)
+
+    async def _all(self) -> AsyncIterator[Fault]:
+        for tenant in await self._tenants():
+            async for fault in self._chain(tenant):
+                yield fault
+        async for fault in self._unsealed():
+            yield fault
+        async for fault in self._files():
+            yield fault
+
+    async def _tenants(self) -> list[str]:
+        async with self._engine.connect() as connection:
+            chained = set((await connection.execute(sql.select(archive.evidence.c.tenant).distinct())).scalars())
+            sealed = sql.select(archive.events.c.tenant).where(archive.events.c.type.in_(evidence.EVIDENT)).distinct()
+            known = chained | set((await connection.execute(sealed)).scalars())
+        return sorted(known | {head.tenant for head in self._heads if head.tenant is not None})
+
+    async def _chain(self, tenant: str) -> AsyncIterator[Fault]:
+        """The tenant's entries, from the first, and the signed heads that must lie on their way."""
+        signed = await self._checkpoints(tenant)
+        head, seq = evidence.beginning(tenant), 0
+        while True:
+            async with self._engine.connect() as connection:
+                page = await archive.evidence_page(connection, tenant, seq, PAGE)
+            for entry, body in page:
+                self.entries += 1
+                if entry.seq != seq + 1:
+                    yield Fault(kind="entry_missing", tenant=tenant, seq=seq + 1)
+                seq = entry.seq
+                if body is None:
+                    yield Fault(kind="event_missing", tenant=tenant, seq=seq)
+                elif evidence.after(head, seq, entry.event, body).hash != entry.hash:
+                    yield Fault(kind="entry_altered", tenant=tenant, seq=seq)
+                else:
+                    self._learn(body)
+                head = entry.hash
+                for checkpoint in signed.pop(seq, ()):
+                    if checkpoint.hash != head:
+                        yield Fault(kind="chain_rewritten", tenant=tenant, seq=seq)
+            if len(page) < PAGE:
+                break
+        for missing in sorted(signed):
+            yield Fault(kind="chain_cut_short", tenant=tenant, seq=missing)
+
+    async def _checkpoints(self, tenant: str) -> dict[int, list[Checkpoint]]:
+        """The tenant's heads that are signed by our key, by their place: those in the archive and those kept
+        elsewhere. One that is not signed proves nothing and is left out."""
+        query = sql.select(archive.events.c.body)
+        query = query.where(archive.events.c.tenant == tenant, archive.events.c.type == "evidence.checkpoint")
+        async with self._engine.connect() as connection:
+            bodies = list((await connection.execute(query)).scalars())
+        found = [msgspec.convert(msgspec.json.decode(body)["data"], Checkpoint) for body in bodies]
+        found += [head.checkpoint for head in self._heads if head.tenant in (None, tenant)]
+        by_place: dict[int, list[Checkpoint]] = {}
+        for checkpoint in found:
+            if evidence.is_signed(checkpoint, tenant, self._key):
+                by_place.setdefault(checkpoint.seq, []).append(checkpoint)
+        return by_place
+
+    def _learn(self, body: str) -> None:
+        event = msgspec.json.decode(body)
+        if event["type"] == "recording.available":
+            self._said[event["data"]["recording"]] = event["data"]
+        elif event["type"] == "recording.erased":
+            self._erased.add(event["data"]["recording"])
+
+    async def _unsealed(self) -> AsyncIterator[Fault]:
+        """Events that tell of recordings and stand in no chain: put in beside it, or cut out of it."""
+        events, sealed = archive.events, archive.evidence
+        query = sql.select(events.c.tenant, events.c.body).outerjoin(sealed, sealed.c.event == events.c.id)
+        query = query.where(events.c.type.in_(evidence.EVIDENT), sealed.c.event.is_(None))
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        for row in rows:
+            recording = msgspec.json.decode(row.body)["data"].get("recording")
+            yield Fault(kind="event_unsealed", tenant=row.tenant, recording=recording)
+
+    async def _files(self) -> AsyncIterator[Fault]:
+        """Every recording the chain calls available has its row and its file, and they are what it said."""
+        last, seen = "", set()
+        while True:
+            async with self._engine.connect() as connection:
+                rows = await catalogue.stored(connection, last, PAGE)
+            for row in rows:
+                last = row.recording.id
+                seen.add(last)
+                self.recordings += 1
+                if (fault := await self._file(row)) is not None:
+                    yield fault
+            if len(rows) < PAGE:
+                break
+        for name in sorted(self._said.keys() - seen - self._erased):
+            yield Fault(kind="recording_missing", tenant="", recording=name)
+
+    async def _file(self, row: Catalogued) -> Fault | None:
+        recording, said = row.recording, self._said.get(row.recording.id)
+        if recording.status != "available":
+            return None
+        if said is not None and (said["sha256"], said["bytes"]) != (recording.sha256, recording.bytes):
+            return Fault(kind="row_altered", tenant=row.tenant, recording=recording.id)
+        assert row.key is not None, "asked for by its key"
+        try:
+            found = await self._store.stored(row.key)
+        except NotStored:
+            return Fault(kind="file_missing", tenant=row.tenant, recording=recording.id)
+        if (found.sha256, found.bytes) != (recording.sha256, recording.bytes):
+            return Fault(kind="file_altered", tenant=row.tenant, recording=recording.id)
+        return None
+
+
+def heads_in(lines: Iterable[str]) -> list[Head]:
+    """Checkpoints as a receiver kept them: whole events, or their data alone. ValueError names the line."""
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            said = msgspec.json.decode(line)
+            found.append(Head(msgspec.convert(said.get("data", said), Checkpoint)))
+        except (msgspec.MsgspecError, AttributeError):
+            raise ValueError(f"line {number} is no evidence.checkpoint event") from None
+    return found
+
+
+async def verify(path: Path | None, heads: list[Head]) -> int:
+    """Needs the archive, the store and the key file, and no running service: a backup can be verified as well."""
+    config = load(path, os.environ)
+    keyring = Keyring.load(config.key_path)
+    store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+    engine = archive.engine(config.archive_url)
+    try:
+        walk = Verification(engine, store, evidence.public_key(keyring), heads)
+        async for fault in walk.run():
+            _say(fault)
+        _say(walk.summary)
+        return 1 if walk.faults else 0
+    finally:
+        await engine.dispose()
+
+
+def _say(line: msgspec.Struct) -> None:
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m masking.courier.verification")
+    parser.add_argument("--config", type=Path, help="masking.toml")
+    parser.add_argument("--heads", type=Path, help="evidence.checkpoint events kept elsewhere, one a line")
+    given = parser.parse_args(arguments)
+    configure()
+    try:
+        heads = heads_in(given.heads.read_text(encoding="utf-8").splitlines()) if given.heads else []
+        return asyncio.run(verify(given.config, heads))
+    except (BadConfig, KeyringError, StoreFailed, OSError, ValueError) as trouble:
+        sys.stderr.write(f"masking recordings verify: {trouble}\n")
+    except SQLAlchemyError as trouble:
+        kind = type(getattr(trouble, "orig", None) or trouble).__name__
+        sys.stderr.write(f"masking recordings verify: the archive cannot be read: {kind}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
