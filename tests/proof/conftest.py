@@ -11,9 +11,9 @@ import pytest
 from tests.certificates import Authority
 from tests.proof.canaries import CALLEE, CALLER, Bird
 from tests.proof.lines import PORTS, TRANSPORTS, Tls
-from tests.proof.story import HOSTS
+from tests.proof.story import EARLY, HOSTS
 from tests.system.service import Place, Service, Trunk, take_place
-from tests.system.stores import redis_texts
+from tests.system.stores import postgres_texts, redis_texts
 
 
 def trunks(place: Place) -> list[Trunk]:
@@ -22,7 +22,7 @@ def trunks(place: Place) -> list[Trunk]:
             f"over-{transport}",
             f"sip:{place.at(callee)}:5080;transport={transport}",
             [place.at(caller), place.at(callee)],
-            more={"max_cps": 2_000},
+            more={"max_cps": 2_000} | ({"early_media": "pass"} if transport in EARLY else {}),
         )
         for transport, (caller, callee) in HOSTS.items()
         if transport in TRANSPORTS
@@ -33,7 +33,9 @@ def open_service(root: Path) -> Service:
     """Not started yet."""
     place = take_place()
     (root / "certificates").mkdir(parents=True)
-    authority = Tls.authority = Authority(root / "certificates")
+    if not hasattr(Tls, "authority"):  # one for all services of a run: phones know no other
+        Tls.authority = Authority(root / "certificates")
+    authority = Tls.authority
     own = authority.sign(place.edge)
     settings: dict[str, dict[str, Any]] = {
         "sip": {"listen": [f"{transport}:{place.edge}:{PORTS[transport]}" for transport in TRANSPORTS]},
@@ -59,6 +61,8 @@ def artefacts(service: Service) -> Iterator[tuple[str, bytes]]:
         yield f"name of {path.parent.name}/*", path.name.encode()
         if path.is_file():
             yield str(path), path.read_bytes()
+    if service.archive:
+        yield from postgres_texts(service.archive)
     yield "service.log", service.log().encode()
     for exchange in service.exchanges:
         yield "a URL", exchange.url.encode()

@@ -64,6 +64,7 @@ class RawPhone:
         self.call_id = f"{bird.plant('its Call-ID')}@{bird.address}"
         self.local = self.remote = self.target = ""
         self.cseq = 100
+        self.spoken = 0  # packets of RTP
         self.held = held
 
     # ---- saying
@@ -227,8 +228,9 @@ class RawPhone:
         where = host[1].decode(), int(port[1])
         word = self.bird.plant("RTP").encode()
         sound = bytes([0xD5]) * 160
-        for number in range(20):
-            self.rtp.sendto(rtp_packet(self.bird, word, number, sound), where)
+        for _ in range(20):
+            self.rtp.sendto(rtp_packet(self.bird, word, self.spoken, sound), where)
+            self.spoken += 1
         self.rtcp.sendto(rtcp_packet(self.bird, self.number), (where[0], where[1] + 1))
         return where, sound
 

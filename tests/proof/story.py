@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from tests.proof.canaries import CALLEE, CALLER, Bird
 from tests.proof.lines import PORTS
@@ -11,16 +12,24 @@ from tests.proof.phones import RawPhone, body, header
 from tests.system.service import Person, Service
 
 ASKED = ("INFO", "UPDATE", "OPTIONS", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE", "PUBLISH", "FOO")
+EARLY = ("tcp",)  # transports whose trunk passes the callee's early media
 REFUSALS = (302, 305, 380, 400, 401, 403, 404, 407, 410, 415, 420, 433, 480, 484, 486, 488, 600, 603, 604, 607, 699)
 
 
 class Pair:
     """A caller and a callee on one transport, in one session."""
 
-    def __init__(self, service: Service, held: ExitStack, transport: str, batch: str, people: tuple[Person, Person]):
+    def __init__(
+        self,
+        service: Service,
+        held: ExitStack,
+        transport: str,
+        batch: str,
+        people: tuple[Person, Person],
+        session: dict[str, Any],
+    ) -> None:
         place = service.place
         edge = (place.edge, PORTS[transport])
-        session = service.open_session(*people, service=f"over-{transport}")
         self.session: str = session["id"]
         self.dialled: str = session["participants"][0]["proxies"][0]["number"]
         caller, callee = (sorted(service.legs[person.name])[0] for person in people)
@@ -38,12 +47,13 @@ class Pair:
 
 
 @contextmanager
-def pair(service: Service, transport: str, batch: str) -> Iterator[Pair]:
-    """Two people who have never called before."""
+def pair(service: Service, transport: str, batch: str, **fields: Any) -> Iterator[Pair]:
+    """Two people who have never called before. `fields`: of their session."""
     hosts = HOSTS[transport]
     people = tuple(service.person(role, service.place.at(host)) for role, host in zip(("c", "d"), hosts, strict=True))
     with ExitStack() as held:
-        yield Pair(service, held, transport, batch, (people[0], people[1]))
+        session = service.open_session(*people, service=f"over-{transport}", **fields)
+        yield Pair(service, held, transport, batch, (people[0], people[1]), session)
 
 
 HOSTS = {"udp": (11, 21), "tcp": (12, 22), "tls": (13, 23)}
@@ -66,10 +76,12 @@ def connect(call: Pair, *, kind: str = "") -> tuple[bytes, bytes]:
     callee.answer(invite, "182", "182")
     callee.answer(invite, "183", "183", content=callee.corpus.description("183"))
     callee.answer(invite, "199", "199")
-    ringing = caller.hear("SIP/2.0 180")
-    caller.connected(ringing)
-    caller.request("PRACK", "PRACK", more=(f"RAck: {header(ringing, 'RSeq')} {caller.cseq} INVITE",))
-    caller.hear("SIP/2.0 200", "PRACK")
+    invited = caller.cseq
+    for status in ("180", "183") if caller.transport in EARLY else ("180",):
+        said = caller.hear(f"SIP/2.0 {status}")
+        caller.connected(said)
+        caller.request("PRACK", f"PRACK of {status}", more=(f"RAck: {header(said, 'RSeq')} {invited} INVITE",))
+        caller.hear("SIP/2.0 200", "PRACK")
     answer_kind, answer = "application/sdp", callee.corpus.description("200")
     if kind == "parts":
         answer_kind, answer = callee.corpus.parts("200")

@@ -125,6 +125,25 @@ def test_media_tells_neither_of_the_other(service: Service) -> None:
         clean(call)
 
 
+def test_a_recording_keeps_the_voice_and_nothing_that_came_with_it(service: Service) -> None:
+    with pair(service, "udp", "others", record="always") as call:
+        to_caller, to_callee = connect(call)
+        caller, callee = call.phones
+        voices = 0
+        for _ in range(40):  # behind the notice
+            caller.talks(to_caller)
+            _, sound = callee.talks(to_callee)
+            voices += sum(packet[12:] == sound for packet in caller.listens(caller.rtp, 0.2, enough=50))
+            callee.listens(callee.rtp, 0.05, enough=50)
+            if voices > 40:
+                break
+        assert voices > 40, "the voice passes"
+        hang_up(callee, caller)
+        clean(call)
+        recording = service.recording(call.session)
+        assert recording["status"] == "available" and service.media(recording["id"]).startswith(b"RIFF")
+
+
 @pytest.mark.parametrize("spelling", SPELLED)
 def test_a_word_is_found_in_every_spelling(spelling: str) -> None:
     for word in (CALLER, CALLEE):
