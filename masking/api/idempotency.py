@@ -3,7 +3,7 @@
 One value in Redis per (tenant, key), under a hash of the key, since a key may be anything its sender likes:
 
     "?" token fingerprint            claimed: the request is under way (lapses after 12 s, should its process die)
-    "=" token fingerprint answer     settled: the answer, kept 24 h
+    "=" token fingerprint answer     settled: the answer, sealed (a session's has its PINs), kept 24 h
 
 A request is given up after 10 s, so a claim always outlives its request. The fingerprint of a request is a keyed hash:
 a plain one of a body with two phone numbers could be guessed. The token of a claim is made from the same
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from masking.api.operations import Answer
 from masking.api.problems import Declined
@@ -27,6 +28,7 @@ CLAIMED, SETTLED = b"?", b"="
 CLAIM_MS = 12_000
 KEEP_MS = 24 * 3600 * 1000
 LONGEST_KEY = 255
+NONCE = 12
 HASH = 16  # bytes of a token and of a fingerprint
 
 
@@ -61,6 +63,8 @@ class Idempotency:
     def __init__(self, house: House) -> None:
         self._redis = house.redis
         self._secret = house.keyring.derived("idempotency")
+        self._random = house.random
+        self._seal = AESGCM(house.keyring.derived("idempotent answers"))
 
     async def claim(self, tenant: str, key: str, request: bytes) -> Held | Answer:
         """A fresh claim, or the answer this request had before.
@@ -83,14 +87,18 @@ class Idempotency:
             raise Declined(
                 "idempotency_in_flight", "The same request is under way; ask again.", extra={"retry_after": 1}
             )
-        kept = msgspec.msgpack.decode(found[1 + 2 * HASH :], type=Kept)
+        sealed = found[1 + 2 * HASH :]
+        opened = self._seal.decrypt(sealed[:NONCE], sealed[NONCE:], place.encode())
+        kept = msgspec.msgpack.decode(opened, type=Kept)
         return Answer(kept.status, kept.body, kept.headers | {"Idempotency-Replayed": "true"}, kept.media_type)
 
     async def settle(self, held: Held, answer: Answer) -> None:
         """Keeps the answer (its body already encoded) for every retry to come."""
         assert isinstance(answer.body, bytes)
         kept = Kept(answer.status, dict(answer.headers), answer.media_type, answer.body)
-        settled = SETTLED + held.claim[1:] + msgspec.msgpack.encode(kept)
+        nonce = self._random(NONCE)
+        sealed = nonce + self._seal.encrypt(nonce, msgspec.msgpack.encode(kept), held.place.encode())
+        settled = SETTLED + held.claim[1:] + sealed
         await self._redis.script(SETTLE, [held.place], [held.claim, settled, KEEP_MS])
 
     async def release(self, held: Held) -> None:

@@ -53,14 +53,14 @@ local function party_of(name)
   return party
 end
 
--- The X these parties had together last, where it is free and open.
+-- The X these people had together last, where it is free and open; a secret is new each time, so it need only be free there.
 local function last_shared(group)
   local best, latest
   for position, till in pairs(group[1].untils) do
     local shared = till <= now and string.find(open, string.char(position), 1, true)
     for i = 2, #group do
       local other = group[i].untils[position]
-      shared = shared and other and other <= now
+      if other then shared = shared and other <= now else shared = shared and group[i].digits end
     end
     if shared and (not best or till > latest) then best, latest = position, till end
   end
@@ -95,9 +95,9 @@ local function choose(group)
   for i = 1, members do
     if group[i].count >= cap then return nil, group[i].first end
   end
-  local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
-  if sticky then return sticky end
   local digits = group[members].digits  -- secrets stand last
+  local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
+  if sticky and (not digits or room(group, digits, sticky)) then return sticky end
   local byte = string.byte
   for step = 0, size - 1 do
     local position, free = byte(open, (cursor + step) % size + 1), true

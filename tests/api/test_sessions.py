@@ -337,6 +337,15 @@ async def test_the_app_says_that_a_participant_is_about_to_call(api: Client) -> 
     problem(await api.post("/v1/sessions/ses_nobody:intend", {"participant": customer["id"]}), 404, "not_found")
 
 
+async def test_an_answer_that_is_kept_for_a_retry_hides_its_pins(api: Client, house: House) -> None:
+    body, key = order(pin={"policy": "always"}), {"Idempotency-Key": "k-1"}
+    first = await api.post("/v1/sessions", body, headers=key)
+    pin = first.json()["participants"][0]["proxies"][0]["pin"]
+    kept = [await house.redis.command("GET", name) for name in await house.redis.command("KEYS", "i:*")]
+    assert kept and not any(pin.encode() in one for one in kept)
+    assert (await api.post("/v1/sessions", body, headers=key)).content == first.content
+
+
 async def test_a_service_says_what_strangers_meet(api: Client) -> None:
     assert (await api.get("/v1/services/default")).json()["out_of_session"] == "announce"
     changed = await api.patch("/v1/services/default", {"out_of_session": "pin"})

@@ -70,6 +70,23 @@ async def test_a_binding_that_is_extended_still_counts_and_one_that_lapsed_does_
     assert await bind(world, shard, 4, 2, "k2")
 
 
+async def test_a_pair_gets_its_last_number_again_with_other_secrets(world: World) -> None:
+    shard = await world.pool(5)
+    first = await world.bind(shard, guarded(4, "an", "binh", "k1"), quarantine=1000)
+    await world.leases.release(first.holder, reason="api")
+    await world.later(1001)
+    again = await world.bind(shard, guarded(4, "an", "binh", "k2"), policy="prefer_sticky", quarantine=1000)
+    assert again.numbers == first.numbers
+    await world.leases.release(again.holder, reason="api")
+    await world.later(1001)
+    taken = [await bind(world, shard, 4, number, f"t{number}") for number in range(5)]
+    assert first.numbers in [one.numbers for one in taken]
+    away = next(one for one in taken if one.numbers != first.numbers)
+    await world.leases.release(away.holder, reason="api")
+    other = await world.bind(shard, guarded(4, "an", "binh", "k3"), policy="prefer_sticky", quarantine=1000)
+    assert other.numbers != first.numbers, "another PIN of four digits lives there now"
+
+
 async def test_secrets_of_one_binding_count_together(world: World) -> None:
     shard = await world.pool(1)
     with pytest.raises(Exhausted):
