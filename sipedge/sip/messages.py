@@ -165,8 +165,12 @@ class Message:
     @field
     def contact(self) -> NameAddr | None:
         """The first Contact; None when absent or `*`."""
-        values = self.values("contact")
-        return NameAddr.parse(values[0]) if values and values[0] != "*" else None
+        lines = self.headers.get("contact")
+        if lines is None:
+            return None
+        alone = len(lines) == 1 and lines[0] and "," not in lines[0]
+        value = lines[0] if alone else self.values("contact")[0]
+        return NameAddr.parse(value) if value != "*" else None
 
     @field
     def record_routes(self) -> list[str]:
@@ -219,7 +223,7 @@ class Message:
         found: list[NameAddr] = []
         for line in self.headers.get("p-asserted-identity", ()):
             try:
-                for value in grammar.split_list(line):
+                for value in grammar.split_list(line) if "," in line else (line,):
                     identity = NameAddr.parse(value)
                     _ = identity.uri  # read now, so that its reader meets no surprise
                     found.append(identity)
@@ -426,12 +430,12 @@ def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
 
 def _body(message: Message, body: bytes) -> Malformed | None:
     """Cuts the body to Content-Length; a body shorter than promised was cut on the way (RFC 3261 18.3)."""
-    written = message.header("content-length")
+    written = message.headers.get("content-length")
     if written is None:
         message.body = body
         return None
     try:
-        length = grammar.read_int(written, MAX_MESSAGE)
+        length = grammar.read_int(written[0], MAX_MESSAGE)
     except Malformed as fault:
         return fault
     if length > len(body):
