@@ -232,3 +232,57 @@ def test_a_prefix_is_of_the_number_not_of_its_spelling(spelling: Any) -> None:
     trunk = Trunk(section("a", prefixes=["+8490"], number_format=spelling))
     found = numbering.read("VN", "0901234567")
     assert found is not None and trunk.serves(found, "VN")
+
+
+# ---- whatever the configuration --------------------------------------------------------------------------------------
+
+COUNTRIES = ["VN", "RU", "TH"]
+SECTIONS: st.SearchStrategy[dict[str, Any]] = st.builds(
+    dict,
+    carrier=st.sampled_from(["", "one", "two"]),
+    cli=st.sampled_from(["own", "own", "any"]),
+    country=st.sampled_from(COUNTRIES),
+    countries=st.lists(st.sampled_from(COUNTRIES), max_size=2, unique=True),
+    prefixes=st.lists(st.sampled_from(["+84", "+8490", "+8491", "+7", "+66"]), max_size=2, unique=True),
+    priority=st.integers(0, 2),
+    weight=st.integers(0, 3),
+)
+STATES = st.sampled_from(["up", "dead", "resting"])
+
+
+@given(
+    st.lists(st.tuples(SECTIONS, STATES), max_size=6),
+    st.sampled_from([None, "t0", "t1", "gone"]),
+    st.sampled_from(COUNTRIES),
+    st.sampled_from(list(PEOPLE)),
+    st.integers(),
+)
+def test_whatever_the_trunks_only_those_that_may_are_tried_and_the_best_first(
+    given_: list[tuple[dict[str, Any], str]], shows: str | None, country: str, callee: str, seed: int
+) -> None:
+    table = TrunkTable([section(f"t{at}", **keys) for at, (keys, _) in enumerate(given_)])
+    for trunk, (_, state) in zip(table.trunks, given_, strict=True):
+        if state == "resting":
+            trunk.health.failed(0.0, rest=100)
+        trunk.health.pinged(state != "dead")
+    number = Number.parse(PEOPLE[callee])
+    own = table.named.get(shows) if shows else None
+    chosen = leaving(table, shows, country, callee, 1.0, Random(seed))
+
+    def may(trunk: Trunk) -> bool:
+        if trunk.health.state(1.0) == "resting" or (callee in COUNTRIES and callee not in trunk.countries):
+            return False
+        if trunk.config.prefixes and not any(PEOPLE[callee].startswith(one) for one in trunk.config.prefixes):
+            return False
+        if trunk is own or trunk.config.cli == "any":
+            return True
+        return trunk.carrier == own.carrier if own else shows is None and trunk.country == country
+
+    def rank(trunk: Trunk) -> tuple[bool, bool, int, int]:
+        first = trunk is own if own else trunk.country == country
+        prefix = numbering.longest_prefix(number, trunk.config.prefixes)
+        return trunk.health.state(1.0) == "dead", not first, -prefix, trunk.config.priority
+
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) == {trunk for trunk in table.trunks if may(trunk)}
+    assert [rank(trunk) for trunk in chosen] == sorted(rank(trunk) for trunk in chosen)

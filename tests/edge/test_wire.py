@@ -6,11 +6,14 @@ import asyncio
 import os
 import random
 import socket
+import time
 
 import pytest
 
+from masking.config import Listener
 from sipedge import streams, wire
 from sipedge.sip.events import Failed, Invited
+from sipedge.sip.flows import Flow
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
 
 OPTIONS = (
@@ -366,3 +369,37 @@ async def test_a_connection_of_ours_comes_from_where_we_listen(open_edge: Opener
         _, writer = await heard.get()
     assert writer.get_extra_info("peername")[0] == "127.0.0.7"
     server.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_icmp_gives_back_what_reached_nobody_and_the_socket_still_hears(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[tuple[bytes, Flow]] = asyncio.Queue()
+    one = wire.Wire(
+        loop,
+        allowed=lambda *source: True,
+        turned_away=lambda data, flow, ahead: False,
+        received=lambda data, flow: came.put_nowait((data, flow)),
+        settle=lambda: None,
+        failed=lambda flow: None,
+        unreached=lambda quoted, flow: came.put_nowait((b"unreached " + quoted, flow)),
+        closed=lambda flow: None,
+        wall=time.time,
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as peer:
+        peer.bind((host, 0))
+        there = peer.getsockname()[:2]
+        bound = await one.listen(Listener("udp", host, 0))
+        with socket.socket(family, socket.SOCK_DGRAM) as gone:
+            gone.bind((host, 0))
+            nowhere = one.flow_to("udp", *gone.getsockname()[:2])
+        for _ in range(3):  # an error reported on the next send costs that one nothing
+            one.send(nowhere, options())
+            one.send(one.flow_to("udp", *there), b"still sent")
+            assert peer.recv(100) == b"still sent"
+            quoted, flow = await asyncio.wait_for(came.get(), 2.0)
+            assert quoted.startswith(b"unreached OPTIONS sip:edge") and b"branch=" in quoted and flow == nowhere
+            peer.sendto(b"still heard", (bound.host, bound.port))
+            assert (await asyncio.wait_for(came.get(), 2.0))[0] == b"still heard"
+        one.close()
