@@ -1,7 +1,7 @@
 """`python -m loadtests.fuzz TARGET [--seconds N] [--seed N] [--input FILE]`: coverage-guided fuzzing with atheris.
 
 Targets and seeds are those of `tests.fuzz`. atheris belongs to the dependency group `fuzz` and is installed where its
-wheel fits (`pip install --group fuzz`); without it this says so and ends with 3. A crash, an input that costs more than
+wheel fits (`scripts/install fuzz`); without it this says so and ends with 3. A crash, an input that costs more than
 `SLOW` of CPU in three tries out of three, or more than `MEMORY` leaves its input in `fuzz/TARGET/` and ends with 1;
 `--input` repeats one without atheris.
 """
@@ -85,7 +85,9 @@ def main() -> int:
         import atheris  # noqa: F401 - asked for here, so that its absence is said in one line
     except ImportError:
         version = ".".join(str(part) for part in sys.version_info[:2])
-        sys.stderr.write(f"atheris is not installed (Python {version}): pip install --group fuzz, where a wheel fits\n")
+        sys.stderr.write(
+            f"atheris is not installed (Python {version}): scripts/install fuzz puts it in where a wheel fits\n"
+        )
         return MISSING
     os.environ.setdefault("PYTHONHASHSEED", "0")
     fuzz(asked.target, asked.seconds, asked.seed)

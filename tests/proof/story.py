@@ -32,6 +32,7 @@ class Pair:
         edge = (place.edge, PORTS[transport])
         self.session: str = session["id"]
         self.dialled: str = session["participants"][0]["proxies"][0]["number"]
+        self.pin: str = session["participants"][0]["proxies"][0]["pin"] or ""
         caller, callee = (sorted(service.legs[person.name])[0] for person in people)
         self.callee = RawPhone(
             held, transport, (callee, 5080), edge, people[1].number, Bird(CALLEE), batch, dials=False
@@ -92,6 +93,23 @@ def connect(call: Pair, *, kind: str = "") -> tuple[bytes, bytes]:
     caller.acknowledge(int(header(final, "CSeq").split()[0]))
     assert branch
     return body(final), body(invite)
+
+
+def connect_by_pin(call: Pair) -> None:
+    """The caller keys its PIN in, by INFO with everything else it can say; then the callee rings and answers."""
+    caller, callee = call.phones
+    caller.dials(call.dialled)
+    final = caller.hear("SIP/2.0 200", "INVITE")
+    caller.connected(final)
+    caller.acknowledge(int(header(final, "CSeq").split()[0]))
+    for key in f"{call.pin}#":
+        told = f"Signal={key}\r\nDuration=160\r\nX={caller.bird.plant('a key press')}\r\n".encode()
+        caller.request("INFO", "INFO", content=told, kind="application/dtmf-relay")
+        caller.hear("SIP/2.0 200", "INFO")
+    invite = callee.is_called()
+    callee.answer(invite, "180", "180")
+    callee.answer(invite, "200", "200", content=callee.corpus.description("200"))
+    callee.hear("ACK ")
 
 
 def ask_inside(phone: RawPhone) -> None:

@@ -12,10 +12,11 @@ import re
 import pytest
 
 from tests.proof.canaries import CALLEE, CALLER, SPELLED, Bird
+from tests.proof.conftest import artefacts
 from tests.proof.corpus import BATCHES
 from tests.proof.lines import TRANSPORTS
 from tests.proof.phones import RawPhone, body, names
-from tests.proof.story import REFUSALS, Pair, ask_inside, cancel, connect, hang_up, pair, refuse
+from tests.proof.story import REFUSALS, Pair, ask_inside, cancel, connect, connect_by_pin, hang_up, pair, refuse
 from tests.system.service import Service
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
@@ -142,6 +143,20 @@ def test_a_recording_keeps_the_voice_and_nothing_that_came_with_it(service: Serv
         clean(call)
         recording = service.recording(call.session)
         assert recording["status"] == "available" and service.media(recording["id"]).startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_pin_reaches_nobody(service: Service, transport: str) -> None:
+    """What is keyed in before a call is neither the callee's to hear nor ours to keep readable."""
+    with pair(service, transport, "others", pin={"policy": "always", "length": 8}) as call:
+        assert len(call.pin) == 8
+        connect_by_pin(call)
+        hang_up(call.callee, call.caller)
+        clean(call)
+        pin = call.pin.encode()
+        assert not any(pin in message for message in call.callee.heard)
+        shown = {"a URL", "an HTTP answer"}  # whoever opens the session is shown it
+        assert [where for where, data in artefacts(service) if where not in shown and pin in data] == []
 
 
 @pytest.mark.parametrize("spelling", SPELLED)
