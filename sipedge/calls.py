@@ -17,13 +17,14 @@ from masking.access import DEFAULT_TENANT
 from masking.house import Unavailable
 from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
+from masking.numbering import Number
 from masking.routes import Challenge, Claimed, Refusal, Route
 from sipedge import announcements, dialogues, session_timers, snapshots, trunks
-from sipedge.causes import NO_ANSWER, TIMER_EXPIRED, human
+from sipedge.causes import NO_ANSWER, ROUTING_ERROR, TIMER_EXPIRED, human
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.legs import Agreed, cause_in
 from sipedge.media import sdp
-from sipedge.media.plane import PlaneError
+from sipedge.media.plane import Digit, PlaneError
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Failed, Invited, Progressed
 from sipedge.sip.messages import Malformed
@@ -52,6 +53,7 @@ class Call:
         self.state = "invited"
         self.facts: interactions.Call | None = None
         self._begun = False
+        self._shown: Number | None = None  # the virtual number that the callee sees
         self._teller = exchange.facts.of(self.house, self.id)
         self._taken: list[Trunk] = []
         self._offer_is_bad = False
@@ -92,6 +94,7 @@ class Call:
         self.admit()
         if numbering.is_emergency(self.trunk.country, self.circuit.caller.request.uri.digits):
             await self.refuse_emergency()
+        self.refuse_loop()
         claimed = await self.claim()
         if isinstance(claimed, Challenge):
             claimed = await dialogues.challenge(self, claimed)
@@ -105,6 +108,16 @@ class Call:
         await self.tell_both(claimed)
         await self.bridge()
         await self.talk(claimed)
+
+    def refuse_loop(self) -> None:
+        """A caller that is a number which a call of ours is showing is that very call, sent back to us by the network
+        (a phone that forwards to one of our numbers). Max-Forwards does not survive that way, so it is told by this
+        (RFC 7332 1, RFC 3261 16.3)."""
+        caller = trunks.caller(self.trunk, self.circuit.caller.request)
+        if caller is not None and self.exchange.shown[caller]:
+            self.exchange.counts["loops"] += 1
+            self._refused("no_binding", reason="loop")
+            raise Over("caller", "loop", 482, ROUTING_ERROR)
 
     def admit(self) -> None:
         """May the trunk have one more call, and can we speak with this one?"""
@@ -151,6 +164,8 @@ class Call:
             self.state = "routed"
             self._begun = True
             self.facts = interactions.Call.of(route)
+            self._shown = Number.parse(route.shows)
+            self.exchange.shown[self._shown] += 1
         self.check_offer()
 
     def check_offer(self) -> None:
@@ -352,12 +367,16 @@ class Call:
         self.circuit.caller.request.let_go()
         limit = self._answered_at + route.call_time_limit
         if 0 < route.warning_at < route.call_time_limit:
-            while await self.circuit.hear(limit - route.warning_at) is not None:
-                continue
+            await self.pass_keys(limit - route.warning_at)
             await self.warn()
-        while await self.circuit.hear(limit) is not None:
-            continue
+        await self.pass_keys(limit)
         raise Over("platform", "limit", 200)
+
+    async def pass_keys(self, until: float) -> None:
+        """They talk by themselves; keys that one phone tells in words of its own reach the other in its own."""
+        while (heard := await self.circuit.hear(until)) is not None:
+            if isinstance(heard, Digit):
+                await self.circuit.pass_key(heard)
 
     async def warn(self) -> None:
         """Both hear that their time runs out; like every prompt of ours it is in no recording."""
@@ -510,6 +529,10 @@ class Call:
         circuit.end(over)
         for trunk in self._taken:
             trunk.give()
+        if self._shown is not None:
+            self.exchange.shown[self._shown] -= 1
+            if not self.exchange.shown[self._shown]:
+                del self.exchange.shown[self._shown]
         if self._begun:
             legs = (circuit.caller.facts(), *((circuit.callee.facts(),) if circuit.callee is not None else ()))
             ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)

@@ -10,6 +10,7 @@ from typing import Final
 
 NORMAL: Final = 16  # normal call clearing: BYE and CANCEL (RFC 3398 8.1.3, 8.2.7.1)
 NO_ANSWER: Final = 19
+ROUTING_ERROR: Final = 25  # 482, 483 (RFC 3398 8.2.6.1)
 UNSPECIFIED: Final = 31
 NO_CIRCUIT: Final = 34
 TEMPORARY: Final = 41

@@ -17,6 +17,7 @@ import structlog
 
 from masking.house import House
 from masking.interactions import Notice, Side
+from masking.numbering import Number
 from masking.routes import Route
 from sipedge import renegotiation, session_timers
 from sipedge.admission import Admission
@@ -84,6 +85,7 @@ class Exchange:
     media_host: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Call] = field(default_factory=dict)
+    shown: Counter[Number] = field(default_factory=Counter)  # the virtual numbers that live calls show
     # Calls whose claim Redis may have taken without telling us, and since when.
     unsure: dict[str, float] = field(default_factory=dict)
 
@@ -195,10 +197,32 @@ class Circuit:
         if answer.status < 300 and answer.response is not None and answer.response.description:
             await renegotiation.follow(self, leg, answer.response)
 
-    def request(self, leg: Leg, method: str, headers: Sequence[tuple[str, str]], body: bytes) -> str | None:
+    async def pass_key(self, heard: Digit) -> None:
+        """A key that one phone pressed, for the other in a way it understands: as RFC 4733 where it takes that, else as
+        INFO. The relay passes RFC 4733 on by itself, and tones are audio."""
+        other = self.callee if heard.leg == 1 else self.caller
+        if other is None or other.over or other.agreed is None:
+            return
+        if other.agreed.terms.dtmf is None and heard.way != "tone":
+            body = f"Signal={heard.digit}\r\nDuration=160\r\n".encode()
+            self.request(other, "INFO", (), body, "application/dtmf-relay")
+        elif heard.way == "info":
+            try:
+                await self.plane.press(self.id, other.number, heard.digit)
+            except PlaneError as problem:
+                log.warning("key_not_passed", interaction=self.id, problem=problem.code)
+
+    def request(
+        self,
+        leg: Leg,
+        method: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        content_type: str = "application/sdp",
+    ) -> str | None:
         """Asks a leg's peer something; the transaction, None when it has to wait for another."""
         endpoint = self.exchange.driver.endpoint
-        kind = "application/sdp" if body else ""
+        kind = content_type if body else ""
         asked = endpoint.request(leg.token, method, self.loop.time(), headers=headers, body=body, content_type=kind)
         self.exchange.driver.say()
         return asked

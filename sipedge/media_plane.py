@@ -46,6 +46,7 @@ from sipedge.media.plane import (
     Play,
     Playing,
     Ports,
+    Press,
     Record,
     Recorded,
     Reply,
@@ -261,6 +262,9 @@ class RelayClient:
 
     async def warn(self, call: str, leg: Leg) -> int:
         return (await self._ask(Warn(call, leg), Playing)).play
+
+    async def press(self, call: str, leg: Leg, digit: str) -> int:
+        return (await self._ask(Press(call, leg, digit), Playing)).play
 
     async def stop(self, call: str, leg: Leg) -> None:
         await self._ask(Stop(call, leg), Done)

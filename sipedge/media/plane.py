@@ -180,6 +180,15 @@ class Warn(msgspec.Struct, frozen=True, tag="warn"):
     leg: Leg
 
 
+class Press(msgspec.Struct, frozen=True, tag="press"):
+    """Presses a key for a leg to hear as telephone-events (RFC 4733), instead of anything else for so long; keys that
+    follow wait for each other. Answer: `Playing`; later `PlayFinished`. Refused where its peer takes none."""
+
+    call: str
+    leg: Leg
+    digit: str
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Stops what a leg hears played. Answer: `Done` (also when nothing played)."""
 
@@ -251,6 +260,7 @@ Command: TypeAlias = (
     | Play
     | RingBack
     | Warn
+    | Press
     | Stop
     | Listen
     | Bridge
@@ -472,6 +482,10 @@ class MediaPlane(Protocol):
 
     async def warn(self, call: str, leg: Leg) -> int:
         """Plays the pips that say the call's time runs out."""
+        ...
+
+    async def press(self, call: str, leg: Leg, digit: str) -> int:
+        """Presses a key for a leg to hear."""
         ...
 
     async def stop(self, call: str, leg: Leg) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,10 +22,11 @@ from sipedge.media.telephone_events import Pressed
 from sipedge.relay.background import Job
 from sipedge.relay.ear import Ear
 from sipedge.relay.loop import SECOND, Loop
-from sipedge.relay.prompts import Frames, Player
+from sipedge.relay.prompts import Emit, Frames, Player
 from sipedge.relay.streams import Leg
 from sipedge.relay.tap import Tap
 
+KEYS: Final = "keys"  # what plays while keys are pressed
 NUMBERS: Final[tuple[LegNumber, LegNumber]] = (1, 2)
 
 
@@ -104,7 +105,7 @@ class Call:
 
     # ---- prompts ----
 
-    def play(self, leg: Leg, play: int, asset: str, frames: Frames, repeat: bool) -> None:
+    def play(self, leg: Leg, play: int, asset: str, frames: Frames, repeat: bool, emit: Emit | None = None) -> None:
         """Plays frames to a leg instead of anything else it would hear."""
         now = self._loop.now
         self.stop(leg.number, now)
@@ -128,7 +129,17 @@ class Call:
                 )
             )
 
-        playing.player = Player(self._loop, leg, frames, repeat, finished)
+        playing.player = Player(self._loop, leg, frames, repeat, finished, emit)
+
+    def press(self, leg: Leg, plays: Iterator[int], payloads: list[bytes]) -> int:
+        """Presses a key for a leg to hear, after those that still are; the number it plays under."""
+        playing = self._playing.get(leg.number)
+        if playing is not None and playing.asset == KEYS and playing.player is not None:
+            playing.player.add(payloads)
+            return playing.play
+        play = next(plays)
+        self.play(leg, play, KEYS, payloads, False, leg.press)
+        return play
 
     def stop(self, number: LegNumber, now: int) -> None:
         """Stops what plays to a leg."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from recordings.capture import G711
-from sipedge.media import plane, sdp
+from sipedge.media import plane, sdp, telephone_events
 from sipedge.media.plane import Done, Failed, FailureCode, Held, Playing, Ports, Reply, Request, Result
 from sipedge.relay.background import Background
 from sipedge.relay.board import Board, Owner
@@ -72,6 +72,8 @@ class Commands:
                 return self._play(owner, request.id, id, leg, f"ring-back {country[:2]}", True, Assets.ring_back)
             case plane.Warn(id, number):
                 return self._play(owner, request.id, id, self._leg(id, number), "warning", False, Assets.warning)
+            case plane.Press(id, number, digit):
+                return self._press(self._call(id), self._leg(id, number), digit)
             case plane.Stop(id, number):
                 self._leg(id, number)
                 self._call(id).stop(number, now)
@@ -199,6 +201,15 @@ class Commands:
         play = next(self._plays)
         call.play(leg, play, asset, frames, repeat)
         return Playing(play)
+
+    def _press(self, call: Call, leg: Leg, digit: str) -> Result:
+        if leg.events_out is None:
+            raise Refused("bad_request", "its peer takes no telephone-events")
+        try:
+            payloads = telephone_events.packets(digit)
+        except ValueError:
+            raise Refused("bad_request", "not a key") from None
+        return Playing(call.press(leg, self._plays, payloads))
 
     # ---- recordings ----
 

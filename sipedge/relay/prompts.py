@@ -5,7 +5,7 @@ from __future__ import annotations
 import wave
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from sipedge.media import g711, tones
 from sipedge.media.plane import CodecName
@@ -17,6 +17,12 @@ _CACHED: Final = 256
 _BEHIND: Final = 10 * FRAME_NS  # a loop that was held up longer does not catch up in a burst
 
 Frames: TypeAlias = Sequence[bytes]
+
+
+class Emit(Protocol):
+    """Sends one frame; `first`: it begins after a pause."""
+
+    def __call__(self, payload: bytes, now: int, *, first: bool = False) -> None: ...
 
 
 class BadWave(ValueError):
@@ -81,17 +87,20 @@ class Assets:
 
 
 class Player:
-    """Plays frames to one leg; `finished(whole, now)` is called once, however it ends."""
+    """Plays frames to one leg; `finished(whole, now)` is called once, however it ends. `emit`: how a frame leaves, by
+    default as audio."""
 
     def __init__(
-        self, loop: Loop, leg: Leg, frames: Frames, repeat: bool, finished: Callable[[bool, int], None]
-    ) -> None:
+        self, loop: Loop, leg: Leg, frames: Frames, repeat: bool, finished: Callable[[bool, int], None],
+        emit: Emit | None = None,
+    ) -> None:  # fmt: skip
         self.began = loop.now
         self._loop = loop
         self._leg = leg
         self._frames = frames
         self._repeat = repeat
         self._finished = finished
+        self._emit = emit or leg.emit
         self._at = 0
         self._due = loop.now
         self._timer: Timer | None = None
@@ -105,13 +114,17 @@ class Player:
                 return
             self._at = 0
         if self._leg.may_send:
-            self._leg.emit(self._frames[self._at], now, first=self._first)
+            self._emit(self._frames[self._at], now, first=self._first)
             self._first = False
         self._at += 1
         self._due += FRAME_NS
         if now - self._due > _BEHIND:
             self._due = now
         self._timer = self._loop.call_at(self._due, self._play)
+
+    def add(self, frames: Frames) -> None:
+        """Plays these too, once it is through with what it has."""
+        self._frames = [*self._frames, *frames]
 
     def stop(self, now: int) -> None:
         """Ends it before its end."""

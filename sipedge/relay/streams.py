@@ -43,6 +43,7 @@ MAX_DROPOUT: Final = 3000  # RFC 3550 A.1
 MAX_MISORDER: Final = 100
 UNIT: Final = SECOND // g711.RATE  # ns of one timestamp unit
 FRAME_NS: Final = g711.FRAME * UNIT
+BEGINS: Final = g711.FRAME.to_bytes(2, "big")  # the duration in the first packet of a key press
 
 BUFFER: Final = bytearray(2048)
 _VIEW: Final = memoryview(BUFFER)
@@ -336,6 +337,15 @@ class Leg:
         timestamp = self.next_timestamp(now) if first else self.out_timestamp + g711.FRAME
         second = self.audio_out | 0x80 if first else self.audio_out
         self._push(second, self.out_sequence + 1 & 0xFFFF, timestamp & 0xFFFFFFFF, payload, now)
+
+    def press(self, payload: bytes, now: int, *, first: bool = False) -> None:
+        """Sends one packet of a key press. All of one carry the timestamp of its beginning, and only that one the
+        marker (RFC 4733 2.5.1.1); `first` says nothing here, since presses follow each other."""
+        assert self.events_out is not None
+        second, timestamp, at = self.events_out, self.out_timestamp, self.out_at
+        if payload[1:] == payload[1:2] + BEGINS and payload[1] < 0x80:
+            second, timestamp, at = second | 0x80, self.next_timestamp(now) & 0xFFFFFFFF, now
+        self._push(second, self.out_sequence + 1 & 0xFFFF, timestamp, payload, at)
 
     def _push(self, second: int, sequence: int, timestamp: int, payload: bytes, now: int) -> None:
         self.out_sequence, self.out_timestamp, self.out_at = sequence, timestamp, now

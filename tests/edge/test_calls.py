@@ -15,7 +15,7 @@ from masking import numbering, routes
 from masking.routes import Claimed
 from sipedge.media import spoken
 from sipedge.media.plane import PlaneGone
-from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Responded
+from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Requested, Responded
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
 from tests.edge.phones import media_of
 
@@ -486,3 +486,64 @@ async def test_an_ended_call_waits_for_no_collector(stage: Stage) -> None:
         assert [type(one()).__name__ for one in kept if one() is not None] == []
     finally:
         gc.enable()
+
+
+async def test_our_own_call_that_the_network_sends_back_is_refused_and_the_call_goes_on(
+    open_edge: Opener, phones: Make
+) -> None:
+    """The callee's phone forwards to one of our numbers: the call comes back showing the number it showed."""
+    caller, callee = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(trunk("callers", caller), trunk("callees", callee))
+    await place.numbers(*X[:2], trunk="callees")
+    session = await place.session(CUSTOMER, DRIVER)
+    caller.call(place.address, session.participants[0].proxies[0].number)
+    invited = await callee.expect(Invited)
+    shows = session.participants[1].proxies[0].number
+    for identity in ({"from_": f"<sip:{shows}@a>"}, {"headers": [("P-Asserted-Identity", f"<sip:{shows}@a>")]}):
+        callee.call(place.address, X[1], **identity)
+        failed = await callee.expect(Failed)
+        assert failed.status == 482 and failed.response is not None and failed.response.cause == 25
+    callee.answer(invited)
+    await caller.expect(Answered)
+    assert place.edge.exchange.counts["loops"] == 2
+    for call in list(place.edge.exchange.calls.values()):
+        call.leave()
+    await place.idle()
+    assert not place.edge.exchange.shown
+
+
+NO_KEYS = "8 0"  # no telephone-event
+
+
+async def test_a_key_told_by_info_reaches_a_phone_that_takes_telephone_events_as_such(stage: Stage) -> None:
+    """RFC 4733 at the other end: one event, its marker on the first packet and its end three times."""
+    scene = await stage()
+    leg, _, _ = await up(scene)
+    await scene.bridged()
+    scene.caller.request(leg, "INFO", b"Signal=5\r\nDuration=160\r\n", "application/dtmf-relay")
+    assert (await scene.caller.expect(Responded)).status == 200
+    scene.caller.request(leg, "INFO", b"#", "application/dtmf")
+    assert (await scene.caller.expect(Responded)).status == 200
+    async with asyncio.timeout(3.0):
+        while sum(packet[13] >= 0x80 for packet in scene.callee.audio) < 6:
+            await asyncio.sleep(0.01)
+    keys = [packet for packet in scene.callee.audio if packet[1] & 0x7F == 101]
+    assert [(p[12], p[13] >= 0x80) for p in keys] == [(k, last) for k in (5, 11) for last in [False] * 8 + [True] * 3]
+    assert [packet[1] >= 0x80 for packet in keys] == ([True] + [False] * 10) * 2
+    assert len({packet[4:8] for packet in keys}) == 2, "every packet of a key carries the timestamp of its beginning"
+
+
+async def test_a_key_reaches_a_phone_that_takes_none_in_its_audio_by_info(stage: Stage) -> None:
+    scene = await stage()
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    scene.callee.answer(invited, scene.callee.sdp(codecs=NO_KEYS))
+    await scene.caller.expect(Answered)
+    await scene.callee.expect(Acked)
+    await scene.bridged()
+    scene.caller.request(leg, "INFO", b"Signal=*\r\nDuration=250\r\n", "application/dtmf-relay")
+    assert (await scene.caller.expect(Responded)).status == 200
+    told = (await scene.callee.expect(Requested)).request
+    assert (told.method, told.content_type, told.body) == (
+        "INFO", "application/dtmf-relay", b"Signal=*\r\nDuration=160\r\n"
+    )  # fmt: skip

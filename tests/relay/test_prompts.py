@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipedge.media import g711, plane, tones
-from sipedge.media.plane import BadAsset, Bridge, Done, Failed, Play, PlayFinished, Playing, RingBack, Stop
+from sipedge.media.plane import BadAsset, Bridge, Done, Failed, Play, PlayFinished, Playing, Press, RingBack, Stop
 from sipedge.relay.prompts import Assets, BadWave, frames_of, read_wave
 from tests.relay.peers import Edge, Phone, strength, talk, tone
 
@@ -208,3 +208,23 @@ def test_a_prompt_longer_than_ten_minutes_is_refused(tmp_path: Path) -> None:
         file.writeframes(bytes(2 * 8000 * 601))
     with pytest.raises(BadWave):
         read_wave(str(path))
+
+
+def test_keys_are_pressed_one_after_the_other_and_only_for_who_takes_them(edge: Edge, call: str, alice: Phone) -> None:
+    edge.open(call)
+    edge.connect(call, 1, alice)
+    with Phone(dtmf=None) as bob:
+        edge.connect(call, 2, bob)
+        assert edge.ask(Press(call, 2, "1"), Failed).code == "bad_request"
+    assert edge.ask(Press(call, 1, "x"), Failed).code == "bad_request"
+    first, second = (edge.ask(Press(call, 1, key), Playing) for key in "1D")
+    assert first == second, "the second waits for the first"
+    assert edge.event(PlayFinished).whole
+    alice.listen(0.05)
+    assert [packet.payload_type for packet in alice.heard] == [101] * 22
+    assert [packet.payload[0] for packet in alice.heard] == [1] * 11 + [15] * 11
+    assert [packet.marker for packet in alice.heard] == ([True] + [False] * 10) * 2
+    begins = [packet.timestamp for packet in alice.heard if packet.marker]
+    assert begins[1] - begins[0] == pytest.approx(220 * 8, abs=320), "as much later as it was pressed"
+    for before, one in itertools.pairwise(alice.heard):
+        assert one.sequence == before.sequence + 1 & 0xFFFF

@@ -69,7 +69,7 @@ class Linphone:
         )
         if answers:
             self.does("autoanswer enable")
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 20.0
         while "Creating listening point" not in (self.folder / "log").read_text(errors="replace"):
             assert time.monotonic() < deadline, f"linphone does not listen:\n{self.out()[-3000:]}"
             time.sleep(0.05)
