@@ -231,7 +231,8 @@ class Edge:
     async def _answer(self, event: Invited) -> None:
         try:
             trunk = await self.trunks.of(event.request, event.flow, self._owner_of)
-            call = Call(self.exchange, event, trunk) if trunk is not None else None
+            challenges = self._challenge(event, trunk) if trunk is not None else []
+            call = Call(self.exchange, event, trunk) if trunk is not None and not challenges else None
         except Exception as error:  # a caller is never left without a final answer
             log.error("call_not_begun", error=type(error).__name__, at=place(error))
             self.exchange.counts["faults"] += 1
@@ -240,17 +241,15 @@ class Edge:
             return
         finally:
             self._answering -= 1
-        if call is None:  # a proxy of ours that does not say by which trunk
-            self.exchange.counts["unnamed_trunk"] += 1
-            self.admission.opened()
-            self._refuse(event, 403)
+        if call is not None:
+            await call.run()
             return
-        challenges = self._challenge(event, call.trunk)
+        self.admission.opened()
         if challenges:
-            self.admission.opened()
             self._refuse(event, 401, challenges)
-            return
-        await call.run()
+        else:  # a proxy of ours that does not say by which trunk
+            self.exchange.counts["unnamed_trunk"] += 1
+            self._refuse(event, 403)
 
     def _challenge(self, event: Invited, trunk: Trunk) -> list[tuple[str, str]]:
         """What a call of a trunk that has to authenticate is asked; nothing once it has."""

@@ -116,6 +116,7 @@ async def test_without_the_password_nobody_is_called_and_nothing_is_learnt(
     assert place.edge.exchange.counts["auth_unknown"] == (2 if who else 0)
     assert place.edge.trunks.named["callers"].calls == 0
     assert place.edge.admission.opening == 0
+    assert not place.edge.driver._legs  # an unproved caller leaves nothing behind
 
 
 async def test_what_was_said_once_lets_nobody_in_again(open_edge: Opener, phones: Make) -> None:
