@@ -14,7 +14,8 @@ from tests.system.sipp import Phones
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The usual service (`service.usual_trunks`), with 20 numbers on its main trunk and a capture of its packets."""
-    with running(tmp_path_factory.mktemp("service")) as service:
+    settings = {"webhooks": {"allow_private": True}}
+    with running(tmp_path_factory.mktemp("service"), settings=settings) as service:
         yield service
         assert service.leaks() == []
         assert "Traceback" not in service.log()
