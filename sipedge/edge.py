@@ -283,6 +283,8 @@ class Edge:
     async def _tell_text(self, request: Request, flow: Flow) -> None:
         try:
             trunk = await self.trunks.of(request, flow, self._owner_of)
+            if trunk is not None and trunk.guest is not None:  # its 405 asked for no proof: anybody may have sent it
+                return
             called = dialled(trunk, request) if trunk is not None else None
             sender = caller(trunk, request) if trunk is not None else None
             if trunk is not None and called is not None and sender is not None:

@@ -8,6 +8,7 @@ import pytest
 
 from masking import interactions, sessions
 from masking.interactions import Interaction
+from sipedge.sip.digest import Credentials
 from sipedge.sip.events import Responded
 from sipedge.sip.flows import Flow
 from tests.edge.conftest import ACCESS, STRANGER, Scene, Stage
@@ -57,5 +58,13 @@ async def test_a_text_of_nobody_is_refused_and_told_to_nobody(stage: Stage) -> N
     scene = await stage()
     for who in (STRANGER, "anonymous"):
         await text(scene, scene.caller, who)
+    await asyncio.sleep(0.05)
+    assert await refused(scene) == []
+
+
+async def test_a_text_of_a_trunk_that_has_to_authenticate_is_told_to_nobody(stage: Stage) -> None:
+    scene = await stage()
+    scene.place.edge.trunks.named["callers"].guest = Credentials("name", "password", "realm")
+    await text(scene, scene.caller, scene.caller.number)
     await asyncio.sleep(0.05)
     assert await refused(scene) == []
