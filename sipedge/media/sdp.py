@@ -127,8 +127,8 @@ def parse(body: bytes) -> Description:
     usual = _USUAL.fullmatch(text)
     if usual is not None:
         version, session, port, tail = usual.groups()
-        one = _usual_stream(session, tail)
-        if one is not None and int(port) <= 65_535:
+        one = _usual_stream(session, tail) if int(port) <= 65_535 else None
+        if one is not None:
             stream = Stream("audio", int(port), one.profile, one.formats, one.host, one.direction, one.ptime)
             return Description(int(version), (stream,))
     return _read(text)

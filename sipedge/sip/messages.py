@@ -9,7 +9,7 @@ repeat.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from msgspec import Struct
@@ -198,7 +198,7 @@ class Message:
             return []
         return bodies.split(self._needed("content-type"), self.body)
 
-    @field
+    @property  # as quickly read again as kept
     def description(self) -> bytes:
         """The session description that the body is, or holds among its parts; b"" when none can be found."""
         try:
@@ -292,7 +292,7 @@ class Request(Message):
         """The Request-URI."""
         return Uri.parse(self.target)
 
-    @field
+    @property  # as quickly read again as kept
     def max_forwards(self) -> int:
         """70 when absent."""
         value = self.header("max-forwards")
@@ -390,7 +390,8 @@ def _start(line: str) -> tuple[Request | Response, Malformed | None]:
     method, target, version = parts
     if not target or not (method in names.METHODS or grammar.is_token(method)):
         raise Malformed(None, "unreadable request line")
-    fault = None if version.upper() == "SIP/2.0" else Malformed(505, "version not served")
+    served = version == "SIP/2.0" or version.upper() == "SIP/2.0"
+    fault = None if served else Malformed(505, "version not served")
     return Request(method, target), fault
 
 
@@ -409,14 +410,15 @@ def _index(message: Request | Response, lines: list[str]) -> Malformed | None:
         return Malformed(None, "too many headers")
     fault: Malformed | None = None
     headers: dict[str, list[str]] = {}
-    known: Mapping[str, str | None] = names.KNOWN
+    known = names.KNOWN
     for line in lines[1:]:
         written, colon, value = line.partition(":")
         try:
             name = known[written]
         except KeyError:
-            name = names.long_name(written)
-        if name is None or not colon:
+            name = names.long_name(written) or ""
+            colon = name and colon
+        if not colon:
             fault = fault or Malformed(400, "unreadable header line")
         elif name not in headers:
             headers[name] = [value.strip(" \t")]
