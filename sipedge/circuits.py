@@ -21,7 +21,7 @@ from masking.numbering import Number
 from masking.routes import Route
 from sipedge import renegotiation, session_timers
 from sipedge.admission import Admission
-from sipedge.causes import NORMAL, cause_of
+from sipedge.causes import NORMAL, TIMER_EXPIRED, cause_of
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
@@ -341,7 +341,7 @@ class Circuit:
     def dial(self, trunk: Trunk, hop: Hop, route: Route, interval: int) -> CalleeLeg:
         """Sends the second leg's INVITE by this trunk; the leg of a trunk tried before is given up."""
         if self.callee is not None:
-            self.callee.give_up()
+            self.callee.give_up(TIMER_EXPIRED)
             self.callee.forget()
         origin = self._origin()
         self._peers[1] = hop.host

@@ -39,6 +39,7 @@ PASSWORD, REALM = "a-very-long-pass-phrase", "carrier.example"
 LOGIN = {"username": "masking", "realm": REALM, "password": PASSWORD}
 NUMBERS = {"sha": "+842471000031", "md5": "+842471000032", "closed": "+842471000033", "refusing": "+842471000034"}
 MD5_ONLY = {"authenticate.algorithms": ["MD5"]}  # SIPp reads the first challenge alone, and knows no other algorithm
+PEOPLE_AT = {"sha": 52, "md5": 62}
 HANGS_UP = [ack(), waits(200), bye(), hears(200)]
 IS_HUNG_UP = [is_asked("BYE"), accepts()]
 
@@ -88,6 +89,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         for trunk, number in NUMBERS.items():
             service.import_numbers([number], trunk)
         yield service
+        service.stop()
+        for trunk in PEOPLE_AT:  # draining took the registrations back: now it is Kamailio that knows of nobody
+            (refused,) = heard(called_through(service, root, trunk), "SIP/2.0 404")
+            assert refused.start == "SIP/2.0 404 Not Registered"
         assert PASSWORD not in service.log() and "Traceback" not in service.log()
 
 
@@ -119,7 +124,7 @@ def test_a_carrier_that_knows_us_by_name_and_password_takes_our_calls(
     service: Service, phones: Phones, trunk: str
 ) -> None:
     """RFC 3261 22.3, RFC 8760: Kamailio challenges the INVITE with 407 and lets the second one through."""
-    people = {"sha": 52, "md5": 62}[trunk]
+    people = PEOPLE_AT[trunk]
     customer, driver = pair(service, people)
     session = service.open_session(customer, driver)
     while session["participants"][0]["proxies"][0]["number"] != NUMBERS[trunk]:
@@ -147,7 +152,13 @@ def test_a_carrier_we_registered_with_sends_its_calls_to_our_contact(
 ) -> None:
     """RFC 3261 10: the Request-URI is our Contact then, and To says which number was dialled."""
     eventually(lambda: metric(service, "masking_sip_trunk_registered", trunk) == 1.0, 8, f"{trunk} registered")
-    people = {"sha": 52, "md5": 62}[trunk]
+    refused = heard(called_through(service, phones.folder, trunk), "SIP/2.0 404")
+    assert refused and "Q.850" in refused[0].header("Reason")  # it is our "nobody is bound", not Kamailio's
+
+
+def called_through(service: Service, folder: Path, trunk: str) -> list[Message]:
+    """A call of a stranger to us by way of that trunk's registrar: 404 whoever says it."""
+    people = PEOPLE_AT[trunk]
     place = service.place
     stranger = service.person("stranger", place.at(people))
     head = f"""INVITE sip:masking@{place.at(people - 1)} SIP/2.0
@@ -158,11 +169,10 @@ To: <sip:[service]@[remote_ip]:[remote_port]>
 Call-ID: [call_id]
 CSeq: 1 INVITE
 Contact: <sip:[local_ip]:[local_port];transport=[transport]>"""
-    switch = Phones(phones.folder, place.at(people - 1))
+    switch = Phones(folder, place.at(people - 1))
     steps = [invite(head=head), trying(), hears(404), refusal_ack()]
     with switch.calls(NUMBERS[trunk], place.at(people), stranger.number, *steps) as phone:
-        refused = heard(phone.finish(), "SIP/2.0 404")
-    assert refused and "Q.850" in refused[0].header("Reason")  # it is our "nobody is bound", not Kamailio's
+        return phone.finish()
 
 
 def gives(password: str) -> list[str]:
