@@ -91,7 +91,7 @@ class Edge:
             texted=self._texted,
             wall=house.now,
             tls=self.tls,
-            floods=Floods(self.trunks.candidates),
+            floods=Floods(self.trunks.senders),
             door=lambda send: Door(
                 self.admission, secret=house.random(16), random=random, send=send, full=self._trunk_is_full
             ),

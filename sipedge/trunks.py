@@ -172,6 +172,14 @@ class TrunkTable:
         """May answers come from here? Those to what we ask come from a trunk's own `uri`, named in `sources` or not."""
         return self.may_ask(transport, host, port) or any((host, port) in trunk.targets for trunk in self.trunks)
 
+    def senders(self, host: str, port: int) -> tuple[Trunk, ...]:
+        """Whose a message from here is before it is read: the trunks that name the source, else those that are called
+        there; a front proxy's is nobody's yet."""
+        found = self.candidates(host, port)
+        if found or self.is_proxy(host, port):
+            return found
+        return tuple([trunk for trunk in self.trunks if (host, port) in trunk.targets])
+
     async def of(self, request: Request, flow: Flow, owner_of: OwnerOf) -> Trunk | None:
         """The trunk a new request belongs to; None: nobody's, and nobody is answered."""
         host, port = flow.remote

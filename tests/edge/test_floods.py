@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from masking.config import Config, SipSection
 from sipedge.floods import BURST, LEAST, MESSAGES_A_CALL, PIECE, REMEMBERED, Floods, rate_of
 from sipedge.sip.events import Acked, Ended, Invited
 from sipedge.trunks import TrunkTable
@@ -21,7 +22,7 @@ FRIEND, NEIGHBOUR = ("10.1.0.1", 5060), ("10.1.0.2", 5060)
 
 def floods(**more: int) -> Floods:
     table = TrunkTable([section("wide", "10.1.0.0/16", **more), section("other", "10.2.0.0/16", **more)])
-    return Floods(table.candidates)
+    return Floods(table.senders)
 
 
 def passed(flood: Floods, count: int, source: tuple[str, int], now: float, data: bytes = OTHER) -> int:
@@ -81,10 +82,18 @@ def test_another_port_of_a_source_is_the_same_source() -> None:
     assert sum(passed(flood, 1, ("10.1.0.1", port), 0.0) for port in range(1024, 11_024)) <= BURST * LEAST
 
 
+def test_answers_from_where_we_only_ask_are_counted_too_and_a_front_proxys_are_not() -> None:
+    proxy = Config(sip=SipSection(proxies=["10.9.0.1"])).sip.proxy_entries
+    asked = section("asked", "10.1.0.1", uri="sip:10.8.0.1:5070", max_cps=1)
+    flood = Floods(TrunkTable([asked], proxy).senders)
+    assert passed(flood, 5_000, ("10.8.0.1", 5070), 0.0, b"SIP/2.0 200 OK") <= 2 * BURST * LEAST
+    assert passed(flood, 5_000, ("10.9.0.1", 5060), 0.0) == 5_000
+
+
 def test_whom_no_trunk_names_is_not_counted_here() -> None:
     flood = floods(max_cps=1)
-    assert passed(flood, 10_000, ("192.0.2.1", 5060), 0.0) == 10_000
-    assert flood.rests(1_000_000, ("192.0.2.1", 5060), 0.0) == 0.0
+    assert passed(flood, 10_000, ("192.0.2.99", 5060), 0.0) == 10_000
+    assert flood.rests(1_000_000, ("192.0.2.99", 5060), 0.0) == 0.0
 
 
 def test_spoofed_sources_fill_no_memory() -> None:
