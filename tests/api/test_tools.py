@@ -156,8 +156,10 @@ async def test_every_route_answers_as_its_document_says(api: Client, nobody: Cli
     """The client itself holds each answer against the document; here every row is asked as nobody would."""
     row = next(op for op in TABLE if op is operation)
     path = re.sub(r"\{\w+\}", "nothing", row.path)
+    endless = any(said.media_type == "text/event-stream" for said in row.answers.values())
     for client in (api, nobody):
-        await client(row.method, path)
+        if not endless or client is nobody:  # a stream that is granted has no end, and tests of its own
+            await client(row.method, path)
         await client(row.method, f"{path}?limit=0&nonsense=1")
         if row.method != "GET":
             await client(row.method, path, content=b"[", headers={"Content-Type": "application/json"})
