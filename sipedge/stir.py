@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -37,6 +37,8 @@ FRESH: Final = 60  # seconds an `iat` may lie away (RFC 8224 6.2.2)
 LONGEST_CHAIN: Final = 4
 MOST: Final = 4  # Identity headers that are looked at; more are somebody's joke
 BIGGEST: Final = 8_192  # bytes of one
+
+TN_AUTH_LIST: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")  # RFC 8226 9
 
 
 class Bad(Exception):
@@ -100,13 +102,15 @@ class Verifier:
             raise Bad("not ES256 shaken")
         if not uri or head.get("x5u") != uri:
             raise Bad("x5u is not info")  # RFC 8224 6.2.2: they name one certificate
-        key = self._key(uri, now)
+        certificate, key = self._certificate(uri, now)
         _check_signature(key, signature, signed)
         _check_claims(claims, country, caller, called, now)
+        if not _may_speak_for(certificate, claims["orig"]["tn"]):
+            raise Bad("not the certificate's number")
         return _letter(claims.get("attest"))
 
-    def _key(self, uri: str, now: float) -> ec.EllipticCurvePublicKey:
-        """The key of the certificate that `uri` names, once its chain leads to an authority."""
+    def _certificate(self, uri: str, now: float) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:
+        """The certificate that `uri` names and its key, once its chain leads to an authority."""
         try:
             name = PurePosixPath(urlsplit(uri).path).name
         except ValueError:
@@ -118,7 +122,7 @@ class Verifier:
         key = chain[0].public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise Bad("not a P-256 certificate")
-        return key
+        return chain[0], key
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:
@@ -228,3 +232,48 @@ def _may_issue(one: x509.Certificate) -> bool:
         return one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
         return False
+
+
+# ---- whose numbers a certificate speaks for (RFC 8226 9) -------------------------------------------------------------
+
+
+def _may_speak_for(certificate: x509.Certificate, tn: str) -> bool:
+    """Does its TNAuthList hold the number, or name a provider, who answers for all its callers? One without a list is
+    trusted as far as its authority is."""
+    try:
+        found = certificate.extensions.get_extension_for_oid(TN_AUTH_LIST).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    assert isinstance(found, x509.UnrecognizedExtension)
+    try:
+        return any(_covers(kind, value, tn) for kind, value in _values(next(_values(found.value))[1]))
+    except (ValueError, IndexError, StopIteration):
+        return False
+
+
+def _covers(kind: int, value: bytes, tn: str) -> bool:
+    """One entry: a provider's code [0], a range [1] of a first number and how many, one number [2]."""
+    inner = next(_values(value))[1]
+    match kind:
+        case 0xA0:
+            return True
+        case 0xA1:
+            (_, first), (_, count) = _values(inner)
+            return len(first) == len(tn) and int(first) <= int(tn) < int(first) + int.from_bytes(count)
+        case 0xA2:
+            return inner.decode("ascii") == tn
+        case _:
+            return False
+
+
+def _values(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (tag, content) one after the other; ValueError or IndexError for what is cut short."""
+    while der:
+        size, at = der[1], 2
+        if size & 0x80:
+            at += size & 0x7F
+            size = int.from_bytes(der[2:at])
+        if len(der) < at + size:
+            raise ValueError("cut short")
+        yield der[0], der[at : at + size]
+        der = der[at + size :]

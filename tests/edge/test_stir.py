@@ -22,7 +22,7 @@ from masking.interactions import Attestation
 from masking.numbering import Number
 from sipedge.sip.events import Answered, Invited
 from sipedge.sip.messages import Request, parse
-from sipedge.stir import FRESH, Verifier
+from sipedge.stir import FRESH, TN_AUTH_LIST, Verifier
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, X, trunk
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -32,11 +32,19 @@ CALLER, CALLED = (numbering.read("VN", number) for number in (CUSTOMER, X[0]))
 Pair = tuple[ec.EllipticCurvePrivateKey, x509.Certificate]
 
 
-def certificate(name: str, issuer: Pair | None = None, *, ca: bool = False, days: int = 30, curve: Any = None) -> Pair:
+def certificate(
+    name: str,
+    issuer: Pair | None = None,
+    *,
+    ca: bool = False,
+    days: int = 30,
+    curve: Any = None,
+    speaks_for: bytes = b"",
+) -> Pair:
     """A key and its certificate, by itself or by `issuer`; valid around NOW (`days` negative: no more)."""
     key = ec.generate_private_key(curve or ec.SECP256R1())
     named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    made = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(named)
         .issuer_name(issuer[1].subject if issuer else named)
@@ -45,9 +53,20 @@ def certificate(name: str, issuer: Pair | None = None, *, ca: bool = False, days
         .not_valid_before(NOW - timedelta(days=60))
         .not_valid_after(NOW + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .sign(issuer[0] if issuer else key, SHA256())
     )
-    return key, made
+    if speaks_for:
+        builder = builder.add_extension(x509.UnrecognizedExtension(TN_AUTH_LIST, speaks_for), critical=False)
+    return key, builder.sign(issuer[0] if issuer else key, SHA256())
+
+
+def der(tag: int, *content: bytes) -> bytes:
+    inside = b"".join(content)
+    size = bytes([len(inside)]) if len(inside) < 128 else b"\x82" + len(inside).to_bytes(2)
+    return bytes([tag]) + size + inside
+
+
+def tn(digits: str) -> bytes:
+    return der(0x16, digits.encode())
 
 
 def text(part: object) -> str:
@@ -210,6 +229,31 @@ def test_a_certificate_that_leads_nowhere_vouches_for_nobody(office: Office, cas
         assert office.says(identity(office.carrier[0])) == "failed"
     else:
         assert office.says(identity(leaf[0])) == "failed"
+
+
+BEFORE, OWN = str(int(CUSTOMER[1:]) - 9), CUSTOMER[1:]
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ([der(0xA0, tn("1234"))], "A"),
+        ([der(0xA2, tn(OWN))], "A"),
+        ([der(0xA2, tn(BEFORE))] * 12 + [der(0xA2, tn(OWN))], "A"),
+        ([der(0xA1, der(0x30, tn(BEFORE), b"\x02\x01\x0a"))], "A"),
+        ([der(0xA1, der(0x30, tn(BEFORE), b"\x02\x01\x09"))], "failed"),
+        ([der(0xA2, tn(BEFORE))], "failed"),
+        ([der(0xA3, tn(OWN))], "failed"),
+        ([der(0xA1, der(0x30, tn(BEFORE)))], "failed"),
+        ([b"\xa2"], "failed"),
+        ([b"\xa2\x20\x16"], "failed"),
+        ([], "failed"),
+    ],
+)
+def test_a_certificate_speaks_for_the_numbers_it_lists(office: Office, entries: list[bytes], says: str) -> None:
+    leaf = certificate("leaf", office.root, speaks_for=der(0x30, *entries))
+    office.chain(leaf)
+    assert office.says(identity(leaf[0])) == says
 
 
 def test_without_the_policy_nothing_is_read_and_nothing_said(office: Office) -> None:
