@@ -151,7 +151,7 @@ async def claim(
     claimed = await _claimed(house, number, found, attempt)
     if isinstance(claimed, Refusal):
         return claimed
-    return await _trusted(house, number, party, claimed, records.unpacked(found.fields["record"]), attempt)
+    return await _trusted(house, number, party, *claimed, attempt)
 
 
 async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> grants.Route:
@@ -180,19 +180,22 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
     )
 
 
-async def _claimed(house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt) -> Route | Refusal:
+async def _claimed(
+    house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt
+) -> tuple[Route, Record] | Refusal:
     if found.decision == "no_binding":
         return _stranger(house, attempt, "no_binding", number)
     if found.decision != "routed":
         return Refusal(
             interaction=attempt.interaction, decision=found.decision, tenant=number.tenant, session=found.holder
         )
-    route = await _route(house, number, found, attempt)
+    record = records.unpacked(found.fields["record"])
+    route = await _route(house, number, found, record, attempt)
     if route.attempts_per_hour and not found.repeated:
         budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
         if not await budget.spend(house):
             return await _refuse_claimed(house, route, "limit", "attempts", attempt.at)
-    return route
+    return route, record
 
 
 async def _trusted(
@@ -223,7 +226,8 @@ async def _nobody(house: House, number: PhoneNumber, party: str | None, attempt:
         return _stranger(house, attempt, "no_binding", number)
     meant = await intents.take(house, number)
     if meant is not None:
-        return await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
+        claimed = await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
+        return claimed if isinstance(claimed, Refusal) else claimed[0]
     return Challenge(
         attempt=attempt,
         number=number,
@@ -275,7 +279,7 @@ async def _reached_by(house: House, challenge: Challenge, digits: str) -> Claime
     claimed = await _claimed(house, number, found, attempt)
     if isinstance(claimed, Refusal):
         return claimed
-    asked = await _trusted(house, number, party, claimed, records.unpacked(found.fields["record"]), attempt)
+    asked = await _trusted(house, number, party, *claimed, attempt)
     return msgspec.structs.replace(asked, caller=challenge.caller) if isinstance(asked, Challenge) else asked
 
 
@@ -289,7 +293,7 @@ async def _opened_by(house: House, challenge: Challenge, digits: str) -> Route |
         return None  # an ended trip's is as wrong as any
     found = await _ask(house, challenge.number, party, challenge.attempt)
     claimed = await _claimed(house, challenge.number, found, challenge.attempt)
-    return _by_pin(claimed) if isinstance(claimed, Route) else claimed
+    return claimed if isinstance(claimed, Refusal) else _by_pin(claimed[0])
 
 
 def _by_pin(route: Route) -> Route:
@@ -338,8 +342,7 @@ def _stranger(house: House, attempt: Attempt, decision: RefusedBy, number: Phone
     return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant)
 
 
-async def _route(house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt) -> Route:
-    record = records.unpacked(found.fields["record"])
+async def _route(house: House, number: PhoneNumber, found: grants.Route, record: Record, attempt: Attempt) -> Route:
     caller, callee = record.person(found.source), record.person(found.target)
     shows = found.fields["numbers"].decode().split()[record.line(callee.id, caller.id)]
     shown = number if shows == number.number else await house.inventory.find(shows)

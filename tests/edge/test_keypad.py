@@ -13,7 +13,7 @@ from masking import events, intents, services, sessions
 from masking.pins import Pin
 from masking.services import ServiceChange
 from masking.sessions import Session
-from sipedge import dialogues
+from sipedge import dialogues, snapshots
 from sipedge.media import g711, keytones, tones
 from sipedge.media.telephone_events import KEYS, packets
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed, Responded
@@ -241,6 +241,20 @@ async def test_a_known_phone_that_hangs_up_while_asked_gave_up(street: Set) -> N
     told = await scene.place.interaction(scene.session.id)
     assert (told.status, told.hangup_by) == ("canceled", "caller")
     await scene.driver.silence(0.05)
+
+
+async def test_another_edge_could_hang_up_on_who_is_being_asked(street: Set) -> None:
+    scene = await street("announce", pin={"policy": "always"})
+    keys = await asked(scene.customer, scene.place.address, scene.dialled)
+    house, found = scene.place.house, None
+    async with asyncio.timeout(3.0):
+        while found is None or not found[1]:
+            (live,) = await house.leases.live_calls(scene.session.id[4:10])
+            found = snapshots.read(house, live.call, live.facts)
+            await asyncio.sleep(0.01)
+    assert len(found[1]) == 1 and found[0].trunk == "callers"
+    scene.customer.hang_up(keys.leg)
+    assert (await scene.place.interaction(scene.session.id)).status == "canceled"
 
 
 @pytest.mark.parametrize(
