@@ -11,10 +11,11 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import sqlalchemy as sql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from masking.evidence import Entry
+from masking.evidence import Checkpoint, Entry
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -196,6 +197,13 @@ async def interaction_body(connection: AsyncConnection, tenant: str, interaction
     return (await connection.execute(query)).scalar_one_or_none()
 
 
+async def interactions_of(connection: AsyncConnection, tenant: str, session: str) -> list[str]:
+    """Bodies of a session's interactions, oldest first."""
+    table = interactions.c
+    query = sql.select(table.body).where(table.tenant == tenant, table.session == session)
+    return list((await connection.execute(query.order_by(table.started_at, table.id))).scalars())
+
+
 async def events_of(connection: AsyncConnection, tenant: str, session: str) -> list[str]:
     """Bodies of a session's events in `seq` order."""
     query = (
@@ -274,3 +282,18 @@ async def evidence_page(
     query = sql.select(evidence, events.c.body).outerjoin(events, events.c.id == evidence.c.event)
     query = query.where(evidence.c.tenant == tenant, evidence.c.seq > after).order_by(evidence.c.seq).limit(limit)
     return [(Entry(int(row.seq), row.event, row.hash), row.body) for row in await connection.execute(query)]
+
+
+async def first_evidence_of(connection: AsyncConnection, tenant: str, of_sessions: Collection[str]) -> int:
+    """The place of the first entry of the tenant's chain that is about these sessions; 1 when there is none."""
+    query = sql.select(sql.func.min(evidence.c.seq)).join(events, events.c.id == evidence.c.event)
+    query = query.where(evidence.c.tenant == tenant, events.c.session.in_(sorted(of_sessions)))
+    return int((await connection.execute(query)).scalar_one_or_none() or 1)
+
+
+async def newest_checkpoint(connection: AsyncConnection, tenant: str) -> Checkpoint | None:
+    """The tenant's last signed head."""
+    query = sql.select(events.c.body).where(events.c.tenant == tenant, events.c.type == "evidence.checkpoint")
+    query = query.order_by(events.c.position.desc()).limit(1)
+    body = (await connection.execute(query)).scalar_one_or_none()
+    return msgspec.convert(msgspec.json.decode(body)["data"], Checkpoint) if body is not None else None

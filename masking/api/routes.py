@@ -16,6 +16,7 @@ from masking import services as core_services
 from masking import sessions as core_sessions
 from masking import webhooks as core_webhooks
 from masking.api import (
+    case,
     custody,
     disputes,
     events,
@@ -540,6 +541,16 @@ DISPUTES = [
         body=sessions.Nothing,
         body_required=False,
         scopes=("disputes",),
+        tag="disputes",
+    ),
+    Operation(
+        "GET",
+        "/v1/disputes/{dispute}/export",
+        "The case as one ZIP: sound, timeline, interactions, and a proof that `verify_case.py` in it checks offline.",
+        case.export_case,
+        {200: Said("The archive.", bytes, "application/zip")},
+        scopes=("disputes",),
+        problems=("grant_refused",),
         tag="disputes",
     ),
     Operation(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hmac
+import io
 import json
 import subprocess
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +48,9 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
         server.server_close()
 
 
-def test_a_disputed_call_is_told_heard_under_a_grant_and_proven(service: Service, phones: Phones) -> None:
+def test_a_disputed_call_is_told_heard_under_a_grant_and_proven(
+    service: Service, phones: Phones, tmp_path: Path
+) -> None:
     customer = service.person("customer", service.place.caller)
     driver = service.person("driver", service.place.callee)
     with receiver() as (url, heard):
@@ -88,6 +93,14 @@ def test_a_disputed_call_is_told_heard_under_a_grant_and_proven(service: Service
         return {one["event"]["type"] for one in entries if one["event"]["data"].get("dispute") == dispute["id"]}
 
     eventually(lambda: chained() == {"dispute.opened", "recording.accessed"}, 5, "case and hearing are on the chain")
+    exported = service.call("GET", f"/v1/disputes/{dispute['id']}/export")
+    assert exported.status_code == 200, exported.text
+    folder = tmp_path / "case"
+    with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
+        assert archive.testzip() is None
+        archive.extractall(folder)
+    assert (folder / "recordings" / f"{recording['id']}.wav").read_bytes() == answer.content
+    assert Scanner({"customer": customer.number, "driver": driver.number}).scan(exported.content, "case") == []
     words = [str(MASKING), "recordings", "verify", "--config", str(service.config_path), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
