@@ -168,14 +168,18 @@ class RawPhone:
 
     # ---- calls
 
+    def begins(self, number: str) -> None:
+        """A dialog of its own towards a number: new identifiers, and a From that tells what it can."""
+        word, self.tag = self.bird.plant("From"), self.bird.plant("its tag")
+        self.call_id = f"{self.bird.plant('its Call-ID')}@{self.bird.address}"
+        self.target = f"sip:{number}@{self.edge[0]}:{self.edge[1]}"
+        uri = f"<sip:{self.number}@{word}.example;user=phone;x={word}>"
+        self.local = f'"{word} {self.number}" {uri};tag={self.tag};x={word}'
+        self.remote = f'"{self.bird.plant("To")}" <{self.target}>'
+
     def dials(self, number: str, *, kind: str = "") -> str:
         """INVITE; gives its branch. `kind`: "parts" puts the description among other bodies."""
-        word = self.bird.plant("From")
-        self.target = f"sip:{number}@{self.edge[0]}:{self.edge[1]}"
-        self.local = (
-            f'"{word} {self.number}" <sip:{self.number}@{word}.example;user=phone;x={word}>;tag={self.tag};x={word}'
-        )
-        self.remote = f'"{self.bird.plant("To")}" <{self.target}>'
+        self.begins(number)
         typed, content = "application/sdp", self.corpus.description("INVITE")
         if kind == "parts":
             typed, content = self.corpus.parts("INVITE")

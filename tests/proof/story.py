@@ -129,6 +129,17 @@ def ask_inside(phone: RawPhone) -> None:
     phone.acknowledge(int(header(final, "CSeq").split()[0]), "ACK of reINVITE")
 
 
+def ask_outside(phone: RawPhone, number: str) -> dict[str, int]:
+    """Every method there is in no call, to a virtual number; the status each met."""
+    met = {}
+    for method in (*ASKED, "REGISTER", "BYE", "CANCEL", "PRACK"):
+        phone.begins(number)
+        told = phone.corpus.fill("{w} {n}", f"text of {method}").encode() if method == "MESSAGE" else b""
+        phone.request(method, f"{method} outside", content=told, kind="text/plain")
+        met[method] = int(phone.hear("SIP/2.0 ", method).split()[1])
+    return met
+
+
 def hang_up(phone: RawPhone, other: RawPhone) -> None:
     phone.request("BYE", "BYE")
     phone.hear("SIP/2.0 200", "BYE")

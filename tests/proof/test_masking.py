@@ -16,7 +16,18 @@ from tests.proof.conftest import artefacts
 from tests.proof.corpus import BATCHES
 from tests.proof.lines import TRANSPORTS
 from tests.proof.phones import RawPhone, body, names
-from tests.proof.story import REFUSALS, Pair, ask_inside, cancel, connect, connect_by_pin, hang_up, pair, refuse
+from tests.proof.story import (
+    REFUSALS,
+    Pair,
+    ask_inside,
+    ask_outside,
+    cancel,
+    connect,
+    connect_by_pin,
+    hang_up,
+    pair,
+    refuse,
+)
 from tests.system.service import Service
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
@@ -95,6 +106,18 @@ def test_a_refused_call_tells_nothing_of_its_cause(service: Service, transport: 
         with pair(service, transport, list(BATCHES)[n % len(BATCHES)]) as call:
             refuse(call, status)
             clean(call)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_is_asked_outside_a_call_reaches_nobody(service: Service, transport: str, batch: str) -> None:
+    """A text above all: 405, and not a word of it is kept (the service's artefacts are searched at the end)."""
+    with pair(service, transport, batch) as call:
+        met = ask_outside(call.caller, call.dialled)
+        assert met["MESSAGE"] == 405 and min(met.values()) == met["OPTIONS"] == 200
+        assert {status for method, status in met.items() if method != "OPTIONS"} <= {405, 481}
+        clean(call)
+        assert call.callee.heard == []
 
 
 def test_media_tells_neither_of_the_other(service: Service) -> None:
