@@ -21,6 +21,10 @@ SDP = (
 CLAIMS = b'{"attest":"A","dest":{"tn":["84901234567"]},"iat":1,"orig":{"tn":"84901234567"},"origid":"x"}'
 HEAD = b'{"alg":"ES256","ppt":"shaken","typ":"passport","x5u":"https://c.example/c.pem"}'
 DIGEST = b'Digest realm="r", nonce="n\\"x", algorithm=SHA-256-sess, qop="auth,auth-int", opaque="o", stale=TRUE'
+AUTHORIZATION = (
+    b'Digest username="user", realm="realm", nonce="' + b"0" * 56 + b'", uri="sip:bob@192.0.2.9", algorithm=SHA-256, '
+    b'response="' + b"0" * 64 + b'", cnonce="c", qop=auth, nc=00000001'
+)
 
 
 def sip_seeds() -> list[bytes]:
@@ -80,7 +84,7 @@ def seeds_of(target: str) -> list[bytes]:
             return rtcp_seeds()
         case "identity":
             return passports()
-    return [DIGEST, DIGEST.replace(b", ", b",\r\n "), b"Digest nonce=1"]
+    return [DIGEST, AUTHORIZATION, DIGEST.replace(b", ", b",\r\n "), b"Digest nonce=1"]
 
 
 WORDS: dict[str, list[bytes]] = {

@@ -13,7 +13,7 @@ from sipedge import admission, session_timers, stir, trunks
 from sipedge.media import rtcp, rtp, sdp
 from sipedge.media.plane import AddressRefused
 from sipedge.media.telephone_events import Receiver
-from sipedge.sip import digest
+from sipedge.sip import digest, gate
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Acked, Answered, Disconnect, Failed, Invited, Progressed, Requested, Responded
 from sipedge.sip.flows import Flow
@@ -23,6 +23,8 @@ from tests.sip.world import SDP, entropy
 UDP = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.9", 5060))
 TCP = Flow("tcp", ("192.0.2.1", 40_000), ("192.0.2.9", 5060), 1)
 METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "OPTIONS", "INFO")
+WHO = digest.Credentials("user", "password", "realm")
+GATE = gate.Gate(lambda octets: bytes(octets))
 TRUNK = trunks.Trunk(TrunkSection(name="t", uri="sip:192.0.2.1", sources=["192.0.2.0/24"], country="VN"))
 SECRET = bytes(16)
 VERIFIER = stir.Verifier(StirSection(policy="verify"))
@@ -124,7 +126,7 @@ def read_as_the_edge_does(message: Message) -> None:
         session_timers.accepted(message, 1.0)
         session_timers.min_se(message)
         if message.status in (401, 407):
-            digest.choose(message, digest.Credentials("user", "password", "realm"))
+            digest.choose(message, WHO)
 
 
 def description(data: bytes) -> None:
@@ -166,7 +168,11 @@ def reports(data: bytes) -> None:
 
 
 def challenge(data: bytes) -> None:
-    """A Digest header of a trunk."""
+    """A Digest header of a trunk: asking, and answering what nobody asked."""
+    request = Request("INVITE", "sip:bob@192.0.2.9")
+    request.headers["authorization"] = [data.decode("latin-1")]
+    gate.username(request)
+    assert GATE.judge(request, WHO, "192.0.2.1", 1.0) is gate.Verdict.UNKNOWN
     try:
         asked = digest.read_challenge(data.decode("latin-1"))
     except Malformed:
