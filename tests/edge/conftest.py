@@ -19,7 +19,16 @@ import pytest
 
 from masking import interactions, opening, services, sessions
 from masking.access import SCOPES, Access
-from masking.config import Config, Listener, MediaSection, RedisSection, ServiceSection, SipSection, TrunkSection
+from masking.config import (
+    Config,
+    Listener,
+    MediaSection,
+    RedisSection,
+    ServiceSection,
+    SipSection,
+    StirSection,
+    TrunkSection,
+)
 from masking.house import House, open_house
 from masking.interactions import Interaction
 from masking.sessions import NewParticipant, NewSession, Session
@@ -187,6 +196,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
             listen: tuple[str, ...] = ("udp",),
             host: str = "127.0.0.1",
             media: dict[str, Any] | None = None,
+            stir: StirSection | None = None,
             **sip: Any,
         ) -> Place:
             config = Config(
@@ -194,6 +204,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
                 redis=RedisSection(url=redis_url),
                 media=MediaSection(ports=relay.ports, **(media or {})),
                 sip=SipSection(**sip),
+                stir=stir or StirSection(),
                 trunk=list(trunks),
             )
             house = await stack.enter_async_context(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from masking import numbering
 from masking.config import BadConfig, StirSection, load
 from masking.interactions import Attestation
-from masking.numbering import Number
 from sipedge.sip.events import Answered, Invited
 from sipedge.sip.messages import Request, parse
 from sipedge.stir import FRESH, TN_AUTH_LIST, Verifier
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, X, trunk
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NOW = datetime.now(UTC)
 URL = "https://certificates.example/shaken/carrier.pem"
 CALLER, CALLED = (numbering.read("VN", number) for number in (CUSTOMER, X[0]))
 
@@ -277,22 +276,15 @@ def test_a_file_that_is_no_certificate_is_named(office: Office) -> None:
 
 
 async def test_a_vouched_caller_is_trusted_where_a_session_asks_for_it_and_the_header_ends_here(
-    open_edge: Opener, phones: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_edge: Opener, phones: Make, tmp_path: Path
 ) -> None:
     office = Office(tmp_path)
     customer, driver = phones(CUSTOMER), phones(DRIVER)
-    place = await open_edge(trunk("callers", customer), trunk("callees", driver))
-    verifier = Verifier(office.config)
-    await asyncio.to_thread(verifier.load)
-
-    def attested(request: Request, country: str, caller: Number, called: Number, now: float) -> Attestation | None:
-        return verifier.attested(request, country, caller, called, NOW.timestamp())
-
-    monkeypatch.setattr(place.edge.exchange.stir, "attested", attested)
+    place = await open_edge(trunk("callers", customer), trunk("callees", driver), stir=office.config)
     await place.numbers(*X[:1], trunk="callees")
     session = await place.session(CUSTOMER, DRIVER, caller_trust="verified")
     dialled = session.participants[0].proxies[0].number
-    vouched = identity(office.carrier[0])
+    vouched = identity(office.carrier[0], at=time.time())
     leg = customer.call(place.address, dialled, headers=[("Identity", vouched)])
     invited = await driver.expect(Invited)
     assert invited.request.header("identity") is None
@@ -300,7 +292,8 @@ async def test_a_vouched_caller_is_trusted_where_a_session_asks_for_it_and_the_h
     customer.cancel(leg)
     assert (await place.interaction(session.id)).attestation == "A"
     await place.idle()
-    leg = customer.call(place.address, dialled, headers=[("Identity", identity(office.carrier[0], spoil=True))])
+    spoilt = identity(office.carrier[0], at=time.time(), spoil=True)
+    leg = customer.call(place.address, dialled, headers=[("Identity", spoilt)])
     while not isinstance(await customer.expect(object), Answered):
         continue
     customer.hang_up(leg)
