@@ -209,9 +209,23 @@ def explain(source: str, target: str, *, common: Common = Common()) -> None:
 
 
 @app.command
-def capacity(*, common: Common = Common()) -> None:
-    """Says how many numbers a load needs (a later version)."""
-    not_implemented("capacity")
+def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
+    """Shows what each country's pool holds and is sure to carry."""
+    with client(remote) as http:
+        found = ask(http, "GET", f"/v1/services/{service}/capacity")
+        pools = ask(http, "GET", f"/v1/services/{service}/pools")["data"]
+    if remote.json:
+        write_json(found | {"pools": [one | {"states": pool["states"], "shards": pool["shards"]}
+                                      for one, pool in zip(found["pools"], pools, strict=True)]})  # fmt: skip
+        return
+    table = Table(
+        "country", "numbers", "active", "draining", "suspended", "retired", "live", "resting", "sure per person"
+    )
+    for one, pool in zip(found["pools"], pools, strict=True):
+        states = [str(pool["states"][state]) for state in ("active", "draining", "suspended", "retired")]
+        counts = [str(one[name]) for name in ("live", "quarantined", "degree")]
+        table.add_row(one["country"], str(one["size"]), *states, *counts)
+    out.print(table)
 
 
 @recordings.command

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Literal, cast, get_args
 
@@ -77,10 +78,12 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """A shard's load: `open` numbers take new leases; `live` holders, `quarantined` ones whose tombstones stand."""
+    """A shard's load: `open` numbers take new leases, `closed` ones do not, by their state; `live` holders,
+    `quarantined` ones whose tombstones stand."""
 
     shard: Shard
     open: int
+    closed: dict[State, int]
     live: int
     quarantined: int
 
@@ -246,12 +249,14 @@ class Inventory:
 
     async def _figures(self, shard: Shard, now: int) -> Figures:
         later = f"({now}"
-        takes, live, quarantined = await asyncio.gather(
+        takes, closed, live, quarantined = await asyncio.gather(
             self._redis.command("HGET", key(shard.name, "h"), "open"),
+            self._redis.command("HVALS", key(shard.name, "t")),
             self._redis.command("ZCOUNT", key(shard.name, "due"), later, "+inf"),
             self._redis.command("ZCOUNT", key(shard.name, "q"), later, "+inf"),
         )
-        return Figures(shard, len(takes or b""), live, quarantined)
+        states = Counter(cast(State, state.decode()) for state in closed)
+        return Figures(shard, len(takes or b""), dict(states), live, quarantined)
 
     async def _look_up(self, index: str) -> PhoneNumber | None:
         row = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from masking import capacity as core_capacity
 from masking import disputes as core_disputes
 from masking import events as core_events
 from masking import intents as core_intents
@@ -85,9 +86,35 @@ SERVICES = [
         problems=("unique_name_conflict", "contains_phone_number", "conflict", "not_implemented_field"),
         tag="services",
     ),
-    Operation("GET", "/v1/services/{service}/pools", "Per country and shard: size, live, quarantined.", tag="services"),
-    Operation("GET", "/v1/services/{service}/capacity", "How much the pools can still carry.", tag="services"),
-    Operation("POST", "/v1/services/{service}:plan", "How many numbers an expected load needs.", tag="services"),
+    Operation(
+        "GET",
+        "/v1/services/{service}/pools",
+        "Per country and shard: size, numbers by state, live and quarantined sessions. Never more than one page.",
+        services.list_pools,
+        {200: Said("The pools, by country.", Page[core_capacity.PoolLoad])},
+        scopes=("numbers",),
+        tag="services",
+    ),
+    Operation(
+        "GET",
+        "/v1/services/{service}/capacity",
+        "How much the pools are sure to carry.",
+        services.get_capacity,
+        {200: Said("What each country's pool can carry.", core_capacity.Capacities)},
+        scopes=("numbers",),
+        tag="services",
+    ),
+    Operation(
+        "POST",
+        "/v1/services/{service}:plan",
+        "How many numbers an expected load needs, so that no session is ever refused for want of one.",
+        services.plan_numbers,
+        {200: Said("What it needs, and whether the pools have it.", core_capacity.Plan)},
+        body=core_capacity.Expected,
+        scopes=("numbers",),
+        problems=("contains_phone_number",),
+        tag="services",
+    ),
 ]
 
 PHONE_NUMBERS = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from masking import services
+from masking import capacity, services
 from masking.api.operations import Answer, Asked
-from masking.api.paging import Paged, page_of
+from masking.api.paging import Page, Paged, page_of
 
 
 async def create_service(asked: Asked) -> Answer:
@@ -23,3 +23,15 @@ async def list_services(asked: Asked) -> Answer:
 
 async def change_service(asked: Asked) -> Answer:
     return Answer(200, await services.change(asked.house, asked.tenant, asked.path["service"], asked.body))
+
+
+async def list_pools(asked: Asked) -> Answer:
+    return Answer(200, Page(await capacity.pools(asked.house, asked.tenant, asked.path["service"]), None))
+
+
+async def get_capacity(asked: Asked) -> Answer:
+    return Answer(200, await capacity.capacity(asked.house, asked.tenant, asked.path["service"]))
+
+
+async def plan_numbers(asked: Asked) -> Answer:
+    return Answer(200, await capacity.plan(asked.house, asked.tenant, asked.path["service"], asked.body))

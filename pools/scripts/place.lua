@@ -7,6 +7,11 @@ for i = 1, #ARGV, 4 do
   if version > tonumber(redis.call('HGET', tag .. 'v', position) or '0') then
     redis.call('HSET', tag .. 'm', position, ARGV[i + 1])
     redis.call('HSET', tag .. 'v', position, version)
+    if state == 'active' then
+      redis.call('HDEL', tag .. 't', position)
+    else
+      redis.call('HSET', tag .. 't', position, state)
+    end
     local char = string.char(position)
     local at = string.find(open, char, 1, true)
     if at and state ~= 'active' then

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pools.grants import Exhausted
-from pools.inventory import Figures, Inventory, Item, Shard, Taken, UnknownNumber
+from pools.inventory import Figures, Inventory, Item, Shard, State, Taken, UnknownNumber
 from pools.keyring import Keyring
 from pools.numbers import Number
 from pools.redis import Redis
@@ -227,13 +227,25 @@ async def test_figures_count_live_holders_and_standing_tombstones(world: World) 
         (only,) = await world.inventory.figures("t", "default", now)
         return only
 
-    assert await figures(world.now) == Figures(whole, 4, 2, 2)
+    assert await figures(world.now) == Figures(whole, 4, {"draining": 1}, 2, 2)
     assert (await figures(START + QUARANTINE)).quarantined == 1
     assert (await figures(START + QUARANTINE + 1000)).quarantined == 0
     assert (await figures(START + TTL)).live == 0
     await world.at(START + QUARANTINE + 5000)
     await world.leases.release(bound[2].holder, reason="api")
     assert await world.redis.command("ZCARD", "{" + shard + "}q") == 1, "what no longer stands is forgotten"
+
+
+async def test_figures_count_numbers_by_state(world: World) -> None:
+    await world.pool(6)
+    states: list[State] = ["suspended", "suspended", "retired", "draining", "active"]
+    for place, state in enumerate(states):
+        await world.inventory.set_state("t", "default", f"+84240000000{place}", state)
+    (figures,) = await world.inventory.figures("t", "default", world.now)
+    assert (figures.open, figures.closed) == (2, {"suspended": 2, "retired": 1, "draining": 1})
+    await world.inventory.set_state("t", "default", "+842400000000", "active")
+    (figures,) = await world.inventory.figures("t", "default", world.now)
+    assert (figures.open, figures.closed["suspended"]) == (3, 1)
 
 
 async def test_nothing_in_redis_spells_a_persons_number(world: World, keyring: Keyring) -> None:
