@@ -145,7 +145,8 @@ class Circuit:
                     await self._refreshed(leg, event)
                 case Requested() if event.request.method == "INFO":
                     self.respond(event, 200, (), b"")
-                    key = telephone_events.told(event.request.content_type, event.request.body)
+                    said = event.request.body  # of a type that can be read, or the endpoint had refused it
+                    key = telephone_events.told(event.request.content_type, said) if said else None
                     if key is not None and (number := self.number_of(event.leg)) is not None:
                         return Digit(self.id, number, key, 0.0, "info")
                 case Requested():

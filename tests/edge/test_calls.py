@@ -547,3 +547,17 @@ async def test_a_key_reaches_a_phone_that_takes_none_in_its_audio_by_info(stage:
     assert (told.method, told.content_type, told.body) == (
         "INFO", "application/dtmf-relay", b"Signal=*\r\nDuration=160\r\n"
     )  # fmt: skip
+
+
+async def test_an_info_that_says_nothing_of_an_unreadable_type_harms_no_call(stage: Stage) -> None:
+    scene = await stage()
+    leg, _, _ = await up(scene)
+    await scene.bridged()
+    nothing = [("Content-Type", ";;no type")]
+    scene.caller.endpoint.request(leg, "INFO", scene.caller.loop.time(), headers=nothing)
+    scene.caller.drive()
+    assert (await scene.caller.expect(Responded)).status == 200
+    scene.caller.request(leg, "OPTIONS")
+    assert (await scene.caller.expect(Responded)).status == 200
+    assert [call.state for call in scene.place.edge.exchange.calls.values()] == ["bridged"]
+    assert scene.place.edge.exchange.counts["faults"] == 0

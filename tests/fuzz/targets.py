@@ -10,9 +10,8 @@ from collections.abc import Callable
 from masking import numbering
 from masking.config import StirSection, TrunkSection
 from sipedge import admission, session_timers, stir, trunks
-from sipedge.media import rtcp, rtp, sdp
+from sipedge.media import rtcp, rtp, sdp, telephone_events
 from sipedge.media.plane import AddressRefused
-from sipedge.media.telephone_events import Receiver
 from sipedge.sip import digest, gate
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Acked, Answered, Disconnect, Failed, Invited, Progressed, Requested, Responded
@@ -91,6 +90,9 @@ def serve(one: Endpoint, data: bytes, flow: Flow, pieces: list[bytes]) -> None:
                 one.bye(event.leg, 1.0)
             case Requested():
                 read_as_the_edge_does(event.request)
+                if event.request.method == "INFO" and event.request.body:
+                    key = telephone_events.told(event.request.content_type, event.request.body)
+                    assert key is None or key in telephone_events.KEYS
                 one.respond(event.transaction, 200, 1.0)
             case Answered() | Progressed():
                 read_as_the_edge_does(event.response)
@@ -151,7 +153,7 @@ def media(data: bytes) -> None:
     except rtp.BadRtp:
         return
     assert len(packet.payload) <= len(data) - 12
-    keys = Receiver()
+    keys = telephone_events.Receiver()
     for later in (0, 1, 160):
         keys.receive(packet.timestamp + later, packet.payload, later / 8000)
     keys.lapse(9.0)

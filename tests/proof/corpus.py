@@ -139,6 +139,7 @@ class Corpus:
 
     def __init__(self, bird: Bird, number: str, host: str, rtp_port: int) -> None:
         self.bird, self.number, self.host, self.rtp_port = bird, number, host, rtp_port
+        self.keys = True  # does it take key presses as RTP (RFC 4733)?
 
     def fill(self, template: str, what: str) -> str:
         """Words, number and host put in."""
@@ -173,6 +174,8 @@ class Corpus:
             *MEDIA_LINES,
             *VIDEO,
         ]
+        if not self.keys:
+            lines = [line.replace(" RTP/AVP 8 0 101", " RTP/AVP 8 0") for line in lines if ":101 " not in line]
         return "".join(self.fill(line, f"SDP {line[:12]} of {message}") + "\r\n" for line in lines).encode()
 
     def parts(self, message: str) -> tuple[str, bytes]:

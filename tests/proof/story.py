@@ -13,6 +13,7 @@ from tests.system.service import Person, Service
 
 ASKED = ("INFO", "UPDATE", "OPTIONS", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE", "PUBLISH", "FOO")
 EARLY = ("tcp",)  # transports whose trunk passes the callee's early media
+BY_INFO = ("tls",)  # transports whose phones take key presses as INFO alone
 REFUSALS = (302, 305, 380, 400, 401, 403, 404, 407, 410, 415, 420, 433, 480, 484, 486, 488, 600, 603, 604, 607, 699)
 
 
@@ -38,6 +39,9 @@ class Pair:
             held, transport, (callee, 5080), edge, people[1].number, Bird(CALLEE), batch, dials=False
         )
         self.caller = RawPhone(held, transport, (caller, 0), edge, people[0].number, Bird(CALLER), batch, dials=True)
+
+        for phone in self.phones:
+            phone.corpus.keys = transport not in BY_INFO
 
     @property
     def phones(self) -> tuple[RawPhone, RawPhone]:
@@ -112,7 +116,7 @@ def connect_by_pin(call: Pair) -> None:
     callee.hear("ACK ")
 
 
-def ask_inside(phone: RawPhone) -> None:
+def ask_inside(phone: RawPhone, other: RawPhone) -> None:
     """Every method there is within the call, then new descriptions by UPDATE and re-INVITE (and RFC 4916's identity in
     all of them)."""
     for method in ASKED:
@@ -121,6 +125,10 @@ def ask_inside(phone: RawPhone) -> None:
             told = b"Signal=5\r\nDuration=160\r\nX=" + told + b"\r\n"
         phone.request(method, method, content=told, kind="application/dtmf-relay" if method == "INFO" else "text/plain")
         phone.hear("SIP/2.0 ", method)
+        if method == "INFO" and phone.transport in BY_INFO:  # the key crosses, in words of ours
+            pressed = other.hear("INFO ")
+            assert body(pressed) == b"Signal=5\r\nDuration=160\r\n"
+            other.answer(pressed, "200", "200 to INFO")
     phone.request("UPDATE", "UPDATE with SDP", content=phone.corpus.description("UPDATE", 2))
     phone.hear("SIP/2.0 ", "UPDATE")
     held = phone.corpus.description("reINVITE", 3).replace(b"a=sendrecv", b"a=sendonly")
