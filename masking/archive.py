@@ -47,6 +47,15 @@ session_numbers = sql.Table(
     sql.Index(None, "number"),
 )
 
+# Who took part, by the blind index of their number (`pools.keyring`): what a search by a person goes by.
+session_parties = sql.Table(
+    "session_parties",
+    metadata,
+    sql.Column("session", sql.String(64), primary_key=True),
+    sql.Column("party", sql.String(64), primary_key=True),
+    sql.Index(None, "party"),
+)
+
 interactions = sql.Table(
     "interactions",
     metadata,
@@ -182,6 +191,29 @@ async def session_page(
         query = query.where(sql.or_(sessions.c.status == "closed", sessions.c.expires_at <= at))
     elif status is not None:
         query = query.where(sessions.c.status == status, sessions.c.expires_at > at)
+    if before is not None:
+        query = query.where(_older(sessions.c.created_at, sessions.c.id, before))
+    query = query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
+    return list((await connection.execute(query)).scalars())
+
+
+async def person_page(
+    connection: AsyncConnection,
+    tenant: str,
+    party: str,
+    *,
+    since: float | None,
+    until: float | None,
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[str]:
+    """Bodies of the sessions of a person, newest first: opened before `until`, to live until `since` or longer."""
+    theirs = sql.select(session_parties.c.session).where(session_parties.c.party == party)
+    query = sql.select(sessions.c.body).where(sessions.c.tenant == tenant, sessions.c.id.in_(theirs))
+    if since is not None:
+        query = query.where(sessions.c.expires_at >= since)
+    if until is not None:
+        query = query.where(sessions.c.created_at < until)
     if before is not None:
         query = query.where(_older(sessions.c.created_at, sessions.c.id, before))
     query = query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)

@@ -79,7 +79,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 async def open_dispute(house: House, access: Access, new: NewDispute, sessions: list[str]) -> Granted:
     """A new dispute over the sessions found for it; `Invalid`, `ContainsPhoneNumber`."""
-    _check(house, {"reason": new.reason, "requested_by": new.requested_by})
+    check_texts(house, {"reason": new.reason, "requested_by": new.requested_by})
     waits = new.approval == "second_person"
     dispute = Dispute(
         id=house.token("dsp_"),
@@ -116,7 +116,7 @@ async def listing(house: House, tenant: str) -> list[Dispute]:
 async def approve(house: House, access: Access, dispute: str, approval: Approval) -> Granted:
     """The second person's word. `Forbidden` for the key, and for the name, that opened it; `Conflict` when it is not
     waiting."""
-    _check(house, {"approved_by": approval.approved_by})
+    check_texts(house, {"approved_by": approval.approved_by})
     kept = await _read(house, access.tenant, dispute)
     if kept.dispute.status != "pending":
         raise Conflict("The dispute is not waiting for an approval.")
@@ -197,7 +197,8 @@ def _digest(house: House, grant: str) -> str:
     return hmac.digest(house.keyring.derived("grants"), grant.encode(), "sha256").hex()
 
 
-def _check(house: House, texts: dict[str, str]) -> None:
+def check_texts(house: House, texts: dict[str, str]) -> None:
+    """Raises for words that are kept with a case, by field: empty, not printable, or a phone number."""
     countries = frozenset(trunk.country for trunk in house.config.trunk)
     for field, text in texts.items():
         if not text.strip() or not text.isprintable():

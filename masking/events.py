@@ -23,6 +23,8 @@ EventType = Literal[
     "session.updated",
     "session.closed",
     "session.expired",
+    "session.reopened",
+    "session.searched",
     "number.leased",
     "number.released",
     "number.exhausted",
@@ -48,6 +50,9 @@ EventType = Literal[
     "webhook.test",
 ]
 
+# Of whoever takes part from this event on, the blind indexes: for the archive's search, and in no event that is shown.
+PARTIES: Final = "parties"
+
 LOOSE_OUTBOX: Final = "{loose}o"
 LOOSE_KEPT: Final = 100_000  # with no courier to fetch them the oldest go
 
@@ -69,7 +74,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, session: str, entry: JournalEntry | OutboxEntry) -> Event:
         """A journal entry of `session` as an event; `msgspec.ValidationError` for a type this version does not know."""
-        return _event(session, session, entry.seq, entry.type, entry.at, entry.data)
+        event = _event(session, session, entry.seq, entry.type, entry.at, entry.data)
+        event.data.pop(PARTIES, None)
+        return event
 
 
 def _event(stream: str, session: str | None, seq: int, kind: str, at_ms: int, data: bytes) -> Event:

@@ -33,6 +33,7 @@ EVIDENT: Final = frozenset(
         "dispute.opened",
         "dispute.approved",
         "dispute.closed",
+        "session.searched",
     }
 )
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from masking import sessions
 from masking.events import Event, EventType, append_loose, fact
 from masking.records import events_of
 from masking.refusals import NotFound
@@ -125,6 +126,7 @@ class Call(msgspec.Struct, kw_only=True):
     owner: str = ""
     recording: str | None = None
     begun: bool = True
+    sliding: bool = False  # its session lives on after each call
     answered_at: float | None = None
     reached: bool = False
     bridged_at: float | None = None
@@ -140,6 +142,7 @@ class Call(msgspec.Struct, kw_only=True):
             owner=route.owner,
             recording=route.recording,
             begun=False,
+            sliding=route.sliding,
         )
 
 
@@ -216,6 +219,8 @@ async def tell(house: House, told: Sequence[Told]) -> bool:
     if appended.outcome == "ended" and (before := events[: -1 if last.ends else None]):
         await house.leases.append(call.session, before, set_fields=begun)
     call.begun = call.begun or bool(events)
+    if call.sliding and last.ends:
+        await sessions.slide(house, call.session)
     return appended.outcome == "appended"
 
 

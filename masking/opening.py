@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from masking import bindings, checks, directions, extensions, names, numbering, pins, records, services, sessions
-from masking.events import append_loose, fact, filled
+from masking.events import PARTIES, append_loose, fact, filled
 from masking.records import Record
 from masking.refusals import GeoUnavailable, Invalid, NumberPoolExhausted, Refused, UniqueNameConflict
 from masking.sessions import NewSession, Session
@@ -131,6 +131,7 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
         answer_confirm=new.answer_confirm,
+        sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,
     )
     directions.denied(new.direction, people)
     return wish, record
@@ -242,7 +243,11 @@ class _Draft:
             for place, line in zip(places, plan.lines, strict=True)
         ]
         return fields, [
-            fact("session.opened", None, msgspec.structs.asdict(opened) | {"tenant": drawn.tenant}),
+            fact(
+                "session.opened",
+                None,
+                msgspec.structs.asdict(opened) | {"tenant": drawn.tenant, PARTIES: drawn.parties},
+            ),
             *leased,
         ]
 
@@ -262,25 +267,17 @@ async def _open_named(
 ) -> tuple[Session, bool]:
     mine = names.Holding(
         claim=wish.random.hex(),
-        people=_digest(record),
+        people=digest(record),
         lives=names.kept(wish.ttl_ms),
         candidates=ground.holders(wish.letters),
     )
-    seen, asked = names.NOBODY, house.now_ms
-    while (held := await names.claim(house, wish.tenant, key, seen, mine)) is not None:
-        other, ended = await _holder_of(house, wish.tenant, held.holding)
-        if other is not None and held.holding is not None:
-            if held.holding.people != mine.people:
-                raise UniqueNameConflict(
-                    "The unique_name belongs to an open session with other participants.", session=other[0].holder
-                )
-            return sessions.told(house, *other), False
-        if held.young and not ended and held.holding is not None and held.holding.claim != mine.claim:
-            await asyncio.sleep(POLL)  # another request claimed it a moment ago, and is binding right now
-            seen = names.NOBODY
-        else:
-            seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
-        asked = house.now_ms
+    other, asked = await take_name(house, wish.tenant, key, mine)
+    if other is not None:
+        if digest(other[1]) != mine.people:
+            raise UniqueNameConflict(
+                "The unique_name belongs to an open session with other participants.", session=other[0].holder
+            )
+        return sessions.told(house, *other), False
     try:
         session = await _bind(house, wish, record, ground, virtual, mine.candidates[0])
     except Refused:
@@ -288,11 +285,30 @@ async def _open_named(
         raise
     if abs(house.now_ms - asked) < names.UNDOUBTED_MS or await names.still(house, key, mine):
         return session, True
-    await house.leases.release(session.id, reason="replaced", events=[_replaced()])
+    await house.leases.release(session.id, reason="replaced", events=[replaced()])
     raise _Lost
 
 
-def _replaced() -> Fact:
+async def take_name(
+    house: House, tenant: str, key: str, mine: names.Holding
+) -> tuple[tuple[Holder, Record] | None, int]:
+    """Claims the name: the open session that has it already, or None and when it became ours (ms)."""
+    seen, asked = names.NOBODY, house.now_ms
+    while (held := await names.claim(house, tenant, key, seen, mine)) is not None:
+        other, ended = await _holder_of(house, tenant, held.holding)
+        if other is not None:
+            return other, asked
+        if held.young and not ended and held.holding is not None and held.holding.claim != mine.claim:
+            await asyncio.sleep(POLL)  # another request claimed it a moment ago, and is binding right now
+            seen = names.NOBODY
+        else:
+            seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
+        asked = house.now_ms
+    return None, asked
+
+
+def replaced() -> Fact:
+    """The last event of a session whose name went to another one while its opener was stopped."""
     return fact("session.closed", None, {"status": "closed", "closed_reason": "replaced"})
 
 
@@ -309,6 +325,6 @@ async def _holder_of(
     return None, ended
 
 
-def _digest(record: Record) -> str:
+def digest(record: Record) -> str:
     """Who takes part, in any order: keyed hashes alone, hashed once more so that the name's key links to nobody."""
     return blake2b(" ".join(sorted(person.party for person in record.people)).encode(), digest_size=16).hexdigest()

@@ -74,6 +74,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
     answer_confirm: AnswerConfirm = "none"
+    sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put
 
     @property
     def ways(self) -> list[Way]:
@@ -84,6 +85,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def has_pins(self) -> bool:
         """Is there a caller of this session who would be asked for a PIN?"""
         return self.pin.policy != "none" or self.caller_trust != "any"
+
+    @property
+    def parties(self) -> list[str]:
+        """The blind indexes of its people's numbers."""
+        return [person.party for person in self.people]
 
     def person(self, participant: str) -> Person:
         return next(person for person in self.people if person.id == participant)

@@ -10,8 +10,10 @@ Refused                      code, detail, errors: what every refusal says
  │   ├─ ParticipantConflict  participant_conflict  the same person twice in one session
  │   ├─ UniqueNameConflict   unique_name_conflict  the name is taken; `session` (or `service`) says by whom
  │   ├─ SessionClosed        session_closed
+ │   ├─ CannotReopen         cannot_reopen         `reason` says why the session stays closed
  │   ├─ NumberPoolExhausted  number_pool_exhausted `needed` numbers more, worth a try in `retry_after` seconds
  │   └─ GeoUnavailable       geo_unavailable       no number of the participant's country
+ ├─ ReasonRequired           reason_required       nobody is looked for without one
  └─ Forbidden                insufficient_scope    the key lacks a scope
 
 No refusal ever repeats a value it was given: the value may be a person's number.
@@ -73,6 +75,10 @@ class NotBuilt(Invalid):
     code = "not_implemented"
 
 
+class ReasonRequired(Refused):
+    code = "reason_required"
+
+
 class Conflict(Refused):
     code = "conflict"
 
@@ -87,6 +93,10 @@ class UniqueNameConflict(Conflict):
 
 class SessionClosed(Conflict):
     code = "session_closed"
+
+
+class CannotReopen(Conflict):
+    code = "cannot_reopen"
 
 
 class NumberPoolExhausted(Conflict):

@@ -7,11 +7,12 @@ writes `call.initiated` (or `call.refused`) in the same script. "No binding", "a
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import extensions, intents, interactions, pins, records, services
+from masking import extensions, intents, interactions, pins, records, services, sessions
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.events import append_loose, fact, filled
@@ -20,6 +21,7 @@ from masking.pins import Keyed
 from pools import grants
 from pools.inventory import PhoneNumber
 from pools.numbers import Number
+from pools.redis import Unavailable
 
 if TYPE_CHECKING:
     from masking.house import House
@@ -59,6 +61,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     caller_language: str | None
     callee_language: str | None
     attempts_per_hour: int = 0
+    sliding: bool = False  # the session lives on after each call
     confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
     decision: Literal["routed", "pin"] = "routed"  # by what the caller was let through
 
@@ -195,6 +198,9 @@ async def _claimed(
         budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
         if not await budget.spend(house):
             return await _refuse_claimed(house, route, "limit", "attempts", attempt.at)
+    if route.sliding and not found.repeated:
+        with contextlib.suppress(Unavailable):  # the call has its slot, and is told to slide the session when it ends
+            await sessions.slide(house, route.session)
     return route, record
 
 
@@ -370,6 +376,7 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, record:
         caller_language=caller.language,
         callee_language=callee.language,
         attempts_per_hour=record.max_call_attempts_per_hour,
+        sliding=record.sliding > 0,
         confirmed_by_key=record.answer_confirm == "keypress",
     )
 

@@ -5,6 +5,7 @@ This file holds the shapes and what is done with a session that is open; `openin
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -142,6 +143,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     warning_at: int
     max_concurrent_calls: int
     max_call_attempts_per_hour: int = 0
+    ttl_mode: Literal["fixed", "sliding"] = "fixed"
     pin: pins.Pin = pins.NOBODY
     caller_trust: records.CallerTrust = "any"
     answer_confirm: records.AnswerConfirm = "none"
@@ -214,6 +216,7 @@ def shown(
         warning_at=record.warning_at,
         max_concurrent_calls=record.max_concurrent_calls,
         max_call_attempts_per_hour=record.max_call_attempts_per_hour,
+        ttl_mode="sliding" if record.sliding else "fixed",
         pin=record.pin,
         caller_trust=record.caller_trust,
         answer_confirm=record.answer_confirm,
@@ -331,7 +334,7 @@ async def extend(
 ) -> Session:
     """Moves its end to `ttl` seconds from now, or to `expires_at`, or by the service's ttl; `SessionClosed`."""
     _, record = await held_open(house, access, session)
-    default = (await services.get(house, access.tenant, record.service)).ttl
+    default = record.sliding or (await services.get(house, access.tenant, record.service)).ttl
     await _prolong(house, session, record, checks.ending(ttl, expires_at, default, house.now()))
     await records.touch(house, access.tenant, session)
     return await get(house, access, session)
@@ -345,6 +348,18 @@ async def _prolong(house: House, session: str, record: Record, lives_ms: int) ->
         raise SessionClosed("The session is closed.", session=session)
     if record.unique_name is not None:
         await names.prolong(house, names.key(record.tenant, record.service, record.unique_name), lives_ms)
+
+
+async def slide(house: House, session: str) -> None:
+    """A call began or ended on a session of `ttl_mode: sliding`: its end moves to its ttl from now, never nearer."""
+    holder = await house.leases.read(session)
+    if holder is None or "record" not in holder.fields:
+        return
+    record = records.unpacked(holder.fields["record"])
+    lives_ms = record.sliding * 1000
+    if lives_ms and house.now_ms < holder.expires < house.now_ms + lives_ms:
+        with contextlib.suppress(SessionClosed):  # it was closed meanwhile
+            await _prolong(house, session, record, lives_ms)
 
 
 async def close(house: House, access: Access, session: str) -> Session:

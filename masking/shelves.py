@@ -18,6 +18,8 @@ from masking.sessions import Session, SessionStatus, archived_view, live_view
 if TYPE_CHECKING:
     from masking.access import Access
     from masking.house import House
+    from masking.records import Record
+    from pools.grants import Holder
 
 RECENT_MOST: Final = 500
 
@@ -65,12 +67,50 @@ async def listing(
     found = {row.id: row for row in rows[:limit]}
     for session in await _fresh(house, access.tenant, [row for row in found.values() if row.status != "closed"]):
         found[session.id] = session
+    return _page([session for session in found.values() if wanted.admits(session)], limit, before, last)
+
+
+async def of_person(
+    house: House,
+    access: Access,
+    party: str,
+    *,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    before: Position | None,
+) -> Page:
+    """The tenant's sessions of a person (`party`: the blind index), newest first: opened before `until` (seconds since
+    1970), to live until `since` or longer."""
+    rows: list[Session] = []
+    if house.archive is not None:
+        from masking import archive
+
+        async with house.archive.connect() as connection:
+            bodies = await archive.person_page(
+                connection, access.tenant, party, since=since, until=until, before=before, limit=limit + 1
+            )
+        rows = [archived_view(msgspec.json.decode(body, type=Session), house.now()) for body in bodies]
+    last = _position(rows[limit - 1]) if len(rows) > limit else None
+    found = {row.id: row for row in rows[:limit]}
+    ids = {row.id for row in found.values() if row.status != "closed"} | await _recent(house, access.tenant)
+    for holder, record in await _held(house, access.tenant, ids):
+        session = live_view(holder, record, house.now_ms)
+        if (
+            party in record.parties
+            and (until is None or seconds(session.created_at) < until)
+            and (since is None or seconds(session.expires_at) >= since)
+        ):
+            found[session.id] = session
+    return _page(list(found.values()), limit, before, last)
+
+
+def _page(sessions: list[Session], limit: int, before: Position | None, last: Position | None) -> Page:
+    """Those between `before` and `last` (the oldest that has been looked at), newest first."""
     matching = [
         session
-        for session in found.values()
-        if wanted.admits(session)
-        and (before is None or _position(session) < before)
-        and (last is None or _position(session) >= last)
+        for session in sessions
+        if (before is None or _position(session) < before) and (last is None or _position(session) >= last)
     ]
     matching.sort(key=_position, reverse=True)
     shown = matching[:limit]
@@ -102,10 +142,19 @@ async def _archived(house: House, tenant: str, wanted: Filter, before: Position 
 
 async def _fresh(house: House, tenant: str, rows: list[Session]) -> list[Session]:
     """As Redis has them now: these open rows, and whatever changed in the last seconds."""
+    ids = {row.id for row in rows} | await _recent(house, tenant)
+    return [live_view(*one, house.now_ms) for one in await _held(house, tenant, ids)]
+
+
+async def _recent(house: House, tenant: str) -> set[str]:
+    """The sessions that changed in the last seconds."""
     since = house.now_ms - records.RECENT_MS
     names = await house.redis.command(
         "ZREVRANGEBYSCORE", records.recent(tenant), "+inf", since, "LIMIT", 0, RECENT_MOST
     )
-    ids = {row.id for row in rows} | {name.decode() for name in names}
+    return {name.decode() for name in names}
+
+
+async def _held(house: House, tenant: str, ids: set[str]) -> list[tuple[Holder, Record]]:
     found = await asyncio.gather(*(records.held(house, tenant, session) for session in ids))
-    return [live_view(*one, house.now_ms) for one in found if one is not None]
+    return [one for one in found if one is not None]

@@ -65,6 +65,15 @@ class Released(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Reopened(msgspec.Struct, frozen=True):
+    """`outcome`: ``reopened``; nothing was written with ``open`` (it had not ended), ``rested`` (quarantine is over:
+    a number may be somebody else's by now), ``crowded`` (no room for its secrets) and ``gone`` (no such holder)."""
+
+    outcome: Literal["reopened", "open", "rested", "crowded", "gone"]
+    expires: int
+    seq: int
+
+
 class Route(msgspec.Struct, frozen=True):
     """The answer to "who is behind (X, caller)": `source` and `target` are participant ids, `fields` those wanted.
 
@@ -103,6 +112,7 @@ class Holder(msgspec.Struct, frozen=True):
     calls: int
     numbers: tuple[str, ...]
     targets: tuple[str, ...]
+    shards: tuple[str, ...]  # the other ones it has leases in
     fields: dict[str, bytes]
 
 

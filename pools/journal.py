@@ -74,6 +74,7 @@ class Journal:
             calls=int(facts["calls"]),
             numbers=_words(facts["numbers"]),
             targets=_words(facts["targets"]),
+            shards=_words(facts["shards"]),
             fields={name: value for name, value in facts.items() if name not in OWN_FIELDS},
         )
 

@@ -22,6 +22,7 @@ from pools.grants import (
     Fact,
     Policy,
     Released,
+    Reopened,
     Route,
     shard_of,
 )
@@ -205,6 +206,32 @@ class Leases(Journal):
             for shard in _number_list(reply[2]):
                 await self._redis.script(self._scripts.release, [key(shard, "h")], [*ending, "", 0])
         return Released(outcome=reply[0].decode(), seq=int(reply[1]))
+
+    async def reopen(
+        self, holder: str, *, expires: int, events: Sequence[Fact] = (), fields: Fields | None = None
+    ) -> Reopened:
+        """Gives an ended holder its leases again until `expires` (ms), all or none, while its tombstones stand.
+
+        The other shards go first; when one of them says no, or the holder's own does, the others' are ended again.
+        """
+        record = await self.read(holder)
+        others = record.shards if record is not None else ()
+        done: list[str] = []
+        reply: Any = [b"gone"]
+        for shard in others:
+            reply = await self._redis.script(self._scripts.reopen, [key(shard, "h")], [holder, expires, "", 0, 0])
+            if reply[0] != b"reopened":
+                break
+            done.append(shard)
+        else:
+            words = [holder, expires, "1", *_counted_fields(fields), *_counted_events(events)]
+            reply = await self._redis.script(self._scripts.reopen, [key(shard_of(holder), "h")], words)
+        if reply[0] not in (b"reopened", b"open"):
+            for shard in done:
+                await self._redis.script(self._scripts.release, [key(shard, "h")], [holder, "closed", "stray", "", 0])
+        if reply[0] == b"gone":
+            return Reopened(outcome="gone", expires=0, seq=0)
+        return Reopened(outcome=reply[0].decode(), expires=int(reply[1]), seq=int(reply[2]))
 
     async def route(
         self,

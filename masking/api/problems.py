@@ -28,6 +28,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     errors: Sequence[FieldError] | msgspec.UnsetType = msgspec.UNSET
     session: str | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
     needed: int | msgspec.UnsetType = msgspec.UNSET
     retry_after: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -49,6 +50,7 @@ CODES: dict[str, tuple[int, str]] = {
     "participant_conflict": (409, "The same person twice in one session"),
     "unique_name_conflict": (409, "The unique_name is taken"),
     "session_closed": (409, "The session is closed"),
+    "cannot_reopen": (409, "The session stays closed"),
     "number_pool_exhausted": (409, "No number is free"),
     "geo_unavailable": (409, "No number in the country asked for"),
     "phone_number_taken": (409, "The phone number is held elsewhere"),

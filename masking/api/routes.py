@@ -13,10 +13,12 @@ from masking import disputes as core_disputes
 from masking import events as core_events
 from masking import intents as core_intents
 from masking import interactions as core_interactions
+from masking import searches
 from masking import services as core_services
 from masking import sessions as core_sessions
 from masking import webhooks as core_webhooks
 from masking.api import (
+    batches,
     case,
     custody,
     disputes,
@@ -28,6 +30,7 @@ from masking.api import (
     tools,
     webhook_endpoints,
 )
+from masking.api.batches import SESSION_LATER
 from masking.api.operations import Header, Method, Operation, Said
 from masking.api.paging import Page, Paged
 
@@ -37,7 +40,6 @@ ACCEPT_RANGES = (
 )
 
 # Fields the contract names which this version refuses by name, with 422 `not_implemented`.
-SESSION_LATER = frozenset({"recording_notice"})
 CHANGE_LATER = SESSION_LATER | {*core_sessions.NewSession.__struct_fields__} - {
     *core_sessions.SessionChange.__struct_fields__
 }
@@ -241,6 +243,18 @@ SESSIONS = [
     ),
     Operation(
         "POST",
+        "/v1/sessions/{session}:reopen",
+        "Open a closed session again, with the numbers it had, while they rest for its people.",
+        sessions.reopen_session,
+        {200: Said("The open session.", core_sessions.Session)},
+        body=sessions.Extension,
+        body_required=False,
+        scopes=("sessions",),
+        problems=("cannot_reopen", "unique_name_conflict"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
         "/v1/sessions/{session}:intend",
         "Say that a participant is about to call: for 60 seconds that stands in for the PIN of its next call.",
         sessions.intend,
@@ -253,16 +267,33 @@ SESSIONS = [
     *(
         Operation("POST", f"/v1/sessions/{{session}}:{verb}", about, scopes=("sessions",), tag="sessions")
         for verb, about in {
-            "reopen": "Open a closed session again.",
             "swap_participant": "Put another person in a participant's place.",
             "replace_number": "Give a session another virtual number.",
             "call": "Call both people and connect them.",
             "message": "Send a message to a participant.",
         }.items()
     ),
-    Operation("POST", "/v1/sessions:batch", "Open many sessions at once.", scopes=("sessions",), tag="sessions"),
     Operation(
-        "POST", "/v1/sessions:search", "Find sessions by a person, with a reason.", scopes=("disputes",), tag="sessions"
+        "POST",
+        "/v1/sessions:batch",
+        "Open many sessions at once, each for itself: the answer says of each what came of it.",
+        batches.open_sessions,
+        {200: Said("What came of each, in their order.", batches.Results)},
+        body=batches.Batch,
+        scopes=("sessions",),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions:search",
+        "Find sessions by a person's number, with a reason, which goes on the chain of evidence.",
+        sessions.search_sessions,
+        {200: Said("A page of sessions, newest first.", Page[core_sessions.Session])},
+        body=searches.PersonSearch,
+        query=Paged,
+        scopes=("disputes",),
+        problems=("reason_required", "invalid_phone_number", "contains_phone_number", "invalid_parameter"),
+        tag="sessions",
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from masking import intents, interactions, opening, sessions, shelves
+from masking import intents, interactions, opening, reopening, searches, sessions, shelves
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
@@ -82,6 +82,21 @@ async def extend_session(asked: Asked) -> Answer:
         200,
         await sessions.extend(asked.house, asked.access, session, ttl=wish.ttl, expires_at=wish.expires_at),
     )
+
+
+async def reopen_session(asked: Asked) -> Answer:
+    wish: Extension = asked.body
+    session = asked.path["session"]
+    return Answer(
+        200, await reopening.reopen(asked.house, asked.access, session, ttl=wish.ttl, expires_at=wish.expires_at)
+    )
+
+
+async def search_sessions(asked: Asked) -> Answer:
+    query: Paged = asked.query
+    before = position_in("person", query.cursor, tuple[float, str])
+    page = await searches.search(asked.house, asked.access, asked.body, limit=query.limit, before=before)
+    return Answer(200, Page(page.data, cursor_for("person", page.next) if page.next is not None else None))
 
 
 async def intend(asked: Asked) -> Answer:

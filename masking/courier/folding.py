@@ -12,7 +12,7 @@ import msgspec
 
 from masking.events import Event
 from masking.interactions import Interaction
-from masking.sessions import Session
+from masking.sessions import Session, SessionStatus
 
 FIELDS = frozenset(Session.__struct_fields__)
 
@@ -42,6 +42,11 @@ def _shape_after(session: Session, event: Event) -> Session:
         closed = _changed(session, event.data)
         expired = closed.closed_reason == "expired"
         return msgspec.structs.replace(closed, closed_at=closed.expires_at if expired else event.occurred_at)
+    if event.type == "session.reopened":
+        said = {"closed_reason": None, "closed_at": None} | dict(event.data)
+        return msgspec.structs.replace(
+            _changed(session, said), status=msgspec.convert(said["status"], SessionStatus), closed_at=None
+        )
     if event.type == "call.initiated" and session.status == "open":
         return msgspec.structs.replace(session, status="in_progress")
     return session

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from masking import archive, evidence, interactions, records, routes, sessions
 from masking.courier import folding
-from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
+from masking.events import LOOSE_OUTBOX, PARTIES, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
 from masking.sessions import Session
 from pools.grants import OutboxEntry
@@ -34,6 +34,7 @@ log = structlog.get_logger("masking.courier")
 
 BATCH: Final = 500  # of each outbox
 BEGINNING: Final = "0-0"
+JOINING: Final = frozenset({"session.opened"})  # events that say who takes part from then on
 UNREADABLE: Final = (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -159,6 +160,7 @@ class Batch:
         self._sessions: dict[str, folding.Row] = {}
         self._interactions: dict[str, tuple[str, Interaction]] = {}
         self._recordings = catalogue.Draft(connection)
+        self._parties: list[dict[str, str]] = []
 
     @property
     def tenants(self) -> set[str]:
@@ -168,6 +170,7 @@ class Batch:
     async def take(self, entries: Sequence[OutboxEntry]) -> None:
         """Folds the sessions' events in, in the order of each session's stream."""
         events = [event for entry in entries if (event := _readable(entry)) is not None]
+        self._parties = [row for entry in entries if entry.type in JOINING for row in _parties_of(entry)]
         await self._load_sessions({entry.holder for entry in entries})
         await self._load_interactions(events)
         for event in events:
@@ -305,6 +308,7 @@ class Batch:
             for number in sorted(folding.numbers_of(row.session))
         ]
         await _insert(self._connection, archive.session_numbers, numbers)
+        await _insert(self._connection, archive.session_parties, self._parties)
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
         await _insert(self._connection, archive.interactions, calls, ["started_at", "body"])
         await self._recordings.write()
@@ -363,3 +367,12 @@ def _interaction_row(tenant: str, interaction: Interaction) -> dict[str, Any]:
         "started_at": seconds(interaction.started_at) if interaction.started_at is not None else None,
         "body": msgspec.json.encode(interaction).decode(),
     }
+
+
+def _parties_of(entry: OutboxEntry) -> list[dict[str, str]]:
+    """Who joins a session, by blind index; rows of `archive.session_parties`."""
+    try:
+        parties = msgspec.json.decode(entry.data).get(PARTIES, [])
+        return [{"session": entry.holder, "party": party} for party in msgspec.convert(parties, list[str])]
+    except UNREADABLE:
+        return []

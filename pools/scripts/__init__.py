@@ -23,6 +23,7 @@ class ShardScripts:
         self.bind = script("bind", "secrets", "journal")
         self.extend = script("extend", "secrets", "journal", "entries")
         self.release = script("release", "secrets", "journal", "entries")
+        self.reopen = script("reopen", "secrets", "journal", "entries")
         self.undo = script("undo", "secrets", "entries")
         self.route = script("route")
         self.append = script("append", "journal")

@@ -132,7 +132,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("ttl_mode", "sliding"),
         ("stages", [{"name": "offer"}]),
         ("record", "on_demand"),
         ("announcements", {"a": "b"}),

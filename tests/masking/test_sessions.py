@@ -202,7 +202,6 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
     [
         {"stages": [{}]},
         {"record": "on_demand"},
-        {"ttl_mode": "sliding"},
         {"on_expiry_in_call": "hangup"},
         {"announcements": {}},
     ],

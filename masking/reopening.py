@@ -1,0 +1,105 @@
+"""Reopening: an ended session goes on with the numbers it had, while they still rest for its people.
+
+A number rests for a pair through the pair's quarantine; after that somebody else may have met one of them on it. So it
+is all of the numbers within that time, or a refusal that says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from masking import checks, names, opening, records, services, sessions
+from masking.events import fact, moment_of
+from masking.refusals import CannotReopen, UniqueNameConflict
+from masking.routes import CALLABLE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from masking.access import Access
+    from masking.house import House
+    from masking.records import Record
+    from masking.sessions import Session
+    from pools.grants import Holder
+
+WHY: Final = {
+    "rested": "The session's numbers have rested for its people; by now they may stand for somebody else.",
+    "crowded": "Its numbers have no room for its PINs any more.",
+    "number_lost": "One of its numbers is suspended or retired.",
+}
+
+
+async def reopen(
+    house: House, access: Access, session: str, *, ttl: int | None, expires_at: datetime | None
+) -> Session:
+    """Opens an ended session again for `ttl` seconds, until `expires_at`, or for its service's ttl; an open one stays
+    as it is. `CannotReopen` (extra `reason`: `rested`, `crowded`, `number_lost`), `UniqueNameConflict`, `NotFound`."""
+    found = await records.held(house, access.tenant, session)
+    if found is None:
+        await sessions.get(house, access, session)  # NotFound, when nobody has heard of it
+        raise _refusal("rested")
+    holder, record = found
+    if sessions.live_view(holder, record, house.now_ms).status != "closed":
+        return sessions.told(house, holder, record)
+    default = (await services.get(house, access.tenant, record.service)).ttl
+    lives_ms = checks.ending(ttl, expires_at, record.sliding or default, house.now())
+    if holder.status == "open":  # its end has come, and nobody has written it down yet
+        await sessions.release(house, holder, "expired")
+    await _numbers_work(house, holder)
+    if record.unique_name is None:
+        await _revive(house, holder, record, lives_ms)
+    else:
+        await _revive_named(house, holder, record, lives_ms)
+    await records.touch(house, access.tenant, session)
+    return await sessions.get(house, access, session)
+
+
+async def _numbers_work(house: House, holder: Holder) -> None:
+    for spelled in dict.fromkeys(holder.numbers):
+        number = await house.inventory.find(spelled)
+        if number is None or number.state not in CALLABLE:
+            raise _refusal("number_lost")
+
+
+async def _revive_named(house: House, holder: Holder, record: Record, lives_ms: int) -> None:
+    """The name first, as when a session is opened: another one may have it by now."""
+    key = names.key(record.tenant, record.service, str(record.unique_name))
+    mine = names.Holding(
+        claim=house.token(""),
+        people=opening.digest(record),
+        lives=names.kept(lives_ms),
+        candidates=[holder.holder],
+    )
+    other, asked = await opening.take_name(house, record.tenant, key, mine)
+    if other is not None:
+        raise UniqueNameConflict("The unique_name belongs to another open session by now.", session=other[0].holder)
+    try:
+        await _revive(house, holder, record, lives_ms)
+    except CannotReopen:
+        await names.give_up(house, key, mine)
+        raise
+    if abs(house.now_ms - asked) >= names.UNDOUBTED_MS and not await names.still(house, key, mine):
+        await house.leases.release(holder.holder, reason="replaced", events=[opening.replaced()])
+        raise UniqueNameConflict("The unique_name went to another session meanwhile.")
+
+
+async def _revive(house: House, holder: Holder, record: Record, lives_ms: int) -> None:
+    expires_ms = house.now_ms + lives_ms
+    alive = msgspec.structs.replace(holder, status="open", reason="", expires=expires_ms)
+    view = sessions.live_view(alive, record, house.now_ms)
+    told = {"status": view.status, "closed_reason": None, "closed_at": None, "expires_at": moment_of(expires_ms)}
+    leased = [fact("number.leased", None, {"number": number}) for number in dict.fromkeys(holder.numbers)]
+    outcome = await house.leases.reopen(
+        holder.holder,
+        expires=expires_ms,
+        events=[fact("session.reopened", None, told), *leased],
+        fields={sessions.ENDS: expires_ms},
+    )
+    if outcome.outcome not in ("reopened", "open"):
+        raise _refusal("crowded" if outcome.outcome == "crowded" else "rested")
+
+
+def _refusal(reason: str) -> CannotReopen:
+    return CannotReopen(WHY[reason], reason=reason)
