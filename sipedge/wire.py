@@ -219,8 +219,9 @@ class Wire:
         return flow.connection in self._streams
 
     def advertise(self, flow: Flow) -> str:
-        """The host:port that a peer on this flow is shown: as configured, else where we listen for its transport."""
-        key = (flow.transport, flow.local if flow.transport == "udp" else ("", 0), flow.remote[0])
+        """The host:port that a peer on this flow is shown: as configured, else where we listen for its transport: there
+        where it came to us, or at the address we came to it from."""
+        key = (flow.transport, flow.local if flow.transport == "udp" else self._listening(flow), flow.remote[0])
         shown = self._shown.get(key)
         if shown is None:
             if len(self._shown) >= REMEMBERED:
@@ -229,8 +230,7 @@ class Wire:
         return shown
 
     def _find_shown(self, flow: Flow) -> str:
-        six = ":" in flow.remote[0]
-        host, port = flow.local if flow.transport == "udp" else self._local(flow.transport, six)
+        host, port = flow.local if flow.transport == "udp" else self._listening(flow)
         if self._advertise:
             name, colon, given = self._advertise.rpartition(":")
             if not (colon and given.isdigit() and (":" not in name or name.startswith("["))):
@@ -239,6 +239,14 @@ class Wire:
         if host in ("0.0.0.0", "::"):
             host = self.host_towards(flow.remote[0])
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _listening(self, flow: Flow) -> Address:
+        """The listener that a connection came to; for one of ours, the one at our end's address, or else the first."""
+        own = [(one.host, one.port) for one in self.listeners if one.transport == flow.transport]
+        if flow.local in own:
+            return flow.local
+        here = (one for one in own if one[0] == flow.local[0])
+        return next(here, None) or self._local(flow.transport, ":" in flow.remote[0])
 
     def host_towards(self, peer: str) -> str:
         """Our own address on the way to a peer, an address too."""

@@ -403,3 +403,18 @@ async def test_icmp_gives_back_what_reached_nobody_and_the_socket_still_hears(ho
             peer.sendto(b"still heard", (bound.host, bound.port))
             assert (await asyncio.wait_for(came.get(), 2.0))[0] == b"still heard"
         one.close()
+
+
+async def test_who_comes_to_one_of_several_listeners_is_shown_that_one(open_edge: Opener, phones: Make) -> None:
+    place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("tcp", "tcp"))
+    sockets = place.edge.driver.wire
+    for listener in sockets.listeners:
+        reader, writer = await asyncio.open_connection(listener.host, listener.port)
+        writer.write(options("TCP"))
+        assert (await read(reader)).startswith(b"SIP/2.0 200 ")
+        (stream,) = sockets._streams.values()
+        assert sockets.advertise(stream.flow) == f"{listener.host}:{listener.port}"
+        writer.close()
+        async with asyncio.timeout(2.0):
+            while sockets.connections:
+                await asyncio.sleep(0.01)

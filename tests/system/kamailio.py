@@ -60,13 +60,18 @@ class Kamailio:
     def __init__(
         self, folder: Path, address: str, phones: str, *, realm: str, password: str, algorithm: str = "SHA-256"
     ) -> None:
+        words = {"ALGORITHM": algorithm, "REALM": realm, "PASSWORD": password, "PHONES": phones}
+        self._prepare(folder, address, CONFIGURATION, MODULES, words)
+
+    def _prepare(self, folder: Path, address: str, text: str, modules: tuple[str, ...], words: dict[str, str]) -> None:
+        """Writes the configuration: `text` with the modules loaded and the `words` in capitals filled in."""
         folder.mkdir(parents=True, exist_ok=True)
         program = shutil.which("kamailio", path="/usr/sbin:/sbin:/usr/bin")
         if not program:
             missing_peer("kamailio")
         assert program
-        text = CONFIGURATION.replace("LOADED", "\n".join(f'loadmodule "{name}.so"' for name in MODULES))
-        for name, value in (("ALGORITHM", algorithm), ("REALM", realm), ("PASSWORD", password), ("PHONES", phones)):
+        text = text.replace("LOADED", "\n".join(f'loadmodule "{name}.so"' for name in modules))
+        for name, value in words.items():
             text = text.replace(name, value)
         self._address = address
         self._log = folder / "kamailio.log"
@@ -93,3 +98,53 @@ class Kamailio:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+FRONT_MODULES = ("tm", "sl", "rr", "pv", "maxfwd", "textops", "siputils", "xlog")
+FRONT = """#!KAMAILIO
+debug=-1
+log_stderror=yes
+fork=yes
+children=1
+mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/:/usr/lib/kamailio/modules/"
+LOADED
+HIDING
+
+request_route {
+  if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
+  remove_hf("X-Masking-Trunk");
+  if ($si != "EDGE") { append_hf("X-Masking-Trunk: TRUNK\\r\\n"); }
+  if (has_totag()) {
+    if (loose_route() || t_check_trans()) { t_relay(); }
+    exit;
+  }
+  if (is_method("CANCEL")) { if (t_check_trans()) { t_relay(); } exit; }
+  t_check_trans();
+  if ($si == "EDGE") { $du = "sip:PHONES:5080"; } else { $du = "sip:EDGE:5060"; }
+  record_route();
+  if (!t_relay()) { sl_reply_error(); }
+}
+"""
+HIDING = """loadmodule "db_text.so"
+loadmodule "topos.so"
+modparam("topos", "storage", "db")
+modparam("topos", "db_url", "text://TABLES")
+modparam("topos", "mask_callid", 1)
+modparam("topos", "contact_host", "FRONT")
+"""
+SCHEMA = Path("/usr/share/kamailio/dbtext/kamailio")
+
+
+class Front(Kamailio):
+    """Our own front proxy on `address`, port 5060: it stays in the dialogs (record routing), says by which trunk a
+    carrier's call came, and with `hiding` keeps each side's topology from the other (its module topos)."""
+
+    def __init__(self, folder: Path, address: str, edge: str, phones: str, trunk: str, *, hiding: bool) -> None:
+        tables = folder / "tables"
+        words = {"HIDING": HIDING if hiding else "", "TABLES": str(tables), "FRONT": address, "EDGE": edge}
+        self._prepare(folder, address, FRONT, FRONT_MODULES, {**words, "PHONES": phones, "TRUNK": trunk})
+        if hiding:
+            tables.mkdir()
+            for name in ("topos_d", "topos_t", "version"):
+                # An empty text is none to db_text, and topos has many.
+                (tables / name).write_text((SCHEMA / name).read_text().replace("(string)", "(string,null)"))
