@@ -218,13 +218,12 @@ def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
         write_json(found | {"pools": [one | {"states": pool["states"], "shards": pool["shards"]}
                                       for one, pool in zip(found["pools"], pools, strict=True)]})  # fmt: skip
         return
-    table = Table(
-        "country", "numbers", "active", "draining", "suspended", "retired", "live", "resting", "sure per person"
-    )
+    table = Table("country", "active", "others", "live", "resting", "sure each")
     for one, pool in zip(found["pools"], pools, strict=True):
-        states = [str(pool["states"][state]) for state in ("active", "draining", "suspended", "retired")]
+        others = [f"{pool['states'][state]} {state}" for state in ("draining", "suspended", "retired")]
         counts = [str(one[name]) for name in ("live", "quarantined", "degree")]
-        table.add_row(one["country"], str(one["size"]), *states, *counts)
+        active, shown = f"{one['active']} of {one['size']}", [other for other in others if other[0] != "0"]
+        table.add_row(one["country"], active, ", ".join(shown), *counts)
     out.print(table)
 
 

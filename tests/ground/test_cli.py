@@ -69,7 +69,7 @@ async def test_numbers_are_imported_and_a_session_is_opened_shown_and_closed(she
     assert closed["status"] == "closed"
 
     table = await shell.masking("capacity", "--config", str(shell.config))
-    assert "VN" in table and "sure per person" in table
+    assert "2 of 2" in table and "sure each" in table
     (pool,) = json.loads(await shell.masking("capacity", *common))["pools"]
     assert (pool["size"], pool["guaranteed"], pool["states"]["active"], pool["quarantined"]) == (2, 2, 2, 1)
 
