@@ -17,7 +17,7 @@ from sipedge.media import spoken
 from sipedge.media.plane import PlaneGone
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Requested, Responded
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
-from tests.edge.phones import media_of
+from tests.edge.phones import Phone, media_of
 
 
 async def up(scene: Scene) -> tuple[str, Invited, Answered]:
@@ -561,3 +561,49 @@ async def test_an_info_that_says_nothing_of_an_unreadable_type_harms_no_call(sta
     assert (await scene.caller.expect(Responded)).status == 200
     assert [call.state for call in scene.place.edge.exchange.calls.values()] == ["bridged"]
     assert scene.place.edge.exchange.counts["faults"] == 0
+
+
+def forked(invite: bytes, start: str, tag: str, body: bytes) -> bytes:
+    """A response of one of several phones behind the callee's trunk, to an INVITE of ours."""
+    lines = invite.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    kept = [line for line in lines if line.startswith(("Via:", "From:", "Call-ID:", "CSeq:"))]
+    to = next(line for line in lines if line.startswith("To:")) + f";tag={tag}"
+    more = ["Contact: <sip:fork@127.0.0.1:9>", "Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+    return "\r\n".join([f"SIP/2.0 {start}", *kept, to, *more, "", ""]).encode() + body
+
+
+async def test_of_several_phones_early_media_one_is_heard_at_a_time_and_then_the_one_that_answers(
+    open_edge: Opener, phones: Make
+) -> None:
+    """Forked 183s (RFC 3261 12.1.2, RFC 3960 3.1): the last one heard of speaks, the others go nowhere."""
+    caller, one, two = phones(CUSTOMER), phones(DRIVER), phones(DRIVER)
+    place = await open_edge(trunk("callers", caller), trunk("callees", one, early_media="pass"))
+    await place.numbers(X[0], trunk="callees")
+    await place.session(CUSTOMER, DRIVER)
+    one.deaf = True  # its answers are written by hand
+    caller.call(place.address, X[0])
+    async with asyncio.timeout(2.0):
+        while not one.heard:
+            await asyncio.sleep(0.01)
+    invite = one.heard[0]
+    relay = media_of(invite.partition(b"\r\n\r\n")[2])
+
+    async def heard(phone: Phone, marker: int) -> bool:
+        for start in range(10):
+            phone.speak(relay, marker, 1, start)
+            await asyncio.sleep(0.01)
+        return caller.heard_marker(marker)
+
+    one.send(forked(invite, "183 Session Progress", "one", one.sdp()), place.address)
+    assert (await caller.expect(Progressed)).status == 180
+    assert (await caller.expect(Progressed)).status == 183
+    assert await heard(one, 31) and not await heard(two, 32)
+    one.send(forked(invite, "183 Session Progress", "two", two.sdp()), place.address)
+    await caller.expect(Progressed)
+    assert await heard(two, 33) and not await heard(one, 34)
+    one.send(forked(invite, "200 OK", "one", one.sdp()), place.address)
+    await caller.expect(Answered)
+    assert await heard(one, 35) and not await heard(two, 36)
+    for call in list(place.edge.exchange.calls.values()):
+        call.leave()
+    await place.idle()
