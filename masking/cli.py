@@ -181,10 +181,6 @@ def fetch(recording: str, *, output: Annotated[Path, Parameter(name=["--output",
     write_json({"recording": recording, "file": str(output)}) if remote.json else out.print(f"{output}")
 
 
-def not_implemented(name: str) -> None:
-    raise Failed(f"masking {name}: not_implemented in this version")
-
-
 @app.command
 def doctor(*, common: Common = Common()) -> int:
     """Checks ports, keys, Redis, archive, trunks and clock, and says how to mend each; fails when one is at fault."""
@@ -203,9 +199,22 @@ def doctor(*, common: Common = Common()) -> int:
 
 
 @app.command
-def explain(source: str, target: str, *, common: Common = Common()) -> None:
-    """Says what a call from one number to another would meet (a later version)."""
-    not_implemented("explain")
+def explain(source: str, target: str, *, trunk: str | None = None, at: str | None = None,
+            remote: Remote = Remote()) -> None:  # fmt: skip
+    """Says step by step what a call from SOURCE (a number, or `withheld`) to TARGET would meet; nothing is done."""
+    caller = None if source == "withheld" else source
+    body = {"from": caller, "to": target} | {k: v for k, v in (("trunk", trunk), ("at", at)) if v is not None}
+    with client(remote) as http:
+        found = ask(http, "POST", "/v1/route:explain", json=body)
+    if remote.json:
+        write_json(found)
+        return
+    table = Table("step", "found", "what it means")
+    for step in found["steps"]:
+        table.add_row(step["step"], step["found"], escape(step["detail"]))
+    out.print(table)
+    asks = f", once the {found['asks']} is keyed" if found["asks"] else ""
+    out.print(f"decision: {found['decision']}{asks}")
 
 
 @app.command

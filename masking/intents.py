@@ -67,5 +67,14 @@ async def take(house: House, number: PhoneNumber, party: str | None = None) -> s
     return found.decode() if found is not None else None
 
 
+async def standing(house: House, number: PhoneNumber, at_ms: int, party: str | None = None) -> str | None:
+    """Whom `take` would give at `at_ms` (ms); the intent stands on."""
+    rows = await house.redis.command("ZRANGEBYSCORE", _key(number), f"({at_ms}", "+inf")
+    names = [row.decode() for row in rows]
+    if party is not None:
+        return party if party in names else None
+    return names[0] if len(names) == 1 else None
+
+
 def _key(number: PhoneNumber) -> str:
     return key(number.shard, f"i:{number.position}")

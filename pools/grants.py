@@ -90,6 +90,16 @@ class Route(msgspec.Struct, frozen=True):
     fields: dict[str, bytes] = {}
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What binds a party to an X: live until `expires`, then a tombstone until `until` (ms). `ordinal` picks the
+    holder's target."""
+
+    holder: str
+    ordinal: int
+    expires: int
+    until: int
+
+
 class Appended(msgspec.Struct, frozen=True):
     """`outcome`: ``appended``; nothing was written with ``gone`` (no such holder), ``conflict`` (`expect_rev` is not
     `rev`), ``ended`` (that call had ended before) and ``kept`` (the call has another owner than `only_owner`)."""

@@ -24,6 +24,7 @@ from pools.grants import (
     Released,
     Reopened,
     Route,
+    Standing,
     shard_of,
 )
 from pools.inventory import PhoneNumber
@@ -281,11 +282,16 @@ class Leases(Journal):
     async def bound(self, number: PhoneNumber, party: str, now: int) -> tuple[str, int] | None:
         """The holder that (X, `party`) is bound to at `now` (ms), and which of its targets is meant; None for nobody.
         Nothing is written, and `route` may know better."""
+        found = await self.standing(number, party)
+        return (found.holder, found.ordinal) if found is not None and found.expires > now else None
+
+    async def standing(self, number: PhoneNumber, party: str) -> Standing | None:
+        """What (X, `party`) says, lapsed or not; None for nothing. Nothing is written."""
         entry = await self._redis.command("HGET", key(number.shard, "p:" + party), number.position)
         if entry is None:
             return None
-        expires, _, _, _, holder, ordinal = entry.decode().split(":")
-        return ("ses_" + holder, int(ordinal)) if int(expires) > now else None
+        expires, until, _, _, holder, ordinal = entry.decode().split(":")
+        return Standing("ses_" + holder, int(ordinal), int(expires), int(until))
 
     async def append(
         self,

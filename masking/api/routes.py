@@ -11,6 +11,7 @@ from typing import Any
 from masking import capacity as core_capacity
 from masking import disputes as core_disputes
 from masking import events as core_events
+from masking import explaining as core_explaining
 from masking import intents as core_intents
 from masking import interactions as core_interactions
 from masking import searches
@@ -634,7 +635,6 @@ DISPUTES = [
 TWILIO: tuple[Method, ...] = ("GET", "POST", "DELETE")
 
 LATER = [
-    Operation("POST", "/v1/route:explain", "Who would be reached, and why.", scopes=("sessions",)),
     # Its clients bring Basic credentials, so the answer comes before any key is asked for.
     *(
         Operation(method, path, "Twilio's Proxy face.", public=True, tag="twilio")
@@ -644,6 +644,16 @@ LATER = [
 ]
 
 TOOLS = [
+    Operation(
+        "POST",
+        "/v1/route:explain",
+        "What a call would meet, step by step; nothing is claimed, and no person's number is told.",
+        tools.explain_route,
+        {200: Said("What it would come to, and why.", core_explaining.Explanation)},
+        body=core_explaining.Question,
+        scopes=("sessions",),
+        problems=("not_implemented_field",),
+    ),
     Operation(
         "GET", "/healthz", "Is the process alive?", tools.healthz, {200: Said("It is.", tools.Alive)}, public=True
     ),

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
+from masking import explaining
 from masking.access import authenticate
 from masking.api import docs, metrics, openapi
 from masking.api.operations import Answer, Asked
@@ -59,6 +60,10 @@ async def _archive(asked: Asked) -> str:
     except (SQLAlchemyError, OSError):
         return "gone"
     return "ok"
+
+
+async def explain_route(asked: Asked) -> Answer:
+    return Answer(200, await explaining.explain(asked.house, asked.access, asked.body))
 
 
 async def metrics_page(asked: Asked) -> Answer:

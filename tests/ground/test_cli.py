@@ -63,7 +63,12 @@ async def test_numbers_are_imported_and_a_session_is_opened_shown_and_closed(she
     opened = json.loads(await shell.masking("sessions", "open", *people, "--unique-name", "order-7", *common))
     assert opened["participants"][0]["display"] == "+8490…67"
     shown = await shell.masking("sessions", "show", opened["id"], "--config", str(shell.config))
-    assert opened["participants"][0]["proxies"][0]["number"] in shown
+    number = opened["participants"][0]["proxies"][0]["number"]
+    assert number in shown
+    told = json.loads(await shell.masking("explain", people[0].partition(":")[0], number, *common))
+    assert (told["decision"], told["session"]) == ("routed", opened["id"])
+    table = await shell.masking("explain", "withheld", number, "--config", str(shell.config))
+    assert "decision: no_binding" in table and "withheld" in table
     assert "901234567" not in shown
     closed = json.loads(await shell.masking("sessions", "close", opened["id"], *common))
     assert closed["status"] == "closed"
@@ -86,11 +91,6 @@ async def test_a_key_made_on_the_command_line_opens_its_tenant_and_no_other(shel
     refused = await shell.masking("sessions", "open", *people, *config, "--key", key, code=1)
     assert "number_pool_exhausted" in refused or "geo_unavailable" in refused
     assert "no such scope" in await shell.masking("keys", "create", "--tenant", "a", "--scope", "all", *config, code=1)
-
-
-@pytest.mark.parametrize("words", [["explain", "a", "b"]])
-async def test_a_command_of_a_later_version_says_so_and_fails(words: list[str], tmp_path: Path) -> None:
-    assert "not_implemented" in await Shell(tmp_path).masking(*words, code=1)
 
 
 async def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,288 @@
+"""What a call would meet, told step by step, and nothing of it done: no slot is claimed, no event written, no intent or
+budget used. The order is that of `masking.routes.claim` and of the pools' `route.lua`, and a test holds the two to the
+same decisions.
+
+No step repeats what was asked: the caller's number, and a dialled one that is not the tenant's own, may be a person's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from masking import checks, intents, numbering, records, routes, services
+from masking.budgets import Budget
+from masking.events import moment_of, seconds
+from masking.interactions import Attestation, Decision
+from masking.refusals import FieldError, Invalid, NotBuilt
+
+if TYPE_CHECKING:
+    from masking.access import Access
+    from masking.house import House
+    from masking.records import Record
+    from masking.trunks import TrunkSection
+    from pools.grants import Holder, Standing
+    from pools.inventory import PhoneNumber
+    from pools.numbers import Number
+
+Looked = Literal["trunk", "spelling", "number", "caller", "binding", "limits", "pin", "callee"]
+Asks = Literal["pin", "extension"]
+
+SLACK: Final = 60.0  # seconds that a clock elsewhere may be behind ours
+Spelled = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who calls (null: withheld), what is dialled, by which trunk and when (null: now). Numbers are E.164, or spelled
+    as the trunk's country does. `attestation`: what STIR would say of the caller."""
+
+    from_: Spelled | None = msgspec.field(name="from")
+    to: Spelled
+    at: datetime | None = None
+    trunk: Annotated[str, Meta(max_length=64)] | None = None
+    attestation: Attestation | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One look: at what, what was found in a word, and a sentence for a person."""
+
+    step: Looked
+    found: str
+    detail: str
+
+
+class CalleeSees(msgspec.Struct, frozen=True, kw_only=True):
+    """The virtual number that the callee sees and dials to call back, and the trunk it leaves by (null: any of its
+    country)."""
+
+    number: str
+    country: str
+    trunk: str | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the call would come to. `asks`: what the caller is asked to key before anything else is decided."""
+
+    decision: Decision
+    asks: Asks | None = None
+    at: datetime
+    dialled: str | None = None
+    session: str | None = None
+    from_: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    sees: CalleeSees | None = None
+    steps: list[Step]
+
+
+class _Told(NamedTuple):
+    """The story so far; each look adds a step or ends it."""
+
+    house: House
+    access: Access
+    at_ms: int
+    steps: list[Step]
+
+    def look(self, step: Looked, found: str, detail: str) -> None:
+        self.steps.append(Step(step=step, found=found, detail=detail))
+
+    def end(
+        self,
+        decision: Decision,
+        asks: Asks | None = None,
+        number: PhoneNumber | None = None,
+        session: str | None = None,
+        way: tuple[str | None, str | None] = (None, None),
+        sees: CalleeSees | None = None,
+    ) -> Explanation:
+        return Explanation(
+            decision=decision,
+            asks=asks,
+            at=moment_of(self.at_ms),
+            dialled=number.number if number is not None else None,
+            session=session,
+            from_=way[0],
+            to=way[1],
+            sees=sees,
+            steps=self.steps,
+        )
+
+
+async def explain(house: House, access: Access, asked: Question) -> Explanation:
+    """What the call would meet; `Invalid` for a trunk or a time that cannot be."""
+    told = _Told(house, access, _at_ms(house, asked.at), [])
+    trunk, country = _trunk(told, asked)
+    countries = {country} if country else {one.country for one in house.config.trunk}
+    if any(numbering.is_emergency(one, asked.to) for one in countries):
+        told.look("spelling", "emergency", "An emergency number is never masked: the caller is told what to dial.")
+        return told.end("emergency")
+    dialled = _read(country, asked.to, "to")
+    number = await _own_number(told, dialled, trunk)
+    if number is None:
+        return told.end("no_binding")
+    if number.state not in routes.CALLABLE:
+        return told.end("unavailable", number=number)
+    caller = _caller(told, country, asked.from_)
+    party = house.keyring.index(caller) if caller is not None else None
+    standing = await house.leases.standing(number, party) if party is not None else None
+    if standing is None or standing.until <= told.at_ms:
+        return await _nobody(told, number, asked)
+    return await _somebody(told, number, party or "", standing, asked)
+
+
+def _at_ms(house: House, at: datetime | None) -> int:
+    if at is None:
+        return house.now_ms
+    if at.tzinfo is None:
+        raise Invalid.field("at", "has no time zone", "RFC 3339 with a zone, like 2030-01-01T00:00:00Z")
+    if seconds(at) < house.now() - SLACK:
+        error = FieldError("at", "is past", "now or later; what happened stands in a session's interactions")
+        raise NotBuilt("at: a past moment is not explained by this version.", [error])
+    if seconds(at) > house.now() + checks.LONGEST:
+        raise Invalid.field("at", "is too far away", "a time within the next 170 days")
+    return max(house.now_ms, round(seconds(at) * 1000))
+
+
+def _trunk(told: _Told, asked: Question) -> tuple[TrunkSection | None, str | None]:
+    """The trunk the call comes by, where it is said or there is but one, and whose spelling counts."""
+    trunks = told.house.config.trunk
+    if asked.trunk is not None:
+        trunk = told.house.config.trunk_named(asked.trunk)
+        if trunk is None:
+            raise Invalid.field("trunk", "is no trunk of this installation", "the name of one in the configuration")
+    else:
+        trunk = trunks[0] if len(trunks) == 1 else None
+    countries = {one.country for one in trunks}
+    country = trunk.country if trunk is not None else next(iter(countries)) if len(countries) == 1 else None
+    if trunk is not None:
+        told.look("trunk", trunk.name, f"Comes by {trunk.name}, where numbers are spelled as in {trunk.country}.")
+    else:
+        told.look("trunk", "any", "By whichever trunk it comes: the decision is the same.")
+    return trunk, country
+
+
+def _read(country: str | None, spelled: str, field: str) -> Number | None:
+    if country is None and not spelled.startswith("+"):
+        raise Invalid.field(field, "is spelled in a country's own way", "E.164, or the trunk it comes by as well")
+    return numbering.read(country or "", spelled)
+
+
+async def _own_number(told: _Told, dialled: Number | None, trunk: TrunkSection | None) -> PhoneNumber | None:
+    """The tenant's virtual number that was dialled. Another tenant's looks like none at all."""
+    if dialled is None:
+        told.look("spelling", "unreadable", "What is dialled is no number in that country.")
+        return None
+    told.look("spelling", "read", "What is dialled is a number.")
+    number = await told.house.inventory.find(dialled)
+    if number is None or number.tenant != told.access.tenant:
+        told.look("number", "unknown", "It is none of your virtual numbers: nobody is reached.")
+        return None
+    service = await services.lately(told.house, number.tenant, number.service)
+    leaves = f"leaves by {number.trunk}" if number.trunk else f"leaves by any trunk of {number.country}"
+    told.look("number", number.state, f"A {number.state} number of service {service.name}; {leaves}.")
+    if trunk is not None and number.trunk and trunk.name != number.trunk:
+        told.look("trunk", "another", f"The number is {number.trunk}'s; calls to it by {trunk.name} are taken too.")
+    return number
+
+
+def _caller(told: _Told, country: str | None, spelled: str | None) -> Number | None:
+    caller = _read(country, spelled, "from") if spelled is not None else None
+    if caller is None:
+        told.look("caller", "withheld", "The caller's number says nothing: nobody is bound to it.")
+    else:
+        told.look("caller", "read", "The caller's number is a number.")
+    return caller
+
+
+async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanation:
+    """What `routes` makes of a caller whom nothing binds hangs on the service alone."""
+    told.look("binding", "none", "Nothing binds this caller to this number, and no ended session rests on it.")
+    service = await services.lately(told.house, number.tenant, number.service)
+    pin, extension = service.out_of_session == "pin", service.number_model == "extension"
+    if not pin and not extension:
+        return told.end("no_binding", number=number)
+    meant = await intents.standing(told.house, number, told.at_ms)
+    standing = await told.house.leases.standing(number, meant) if meant is not None else None
+    if meant is not None and standing is not None and standing.until > told.at_ms:
+        told.look("pin", "intent", "A participant is about to dial this number: the caller is taken for that one.")
+        return await _somebody(told, number, meant, standing, asked, intended=True)
+    if extension:
+        told.look("pin", "extension", "The caller is asked for the extension of whom to reach.")
+        return told.end("no_binding", "extension", number)
+    told.look("pin", "asked", "The service lets whoever calls key a PIN.")
+    return told.end("pin", "pin", number)
+
+
+async def _somebody(
+    told: _Told, number: PhoneNumber, party: str, standing: Standing, asked: Question, *, intended: bool = False
+) -> Explanation:
+    found = await records.held(told.house, told.access.tenant, standing.holder)
+    if found is None:
+        told.look("binding", "none", "The session is forgotten.")
+        return told.end("no_binding", number=number)
+    holder, record = found
+    source, _, target = holder.targets[standing.ordinal].partition("|")
+    common = (number, holder.holder, (source, target))
+    ends = moment_of(standing.expires).isoformat(timespec="seconds")
+    if holder.status != "open" or min(standing.expires, holder.expires) <= told.at_ms:
+        rests = moment_of(standing.until).isoformat(timespec="seconds")
+        told.look("binding", "tombstone", f"The session has ended; until {rests} nobody else gets this pair's number.")
+        return told.end("ended", None, *common)
+    told.look("binding", "live", f"A live session binds this caller to this number until {ends}.")
+    refused = await _limited(told, holder, source, target, record)
+    if refused is not None:
+        return told.end(refused, None, *common)
+    if not intended and await _asks_pin(told, number, party, record, asked.attestation):
+        return told.end("pin", "pin", *common)
+    return told.end("routed", None, *common, sees=await _sees(told, number, holder, record, source, target))
+
+
+async def _limited(told: _Told, holder: Holder, source: str, target: str, record: Record) -> Decision | None:
+    """What refuses a bound caller, in the order in which `route.lua` and then `routes` look."""
+    fields = holder.fields
+    most = int(fields.get("max_calls") or 0)
+    hourly = record.max_call_attempts_per_hour
+    if fields.get("paused"):
+        told.look("limits", "blocked", "The session is paused.")
+        return "blocked"
+    if fields.get("mode") == b"message_only":
+        told.look("limits", "mode", "The session is for messages only.")
+        return "mode"
+    if f"{source}|{target}" in fields.get("denied", b"").decode().split():
+        told.look("limits", "direction", "The session's direction keeps this participant from calling the other.")
+        return "direction"
+    if most and holder.calls >= most:
+        told.look("limits", "limit", f"{holder.calls} of {most} calls at once are up.")
+        return "limit"
+    if hourly and not await Budget(f"attempts:{holder.holder}", hourly, 3600).left(told.house):
+        told.look("limits", "limit", f"{hourly} attempts an hour have been made.")
+        return "limit"
+    told.look("limits", "free", "Nothing of the session keeps the call back.")
+    return None
+
+
+async def _asks_pin(
+    told: _Told, number: PhoneNumber, party: str, record: Record, attestation: Attestation | None
+) -> bool:
+    """Is the caller's number not proof enough, and does no intent stand in for the PIN?"""
+    enough = record.pin.policy != "always" and (record.caller_trust == "any" or attestation == "A")
+    if enough or not record.pins:
+        return False
+    if await intents.standing(told.house, number, told.at_ms, party) is not None:
+        told.look("pin", "intent", "The app has said that this participant is about to call.")
+        return False
+    told.look("pin", "asked", "The caller is asked for the session's PIN.")
+    return True
+
+
+async def _sees(
+    told: _Told, number: PhoneNumber, holder: Holder, record: Record, source: str, target: str
+) -> CalleeSees:
+    shows = holder.numbers[record.line(target, source)]
+    shown = number if shows == number.number else await told.house.inventory.find(shows)
+    country, trunk = (shown.country, shown.trunk or None) if shown is not None else (number.country, None)
+    by = f"by {trunk}" if trunk else f"by any trunk of {country}"
+    told.look("callee", "rings", f"The other participant's phone rings and sees {shows}; the call leaves {by}.")
+    return CalleeSees(number=shows, country=country, trunk=trunk)
