@@ -9,11 +9,10 @@ copied elsewhere does not open). The file is JSON, mode 0600; losing it makes th
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import os
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
@@ -134,7 +133,7 @@ class Keyring:
         """The number in a seal. WrongKey when the key, the context or the seal is not the one it was made with."""
         name, _, text = sealed.partition(".")
         try:
-            box = base64.urlsafe_b64decode(text)
+            box = a2b_base64(text.replace("-", "+").replace("_", "/"))
             plain = self._seals[name].decrypt(box[:_NONCE], box[_NONCE:], context.encode())
         except (KeyError, ValueError, InvalidTag):
             raise WrongKey("a sealed number does not open with this keyring in this place") from None

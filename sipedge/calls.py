@@ -94,8 +94,9 @@ class Call:
         self.admit()
         if numbering.is_emergency(self.trunk.country, self.circuit.caller.request.uri.digits):
             await self.refuse_emergency()
-        self.refuse_loop()
-        claimed = await self.claim()
+        caller = trunks.caller(self.trunk, self.circuit.caller.request)
+        self.refuse_loop(caller)
+        claimed = await self.claim(caller)
         if isinstance(claimed, Challenge):
             claimed = await dialogues.challenge(self, claimed)
         if isinstance(claimed, Refusal):
@@ -109,11 +110,10 @@ class Call:
         await self.bridge()
         await self.talk(claimed)
 
-    def refuse_loop(self) -> None:
+    def refuse_loop(self, caller: Number | None) -> None:
         """A caller that is a number which a call of ours is showing is that very call, sent back to us by the network
         (a phone that forwards to one of our numbers). Max-Forwards does not survive that way, so it is told by this
         (RFC 7332 1, RFC 3261 16.3)."""
-        caller = trunks.caller(self.trunk, self.circuit.caller.request)
         if caller is not None and self.exchange.shown[caller]:
             self.exchange.counts["loops"] += 1
             self._refused("no_binding", reason="loop")
@@ -131,7 +131,7 @@ class Call:
         except sdp.BadSdp:
             self._offer_is_bad = True
 
-    async def claim(self) -> Claimed:
+    async def claim(self, caller: Number | None) -> Claimed:
         """One question to the core, one round trip: who is behind (dialled number, caller)?"""
         self.state = "claiming"
         request = self.circuit.caller.request
@@ -141,7 +141,7 @@ class Call:
             return Refusal(interaction=self.id, decision="no_binding")
         if self.exchange.facts.tell_ends():  # what has ended is in nobody's way: told in the same write, just before
             await asyncio.sleep(0)
-        caller, now = trunks.caller(self.trunk, request), self.house.now()
+        now = self.house.now()
         try:
             return await routes.claim(
                 self.house,

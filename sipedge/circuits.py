@@ -239,7 +239,9 @@ class Circuit:
 
     def leg(self, token: str | None) -> CallerLeg | CalleeLeg | None:
         """The leg of that name; None for one that was given up."""
-        return next((leg for leg in (self.caller, self.callee) if leg is not None and leg.token == token), None)
+        if token == self.caller.token:
+            return self.caller
+        return self.callee if self.callee is not None and token == self.callee.token else None
 
     def number_of(self, token: str | None) -> PlaneLeg | None:
         """A leg's number in the media plane; None for one that was given up."""

@@ -43,21 +43,20 @@ class Floods:
         self._sources: dict[str, float] = {}  # address → when its bucket is full again
         self._trunks: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._apart: dict[str, float] = {}  # seconds from one message to the next at a trunk's rate
 
     def drops(self, data: bytes, source: tuple[str, int], now: float) -> bool:
         """Is this datagram too many? Then it is nobody's any more."""
         trunks = self._trunks_of(*source)
         if not trunks:
             return False
-        trunk, host = trunks[0], source[0]
-        message = 1.0 / rate_of(trunk)
-        deep = now + BURST * (URGENT if data.startswith(_URGENT) else 1.0)
-        mine = max(self._sources.get(host, now), now) + message
-        ours = max(self._trunks.get(trunk.name, now), now) + message / SHARE
-        if mine > deep or ours > deep:
-            self._count("source" if mine > deep else "trunk", trunk.name, now)
-            return True
-        self._keep(trunk.name, host, mine, ours, now)
+        mine, ours = self._with(trunks[0], source[0], 1.0, now)
+        if mine > now + BURST or ours > now + BURST:
+            deep = now + BURST * (URGENT if data.startswith(_URGENT) else 1.0)
+            if mine > deep or ours > deep:
+                self._count("source" if mine > deep else "trunk", trunks[0].name, now)
+                return True
+        self._keep(trunks[0].name, source[0], mine, ours, now)
         return False
 
     def rests(self, size: int, source: tuple[str, int], now: float) -> float:
@@ -66,15 +65,22 @@ class Floods:
         if not trunks:
             return 0.0
         trunk, host = trunks[0], source[0]
-        messages = max(1.0, size / PIECE) / rate_of(trunk)
-        mine = max(self._sources.get(host, now), now) + messages
-        ours = max(self._trunks.get(trunk.name, now), now) + messages / SHARE
+        mine, ours = self._with(trunk, host, max(1.0, size / PIECE), now)
         self._keep(trunk.name, host, mine, ours, now)
         ahead = max(mine, ours) - now
         if ahead <= BURST:
             return 0.0
         self._count("source" if mine - now > BURST else "trunk", trunk.name, now)
         return ahead - BURST
+
+    def _with(self, trunk: Trunk, host: str, messages: float, now: float) -> tuple[float, float]:
+        """When the source's and the trunk's buckets would be full again with so many messages more."""
+        apart = self._apart.get(trunk.name)
+        if apart is None:
+            apart = self._apart[trunk.name] = 1.0 / rate_of(trunk)
+        mine, ours = self._sources.get(host, now), self._trunks.get(trunk.name, now)
+        more = messages * apart
+        return (mine if mine > now else now) + more, (ours if ours > now else now) + more / SHARE
 
     def _keep(self, trunk: str, host: str, mine: float, ours: float, now: float) -> None:
         if len(self._sources) >= REMEMBERED and host not in self._sources:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, cast
 
 import msgspec
@@ -30,8 +30,13 @@ class Frames:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterable[bytes]:
         """Whole frames' bodies. Raises a fatal `BadFrame` at a length over `MAX_FRAME`."""
+        if not self._held and len(data) == 4 + int.from_bytes(data[:4], "big") <= 4 + MAX_FRAME:
+            return (data[4:],)  # as nearly everything comes: one frame and no more
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[bytes]:
         held = self._held
         held += data
         at = 0
