@@ -12,10 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import httpx2
 import msgspec
@@ -25,6 +25,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from masking.blocks import spread
 from masking.children import NotReady
 from masking.config import BadConfig, Config, load
 
@@ -36,6 +37,7 @@ recordings = App(name="recordings", help="Recordings.")
 for group in (keys, numbers, sessions, recordings):
     app.command(group)
 
+T = TypeVar("T")
 IMPORT_BATCH = 200  # numbers a request
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -114,26 +116,70 @@ def create(*, tenant: str, scope: list[str], common: Common = Common()) -> None:
 
 
 @numbers.command(name="import")
-def import_numbers(file: Path, *, service: str = "default", remote: Remote = Remote()) -> None:
-    """Imports a CSV file with the columns phone_number and (optional) trunk."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise Failed(f"{file}: {error.strerror}") from None
-    if not rows or "phone_number" not in rows[0]:
-        raise Failed(f"{file}: expected a header line with phone_number (and trunk), then one number a line")
-    items = [
-        {name: row[name].strip() for name in ("phone_number", "trunk") if (row.get(name) or "").strip()} for row in rows
-    ]
-    batches = [items[start : start + IMPORT_BATCH] for start in range(0, len(items), IMPORT_BATCH)]
+def import_numbers(source: str, *, service: str = "default", trunk: str | None = None,
+                   remote: Remote = Remote()) -> None:  # fmt: skip
+    """Imports a CSV file with the columns phone_number (a number or a block) and (optional) trunk; or one block.
+
+    A block is FIRST-LAST in E.164: +842471000000-+842471000099. `--trunk`: of numbers that name none.
+    """
+    rows = [("block", source, "")] if source.startswith("+") else csv_rows(Path(source))
+    items: list[dict[str, str]] = []
+    for place, block, own in rows:
+        leaves = {"trunk": own or trunk or ""} if own or trunk else {}
+        items += [{"phone_number": number} | leaves for number in spread_block(block, place)]
     with client(remote) as http:
-        for batch in track(batches, "importing", console=err, disable=remote.json):
+        for batch in batches(items, "importing", remote):
             ask(http, "POST", f"/v1/services/{service}/phone_numbers", json={"phone_numbers": batch})
     if remote.json:
         write_json({"imported": len(items), "service": service})
     else:
         out.print(f"{len(items)} numbers are in service {service}.")
+
+
+@numbers.command
+def state(new: Literal["active", "draining", "suspended", "retired"], *blocks: str, service: str = "default",
+          remote: Remote = Remote()) -> None:  # fmt: skip
+    """Puts numbers and blocks of them (FIRST-LAST) into a state."""
+    chosen = [number for place, block in enumerate(blocks, 1) for number in spread_block(block, f"block {place}")]
+    if not chosen:
+        raise Failed("no numbers: name some, or blocks such as +842471000000-+842471000099")
+    with client(remote) as http:
+        for batch in batches(chosen, new, remote):
+            ask(http, "PATCH", f"/v1/services/{service}/phone_numbers", json={"phone_numbers": batch, "state": new})
+    if remote.json:
+        write_json({"changed": len(chosen), "state": new, "service": service})
+    else:
+        out.print(f"{len(chosen)} numbers of service {service} are {new}.")
+
+
+def csv_rows(file: Path) -> list[tuple[str, str, str]]:
+    """Of each line its place, the number or block, and the trunk or ""."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise Failed(f"{file}: is no CSV text in UTF-8") from None
+    if not rows or "phone_number" not in rows[0]:
+        raise Failed(f"{file}: expected a header line with phone_number (and trunk), then one number or block a line")
+    return [
+        (f"{file}: line {line}", (row["phone_number"] or "").strip(), (row.get("trunk") or "").strip())
+        for line, row in enumerate(rows, 2)
+    ]
+
+
+def spread_block(block: str, place: str) -> list[str]:
+    try:
+        return list(spread(block))
+    except ValueError as why:
+        raise Failed(f"{place}: {why}") from None
+
+
+def batches(items: list[T], about: str, remote: Remote) -> Iterable[list[T]]:
+    """The items by requests, under a progress bar."""
+    parts = [items[start : start + IMPORT_BATCH] for start in range(0, len(items), IMPORT_BATCH)]
+    return track(parts, about, console=err, disable=remote.json)
 
 
 @sessions.command(name="open")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated
 
 import msgspec
@@ -11,31 +14,44 @@ from masking.api.identifiers import virtual_number
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
 from masking.api.problems import Declined, bad_field
+from masking.blocks import spread
 from masking.refusals import FieldError, NotFound
 from pools import inventory
 from pools.inventory import Item, State, Taken, UnknownNumber
 from pools.numbers import Number
 
 ID = "num_"
+MOST = 1000  # numbers a request
 E164 = "a phone number in E.164 that could be dialled, like +842471000001"
 
 
-class NewPhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A virtual number in E.164, and the trunk it leaves by (null: any trunk of its country)."""
+Block = Annotated[str, msgspec.Meta(max_length=40, examples=["+842471000001", "+842471000000-+842471000099"])]
 
-    phone_number: Annotated[str, msgspec.Meta(max_length=32, examples=["+842471000001"])]
+
+class NewPhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A virtual number in E.164, or a block of them (`+842471000000-+842471000099`), and the trunk it leaves by (null:
+    any trunk of its country)."""
+
+    phone_number: Block
     trunk: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class NewPhoneNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The numbers to be added: all of them or, when one cannot be, none."""
+    """The numbers to be added, 1000 with those of blocks at most: all of them or, when one cannot be, none."""
 
-    phone_numbers: Annotated[list[NewPhoneNumber], msgspec.Meta(min_length=1, max_length=1000)]
+    phone_numbers: Annotated[list[NewPhoneNumber], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
 class PhoneNumberChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`draining`: no new sessions; `suspended`: no calls either; `retired`: both, for good."""
 
+    state: State
+
+
+class PhoneNumbersChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers of the service and blocks of them, 1000 in all at most, and the state that all of them get."""
+
+    phone_numbers: Annotated[list[Block], msgspec.Meta(min_length=1, max_length=MOST)]
     state: State
 
 
@@ -59,11 +75,14 @@ class PhoneNumbers(msgspec.Struct, frozen=True):
 async def add_phone_numbers(asked: Asked) -> Answer:
     wish: NewPhoneNumbers = asked.body
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
-    items = [_item(asked, index, new) for index, new in enumerate(wish.phone_numbers)]
+    fields = [f"phone_numbers[{index}].phone_number" for index in range(len(wish.phone_numbers))]
+    asked_for = _spread(zip(fields, (new.phone_number for new in wish.phone_numbers), strict=True))
+    trunks = {field: _trunk(asked, field, new.trunk) for field, new in zip(fields, wish.phone_numbers, strict=True)}
+    items = [Item(number, _country(field, number), trunks[field]) for field, number in asked_for]
     try:
         added = await asked.house.inventory.add(asked.tenant, service.id, items)
     except Taken as taken:
-        raise _taken(items, taken) from None
+        raise _taken([field for field, number in asked_for if number in taken.numbers]) from None
     return Answer(201, PhoneNumbers([_shown(number) for number in added]))
 
 
@@ -95,26 +114,60 @@ async def change_phone_number(asked: Asked) -> Answer:
     return Answer(200, _shown(changed))
 
 
-def _item(asked: Asked, index: int, new: NewPhoneNumber) -> Item:
-    field = f"phone_numbers[{index}]"
+async def change_phone_numbers(asked: Asked) -> Answer:
+    """Every number is known before the first is changed; asked again, it completes what was broken off."""
+    wish: PhoneNumbersChange = asked.body
+    service = await services.get(asked.house, asked.tenant, asked.path["service"])
+    asked_for = _spread((f"phone_numbers[{index}]", text) for index, text in enumerate(wish.phone_numbers))
+    numbers = [await _held(asked, service.id, field, text) for field, text in asked_for]
+    inventory = asked.house.inventory
+    changes = [inventory.set_state(asked.tenant, service.id, number, wish.state) for number in dict.fromkeys(numbers)]
+    return Answer(200, PhoneNumbers([_shown(number) for number in await asyncio.gather(*changes)]))
+
+
+async def _held(asked: Asked, service: str, field: str, text: str) -> Number:
+    number = virtual_number(text)
+    found = await asked.house.inventory.find(number) if number is not None else None
+    if number is None or found is None or (found.tenant, found.service) != (asked.tenant, service):
+        raise bad_field("invalid_phone_number", field, "is, or has, no number of this service", "numbers of it")
+    return number
+
+
+def _spread(blocks: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Every number of the blocks, beside the field it came from."""
+    found: list[tuple[str, str]] = []
+    for field, text in blocks:
+        try:
+            found += [(field, number) for number in islice(spread(text), MOST + 1)]
+        except ValueError as why:
+            raise bad_field("invalid_phone_number", field, "is no block of numbers", str(why)) from None
+        if len(found) > MOST:
+            raise bad_field("invalid_request", "phone_numbers", "are too many", f"{MOST} numbers a request at most")
+    return found
+
+
+def _country(field: str, spelled: str) -> str:
     try:
-        number = Number.parse(new.phone_number)
+        number = Number.parse(spelled)
     except ValueError:
-        raise bad_field("invalid_phone_number", f"{field}.phone_number", "is no E.164 number", E164) from None
+        raise bad_field("invalid_phone_number", field, "is no E.164 number", E164) from None
     country = numbering.country_of(number)
     if country is None:
-        raise bad_field("invalid_phone_number", f"{field}.phone_number", "belongs to no country", E164)
-    if new.trunk is not None and asked.house.config.trunk_named(new.trunk) is None:
+        raise bad_field("invalid_phone_number", field, "belongs to no country", E164)
+    return country
+
+
+def _trunk(asked: Asked, field: str, name: str | None) -> str:
+    if name is not None and asked.house.config.trunk_named(name) is None:
         known = ", ".join(trunk.name for trunk in asked.house.config.trunk) or "none is configured"
-        raise bad_field("unknown_trunk", f"{field}.trunk", "is no trunk of this installation", f"one of: {known}")
-    return Item(new.phone_number, country, new.trunk or "")
+        field = field.replace(".phone_number", ".trunk")
+        raise bad_field("unknown_trunk", field, "is no trunk of this installation", f"one of: {known}")
+    return name or ""
 
 
-def _taken(items: list[Item], taken: Taken) -> Declined:
+def _taken(fields: list[str]) -> Declined:
     errors = [
-        FieldError(f"phone_numbers[{index}].phone_number", "is held by another service", "a number that is free")
-        for index, item in enumerate(items)
-        if item.number in taken.numbers
+        FieldError(field, "is held by another service", "a number that is free") for field in dict.fromkeys(fields)
     ]
     return Declined("phone_number_taken", "Nothing was added: a number is held elsewhere.", errors=errors)
 

@@ -143,6 +143,17 @@ PHONE_NUMBERS = [
         tag="phone_numbers",
     ),
     Operation(
+        "PATCH",
+        "/v1/services/{service}/phone_numbers",
+        "Change the state of many virtual numbers and blocks of them; one that is not in the service changes none.",
+        phone_numbers.change_phone_numbers,
+        {200: Said("The numbers as they are now.", phone_numbers.PhoneNumbers)},
+        body=phone_numbers.PhoneNumbersChange,
+        scopes=("numbers",),
+        problems=("invalid_phone_number", "conflict"),
+        tag="phone_numbers",
+    ),
+    Operation(
         "GET",
         "/v1/services/{service}/phone_numbers/{number}",
         "Get a virtual number by its id, or as itself in E.164.",

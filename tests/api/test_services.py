@@ -142,3 +142,47 @@ async def test_a_number_of_another_service_or_tenant_is_not_found(api: Client, s
             assert "901234567" not in answer.text
             problem(await client.patch(f"{path}/{name}", {"state": "retired"}), 404, "not_found")
     assert (await api.get(f"{NUMBERS}/{X[0]}")).json()["state"] == "active"
+
+
+async def test_a_block_is_added_and_changed_as_one(api: Client) -> None:
+    answer = await api.post(NUMBERS, batch("+842471000000-+842471000019", "+842471000500"))
+    assert answer.status_code == 201
+    added = [number["phone_number"] for number in answer.json()["data"]]
+    assert added == [f"+8424710000{place:02}" for place in range(20)] + ["+842471000500"]
+    change = {"phone_numbers": ["+842471000000-+842471000004", "+842471000004", "+842471000500"], "state": "suspended"}
+    changed = (await api.patch(NUMBERS, change)).json()["data"]
+    assert [one["phone_number"] for one in changed] == [*added[:5], "+842471000500"]
+    listed = (await api.get(NUMBERS)).json()["data"]
+    assert [one["phone_number"] for one in listed if one["state"] == "suspended"] == [*added[:5], "+842471000500"]
+
+
+async def test_a_block_with_a_number_that_is_not_here_changes_nothing(api: Client, stranger: Client) -> None:
+    await api.post(NUMBERS, batch("+842471000000-+842471000003"))
+    await stranger.post(NUMBERS, batch("+842471000004"))
+    change = {"phone_numbers": ["+842471000002", "+842471000000-+842471000004"], "state": "retired"}
+    told = problem(await api.patch(NUMBERS, change), 422, "invalid_phone_number")
+    assert told["errors"][0]["field"] == "phone_numbers[1]"
+    assert {one["state"] for one in (await api.get(NUMBERS)).json()["data"]} == {"active"}
+    taken = problem(await api.post(NUMBERS, batch("+842471000003-+842471000005")), 409, "phone_number_taken")
+    assert [error["field"] for error in taken["errors"]] == ["phone_numbers[0].phone_number"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "+842471000009-+842471000000",
+        "+842471000000-",
+        "-+842471000000",
+        "+84247100000-+842471000009",
+        "+8424-+8425",
+        "1-2",
+    ],
+)
+async def test_a_block_that_is_none_is_refused(api: Client, block: str) -> None:
+    problem(await api.post(NUMBERS, batch(block)), 422, "invalid_phone_number")
+    problem(await api.patch(NUMBERS, {"phone_numbers": [block], "state": "active"}), 422, "invalid_phone_number")
+
+
+async def test_a_request_carries_a_thousand_numbers_at_most(api: Client) -> None:
+    problem(await api.post(NUMBERS, batch("+842471000000-+842471001000")), 422, "invalid_request")
+    problem(await api.post(NUMBERS, batch("+842471000000-+842479999999")), 422, "invalid_phone_number")

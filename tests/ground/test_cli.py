@@ -83,6 +83,28 @@ async def test_numbers_are_imported_and_a_session_is_opened_shown_and_closed(she
 
 
 @pytest.mark.service
+async def test_blocks_are_imported_and_drained(shell: Shell, tmp_path: Path) -> None:
+    common = ["--config", str(shell.config), "--json"]
+    block = await shell.masking("numbers", "import", "+842471000000-+842471000249", "--trunk", "carrier-vn", *common)
+    assert json.loads(block)["imported"] == 250
+    listed = tmp_path / "blocks.csv"
+    await asyncio.to_thread(listed.write_text, "phone_number,trunk\n+842471000248-+842471000252,\n+842471000300,\n")
+    assert json.loads(await shell.masking("numbers", "import", str(listed), *common))["imported"] == 6
+    said = await shell.masking("numbers", "state", "draining", "+842471000000-+842471000219", *common[:2])
+    assert said.strip() == "220 numbers of service default are draining."
+    (pool,) = json.loads(await shell.masking("capacity", *common))["pools"]
+    assert pool["states"] == {"active": 34, "draining": 220, "suspended": 0, "retired": 0}
+
+    await asyncio.to_thread(listed.write_text, "phone_number\n+842471000009-+842471000001\n")
+    assert "line 2: a block goes from" in await shell.masking("numbers", "import", str(listed), *common, code=1)
+    unknown = ["state", "retired", "+842471000999"]
+    assert "no number of this service" in await shell.masking("numbers", *unknown, *common, code=1)
+    assert "no numbers" in await shell.masking("numbers", "state", "retired", *common, code=1)
+    await asyncio.to_thread(listed.write_bytes, b"\xff\xfe\x00")
+    assert "no CSV text" in await shell.masking("numbers", "import", str(listed), *common, code=1)
+
+
+@pytest.mark.service
 async def test_a_key_made_on_the_command_line_opens_its_tenant_and_no_other(shell: Shell) -> None:
     config = ["--config", str(shell.config)]
     made = await shell.masking("keys", "create", "--tenant", "acme", "--scope", "sessions", *config, "--json")
