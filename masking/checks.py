@@ -81,7 +81,7 @@ def numbers(house: House, new: NewSession) -> list[Number]:
     """The participants' numbers, checked: 2..8, each one that a person may have, nobody twice."""
     if not 2 <= len(new.participants) <= 8:
         raise Invalid.field("participants", "too few or too many", "2..8 participants")
-    found = [_number(house, index, participant) for index, participant in enumerate(new.participants)]
+    found = [number_of(house, participant, f"participants[{i}]") for i, participant in enumerate(new.participants)]
     seen: dict[Number, int] = {}
     for index, number in enumerate(found):
         if (first := seen.setdefault(number, index)) != index:
@@ -94,42 +94,45 @@ def people(house: House, new: NewSession, numbers: list[Number], letters: str) -
     """The participants with these numbers. That none is a pool's own is asked of Redis: `virtual`."""
     return tuple(
         [
-            _person(house, number, participant, letters)
+            person_of(house, number, participant, letters)
             for number, participant in zip(numbers, new.participants, strict=True)
         ]
     )
 
 
-async def virtual(house: House, people: Sequence[Person], found: Awaitable[int]) -> None:
-    """Raises for a participant whose number stands in a pool. `found`: how many do (`Inventory.in_pools`)."""
+async def virtual(house: House, people: Sequence[Person], found: Awaitable[int], field: str | None = None) -> None:
+    """Raises for a participant whose number stands in a pool. `found`: how many do (`Inventory.in_pools`);
+    `field`: where the only one of them stands."""
     if await found:
         for place in await house.inventory.pool_numbers([person.party for person in people]):
-            raise _no_person(place, "is a virtual number")
+            raise _no_person(f"participants[{place}]" if field is None else field, "is a virtual number")
 
 
-def _number(house: House, index: int, participant: NewParticipant) -> Number:
+def number_of(house: House, participant: NewParticipant, field: str) -> Number:
+    """The number of the participant that stands at `field`, when it is one that a person may have."""
     spelled = participant.identifiers[0] if participant.identifiers else participant.identifier
     if not isinstance(spelled, str):
-        raise Invalid.field(f"participants[{index}].identifier", "is missing", E164)
-    number = numbering.person(spelled)
-    if number is None:
+        raise Invalid.field(f"{field}.identifier", "is missing", E164)
+    found = numbering.person(spelled)
+    if found is None:
         countries = {trunk.country for trunk in house.config.trunk} or {"VN"}
         if any(numbering.is_emergency(country, spelled) for country in countries):
-            raise _no_person(index, "is an emergency number")
-        raise _no_person(index, "is not a valid phone number")
+            raise _no_person(field, "is an emergency number")
+        raise _no_person(field, "is not a valid phone number")
     if participant.language is not None and not _LANGUAGE.fullmatch(participant.language):
-        raise Invalid.field(f"participants[{index}].language", "is no language tag", "BCP 47, like vi or en-US")
-    return number
+        raise Invalid.field(f"{field}.language", "is no language tag", "BCP 47, like vi or en-US")
+    return found
 
 
-def _no_person(index: int, problem: str) -> InvalidPhoneNumber:
+def _no_person(field: str, problem: str) -> InvalidPhoneNumber:
     return InvalidPhoneNumber(
-        f"participants[{index}].identifier {problem}.",
-        [FieldError(f"participants[{index}].identifier", problem, E164)],
+        f"{field}.identifier {problem}.",
+        [FieldError(f"{field}.identifier", problem, E164)],
     )
 
 
-def _person(house: House, number: Number, participant: NewParticipant, letters: str) -> Person:
+def person_of(house: House, number: Number, participant: NewParticipant, letters: str) -> Person:
+    """The participant with that number, in the session with these letters."""
     own = house.token("par_")
     return Person(
         id=own,

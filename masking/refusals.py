@@ -14,6 +14,7 @@ Refused                      code, detail, errors: what every refusal says
  │   ├─ NumberPoolExhausted  number_pool_exhausted `needed` numbers more, worth a try in `retry_after` seconds
  │   └─ GeoUnavailable       geo_unavailable       no number of the participant's country
  ├─ ReasonRequired           reason_required       nobody is looked for without one
+ ├─ Unserved                 not_implemented       documented, and not served by this version for this session
  └─ Forbidden                insufficient_scope    the key lacks a scope
 
 No refusal ever repeats a value it was given: the value may be a person's number.
@@ -72,6 +73,10 @@ class ContainsPhoneNumber(Invalid):
 
 
 class NotBuilt(Invalid):
+    code = "not_implemented"
+
+
+class Unserved(Refused):
     code = "not_implemented"
 
 

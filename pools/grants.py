@@ -74,6 +74,64 @@ class Reopened(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a live holder: `party` dials an X and means the holder's target `ordinal`. Entries of one `position`
+    are of one X."""
+
+    position: int
+    ordinal: int
+    party: str
+
+
+class Retarget(msgspec.Struct, frozen=True, gc=False):
+    """A step of an amendment: the entry `ordinal` means the target `to`."""
+
+    ordinal: int
+    to: int
+
+    def words(self) -> list[str | int]:
+        return ["retarget", self.ordinal, self.to]
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """A step: the entry `ordinal` ends after `ms`, and is a tombstone then."""
+
+    ordinal: int
+    ms: int = 0
+
+    def words(self) -> list[str | int]:
+        return ["end", self.ordinal, self.ms]
+
+
+class Take(msgspec.Struct, frozen=True, gc=False):
+    """A step: `party` dials the X of the entry `ordinal` as well, and means the target `to`."""
+
+    ordinal: int
+    to: int
+    party: str
+
+    def words(self) -> list[str | int]:
+        return ["take", self.ordinal, self.to, self.party]
+
+
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """A step: a free X for all of `entries` (target, party), which becomes the holder's `numbers[slot]`."""
+
+    slot: int
+    entries: tuple[tuple[int, str], ...]
+
+    def words(self) -> list[str | int]:
+        return ["lease", self.slot, len(self.entries), *(word for entry in self.entries for word in entry)]
+
+
+class Amended(msgspec.Struct, frozen=True):
+    """`outcome`: ``amended``; nothing was written with ``conflict`` (`expect_rev` is not `rev`), ``ended`` (closed,
+    past its time, unknown) and ``taken`` (a party of a `Take` has another lease or a tombstone on that X)."""
+
+    outcome: Literal["amended", "conflict", "ended", "taken"]
+    numbers: tuple[str, ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True):
     """The answer to "who is behind (X, caller)": `source` and `target` are participant ids, `fields` those wanted.
 
@@ -123,6 +181,7 @@ class Holder(msgspec.Struct, frozen=True):
     numbers: tuple[str, ...]
     targets: tuple[str, ...]
     shards: tuple[str, ...]  # the other ones it has leases in
+    grants: tuple[Grant, ...]  # in its own shard
     fields: dict[str, bytes]
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pools.grants import Holder, JournalEntry, LiveCall, OutboxEntry, shard_of
+from pools.grants import Grant, Holder, JournalEntry, LiveCall, OutboxEntry, shard_of
 from pools.redis import Redis, Word
 from pools.scripts import SHARD, ShardScripts
 
@@ -31,6 +31,11 @@ def pairs(flat: Sequence[Any]) -> dict[str, bytes]:
 
 def _words(text: bytes) -> tuple[str, ...]:
     return tuple(text.decode().split())
+
+
+def _grant(text: str) -> Grant:
+    position, ordinal, party = text.split(":")
+    return Grant(int(position), int(ordinal), party)
 
 
 def _journal_entry(seq: int, row: bytes) -> JournalEntry:
@@ -75,6 +80,7 @@ class Journal:
             numbers=_words(facts["numbers"]),
             targets=_words(facts["targets"]),
             shards=_words(facts["shards"]),
+            grants=tuple(map(_grant, _words(facts["grants"]))),
             fields={name: value for name, value in facts.items() if name not in OWN_FIELDS},
         )
 

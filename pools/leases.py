@@ -14,17 +14,22 @@ from itertools import chain
 from typing import Any, Final
 
 from pools.grants import (
+    Amended,
     Appended,
     Ask,
     Bound,
+    End,
     Exhausted,
     Extended,
     Fact,
+    Lease,
     Policy,
     Released,
     Reopened,
+    Retarget,
     Route,
     Standing,
+    Take,
     shard_of,
 )
 from pools.inventory import PhoneNumber
@@ -32,6 +37,7 @@ from pools.journal import OWN_FIELDS, Journal, key
 from pools.redis import Redis, Word
 from pools.scripts import SHARD, ShardScripts
 
+Step = Retarget | End | Take | Lease
 Fields = Mapping[str, str | bytes | int]
 
 _SHARD: Final = re.compile(r"[a-z0-9]{6}", re.ASCII)
@@ -233,6 +239,37 @@ class Leases(Journal):
         if reply[0] == b"gone":
             return Reopened(outcome="gone", expires=0, seq=0)
         return Reopened(outcome=reply[0].decode(), expires=int(reply[1]), seq=int(reply[2]))
+
+    async def amend(
+        self,
+        holder: str,
+        steps: Sequence[Step],
+        *,
+        targets: Sequence[str],
+        expect_rev: int,
+        fields: Fields,
+        events: Sequence[Fact],
+    ) -> Amended:
+        """Changes who of a live holder dials what, all steps or none; every lease must be in the holder's own shard.
+
+        `targets`: those it has, then the new ones the steps name. In the events ``$x<slot>`` stands for the holder's
+        numbers. `Exhausted` when there is no X for a `Lease`. ValueError for a target or a party that makes no sense.
+        """
+        parties = [step.party for step in steps if isinstance(step, Take)]
+        parties += [party for step in steps if isinstance(step, Lease) for _, party in step.entries]
+        if not all(map(_PARTY.fullmatch, parties)) or not all(map(_TARGET.fullmatch, targets)):
+            raise ValueError("an amendment names parties by their index, and targets as from|to")
+        words: list[Word] = [holder, expect_rev, " ".join(targets), len(steps)]
+        for step in steps:
+            words += step.words()
+        words += [*_counted_fields(fields), *_counted_events(events)]
+        shard = shard_of(holder)
+        reply = await self._redis.script(self._scripts.amend, [key(shard, "h")], words)
+        if reply[0] == b"exhausted":
+            raise Exhausted(shard, needed=reply[1], retry_after=reply[2] / 1000 if reply[2] >= 0 else None)
+        if reply[0] != b"amended":
+            return Amended(outcome=reply[0].decode())
+        return Amended(outcome="amended", numbers=_number_list(reply[1]))
 
     async def route(
         self,

@@ -267,6 +267,36 @@ SESSIONS = [
     ),
     Operation(
         "POST",
+        "/v1/sessions/{session}:swap_participant",
+        "Put another person in a participant's place; the others' numbers stay as they are.",
+        sessions.swap_participant,
+        {200: Said("The session as it is now.", core_sessions.Session)},
+        body=sessions.Swap,
+        scopes=("sessions",),
+        problems=(
+            "session_closed",
+            "participant_conflict",
+            "number_pool_exhausted",
+            "invalid_phone_number",
+            "contains_phone_number",
+            "conflict",
+            "not_implemented",
+        ),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:replace_number",
+        "Give a session another virtual number in the place of one; for a while both work.",
+        sessions.replace_number,
+        {200: Said("The session as it is now.", core_sessions.Session)},
+        body=sessions.Renumbering,
+        scopes=("sessions",),
+        problems=("session_closed", "number_pool_exhausted", "conflict", "not_implemented"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
         "/v1/sessions/{session}:intend",
         "Say that a participant is about to call: for 60 seconds that stands in for the PIN of its next call.",
         sessions.intend,
@@ -279,8 +309,6 @@ SESSIONS = [
     *(
         Operation("POST", f"/v1/sessions/{{session}}:{verb}", about, scopes=("sessions",), tag="sessions")
         for verb, about in {
-            "swap_participant": "Put another person in a participant's place.",
-            "replace_number": "Give a session another virtual number.",
             "call": "Call both people and connect them.",
             "message": "Send a message to a participant.",
         }.items()

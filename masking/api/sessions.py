@@ -7,12 +7,12 @@ from typing import Annotated
 
 import msgspec
 
-from masking import intents, interactions, opening, reopening, searches, sessions, shelves
+from masking import amending, intents, interactions, opening, reopening, searches, sessions, shelves
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
 from masking.services import Ttl
-from masking.sessions import SessionStatus
+from masking.sessions import NewParticipant, SessionStatus
 
 ParticipantId = Annotated[str, msgspec.Meta(max_length=64, description="The id of a participant, par_….")]
 
@@ -37,6 +37,20 @@ class AboutToCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     participant: ParticipantId
     to: ParticipantId | None = None
+
+
+class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who leaves, and who comes in their place: `role` as before, unless one is said."""
+
+    participant: ParticipantId
+    replacement: NewParticipant
+
+
+class Renumbering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which virtual number goes; for `overlap` seconds both work."""
+
+    number: Annotated[str, msgspec.Meta(max_length=32, description="A virtual number of the session, E.164.")]
+    overlap: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 300
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +96,18 @@ async def extend_session(asked: Asked) -> Answer:
         200,
         await sessions.extend(asked.house, asked.access, session, ttl=wish.ttl, expires_at=wish.expires_at),
     )
+
+
+async def swap_participant(asked: Asked) -> Answer:
+    wish: Swap = asked.body
+    session = asked.path["session"]
+    return Answer(200, await amending.swap(asked.house, asked.access, session, wish.participant, wish.replacement))
+
+
+async def replace_number(asked: Asked) -> Answer:
+    wish: Renumbering = asked.body
+    session = asked.path["session"]
+    return Answer(200, await amending.replace_number(asked.house, asked.access, session, wish.number, wish.overlap))
 
 
 async def reopen_session(asked: Asked) -> Answer:

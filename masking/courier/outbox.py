@@ -34,7 +34,7 @@ log = structlog.get_logger("masking.courier")
 
 BATCH: Final = 500  # of each outbox
 BEGINNING: Final = "0-0"
-JOINING: Final = frozenset({"session.opened"})  # events that say who takes part from then on
+JOINING: Final = frozenset({"session.opened", "session.updated"})  # events that say who takes part from then on
 UNREADABLE: Final = (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError)
 
 

@@ -24,6 +24,7 @@ class ShardScripts:
         self.extend = script("extend", "secrets", "journal", "entries")
         self.release = script("release", "secrets", "journal", "entries")
         self.reopen = script("reopen", "secrets", "journal", "entries")
+        self.amend = script("amend", "secrets", "journal")
         self.undo = script("undo", "secrets", "entries")
         self.route = script("route")
         self.append = script("append", "journal")

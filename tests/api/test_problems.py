@@ -154,9 +154,7 @@ async def test_a_virtual_number_of_another_tenant_is_as_unknown_as_any(
 async def test_what_is_not_built_yet_says_so(api: Client, nobody: Client) -> None:
     for method, path in (
         ("POST", "/v1/sessions/ses_x:call"),
-        ("POST", "/v1/sessions/ses_x:swap_participant"),
         ("POST", "/v1/sessions/ses_x:message"),
-        ("POST", "/v1/route:explain"),
     ):
         problem(await api(method, path), 501, "not_implemented")
         problem(await nobody(method, path), 401, "unauthenticated")

@@ -44,5 +44,8 @@ async def test_the_commands_of_the_sessions_page_work_as_they_stand(
                 words["NUMBER"] = found["participants"][0]["proxies"][0]["number"]
     assert said[""]["ttl_mode"] == "sliding"
     assert said["/$SESSION:close"]["status"] == "closed" and said["/$SESSION:reopen"]["status"] == "open"
+    swapped, renumbered = said["/$SESSION:swap_participant"], said["/$SESSION:replace_number"]
+    assert [one["display"] for one in swapped["participants"]] == ["+8490…67", "+8498…21"]
+    assert swapped["participants"][0]["proxies"][0]["number"] != renumbered["participants"][0]["proxies"][0]["number"]
     assert [item["status"] for item in said[":batch"]["data"]] == [201, 422]
     assert len(said[":search"]["data"]) == 2

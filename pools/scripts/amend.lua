@@ -1,0 +1,148 @@
+-- Changes who of a live holder dials what: all of it, or nothing. Every lease of the holder is in this shard.
+--   KEYS  1 {<sh>}h
+--   ARGV  1 holder  2 rev expected  3 targets, by ordinal, spaces between: those it has, then new ones  4 count of steps, then of each:
+--           'retarget' ordinal new-ordinal             the entry means another target
+--           'end' ordinal ms                           the entry ends in so many ms, and rests as after a release
+--           'take' ordinal new-ordinal party           the party dials the X of that entry, too
+--           'lease' slot count {ordinal party}…        the parties dial a free X, which becomes the holder's number `slot` (from 0)
+--         then counted fields, then counted events, in whose data $x<slot> stands for a number
+--   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party of a `take` has another lease or a tombstone
+--         there), or {'exhausted', numbers needed, ms until one is free or -1}
+local holder = ARGV[1]
+local record = tag .. 's:' .. holder
+local known = call('HMGET', record, 'status', 'expires', 'until', 'quarantine', 'grants', 'seq', 'rev', 'numbers')
+if not known[2] then return {'ended'} end
+local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
+local now = clock(head[1])
+local expires, lapses = tonumber(known[2]), tonumber(known[3])
+if known[1] == 'closed' or known[1] == 'failed' or expires <= now then return {'ended'} end
+if ARGV[2] ~= known[7] then return {'conflict'} end
+
+local grants, numbers = {}, {}  -- ordinal -> {position, party}; in order
+for position, ordinal, party in string.gmatch(known[5], '(%d+):(%d+):(%S+)') do grants[ordinal] = {position, party} end
+for number in string.gmatch(known[8], '%S+') do numbers[#numbers + 1] = number end
+
+-- Is the position free for the party? What this script has given counts.
+local given = {}
+local function free(party, position)
+  if given[party .. ' ' .. position] then return false end
+  local entry = call('HGET', tag .. 'p:' .. party, position)
+  return not entry or tonumber(string.sub(entry, 15, 27)) <= now, entry
+end
+
+local present = string.format('%d', now)
+local function room(party, position)
+  local digits = digits_of(party)
+  return not digits or call('ZCOUNT', secrets_key(position, digits), '(' .. present, '+inf') + 1 <= 10 ^ (digits - 4)
+end
+
+local cursor, open = tonumber(head[3] or '0'), head[4] or ''
+local function choose(parties)
+  local soonest = math.huge
+  for step = 0, #open - 1 do
+    local position, later, fits = string.byte(open, (cursor + step) % #open + 1) .. '', 0, true
+    for _, party in ipairs(parties) do
+      local is_free, entry = free(party, position)
+      if not is_free then
+        fits, later = false, math.max(later, entry and tonumber(string.sub(entry, 15, 27)) or lapses)
+      elseif not room(party, position) then
+        fits = false
+      end
+    end
+    if fits then
+      cursor = (cursor + step + 1) % #open
+      return position
+    end
+    if later > 0 then soonest = math.min(soonest, later) end
+  end
+  return nil, soonest
+end
+
+-- Decide.
+local puts, ends, moved = {}, {}, {}
+local needed, retry, at = 0, -1, 5
+local function put(party, position, ordinal)
+  given[party .. ' ' .. position] = true
+  puts[#puts + 1] = {party, position, ordinal}
+end
+for _ = 1, tonumber(ARGV[4]) do
+  local kind, from = ARGV[at], grants[ARGV[at + 1]]
+  if kind == 'retarget' then
+    moved[ARGV[at + 1]] = ARGV[at + 2]
+    at = at + 3
+  elseif kind == 'end' then
+    ends[ARGV[at + 1]] = now + tonumber(ARGV[at + 2])
+    at = at + 3
+  elseif kind == 'take' then
+    if not free(ARGV[at + 3], from[1]) then return {'taken'} end
+    put(ARGV[at + 3], from[1], ARGV[at + 2])
+    at = at + 4
+  else
+    local slot, count, parties = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), {}
+    for i = 1, count do parties[i] = ARGV[at + 2 + 2 * i] end
+    local position, later = choose(parties)
+    if position then
+      for i = 1, count do put(parties[i], position, ARGV[at + 1 + 2 * i]) end
+      numbers[slot + 1] = call('HGET', tag .. 'm', position)
+    else
+      needed = needed + 1
+      if later < math.huge and later - now > retry then retry = later - now end
+    end
+    at = at + 3 + 2 * count
+  end
+end
+if needed > 0 then return {'exhausted', needed, retry} end
+
+-- Write.
+local function entry_ends(before, ending, resting)
+  return string.format('%d:%d', ending, resting) .. string.sub(before, 28)
+end
+local function secret(party, position, ending)
+  local digits = digits_of(party)
+  if not digits then return end
+  local key = secrets_key(position, digits)
+  if ending <= now then
+    call('ZREM', key, party)
+  else
+    call('ZADD', key, string.format('%d', ending), party)
+    local span = lapses - now + PARTY_MARGIN
+    if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+  end
+end
+local kept = {}
+for position, ordinal, party in string.gmatch(known[5], '(%d+):(%d+):(%S+)') do
+  local key, ending = tag .. 'p:' .. party, ends[ordinal]
+  local entry = call('HGET', key, position)
+  if ending then
+    ending = math.min(ending, expires)
+    local resting = ending + tonumber(known[4])
+    if resting <= now then
+      call('HDEL', key, position)
+    else
+      call('HSET', key, position, entry_ends(entry, ending, resting))
+    end
+    secret(party, position, ending)
+  else
+    if moved[ordinal] then
+      call('HSET', key, position, string.gsub(entry, '%d+$', moved[ordinal]) .. '')
+      ordinal = moved[ordinal]
+    end
+    kept[#kept + 1] = position .. ':' .. ordinal .. ':' .. party
+  end
+end
+for _, one in ipairs(puts) do
+  local party, position, ordinal = one[1], one[2], one[3]
+  local key = tag .. 'p:' .. party
+  local before = call('HGET', key, position)
+  local generation = before and string.match(before, '^%d+:(%d+):', 29) + 1 or 1
+  call('HSET', key, position, string.format('%d:%d:%s:%d:%s:%s', expires, lapses, head[2] or '1', generation, string.sub(holder, 5), ordinal))
+  local span = lapses - now + PARTY_MARGIN
+  if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+  secret(party, position, expires)
+  kept[#kept + 1] = position .. ':' .. ordinal .. ':' .. party
+end
+local listed, fields, rev = table.concat(numbers, ' '), at + 2 * tonumber(ARGV[at]), known[7] + 1
+local seq = append(holder, tonumber(known[6]), fields + 1, present, numbers)
+call('HSET', record, 'grants', table.concat(kept, ' '), 'targets', ARGV[3], 'numbers', listed, 'rev', rev, 'seq', seq, unpack(ARGV, at + 1, fields))
+call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
+return {'amended', listed, seq, rev}
