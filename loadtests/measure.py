@@ -40,6 +40,18 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / TICKS
 
 
+def seconds_without_core(pids: Iterable[int]) -> float:
+    """How long threads of these processes were ready to run so far and other programs had the core."""
+    nanoseconds = 0
+    for pid in pids:
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                nanoseconds += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[1])
+        except OSError:
+            continue
+    return nanoseconds / 1e9
+
+
 def memory(pids: Iterable[int]) -> int:
     """Bytes of these processes in memory; a page that several share counts once in all (PSS)."""
     kilobytes = 0

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.goals import alone
-from loadtests.measure import Row, absent, cpu_seconds, family, quantile, row
+from loadtests.measure import Row, absent, cpu_seconds, family, quantile, row, seconds_without_core
 from loadtests.probe import Probe
 from tests.system.service import Person, Place, Service, Trunk, take_place
 
@@ -57,6 +57,7 @@ class Run:
     p50: float
     p99: float
     pause: float
+    without_core: float  # ms of a second in which it could have run and other programs did
 
     @property
     def calls_per_cpu(self) -> float:
@@ -184,12 +185,14 @@ def load(peer: Peer, place: Place, rate: int, seconds: float, folder: Path) -> R
     try:
         time.sleep(0.4)
         before, all_before = cpu_seconds(peer.pids()), cpu_seconds(peer.all_pids())
+        began, stood = time.monotonic(), seconds_without_core(peer.pids())
         caller = quietly([*common, *at_caller], folder)
         with Probe(place.caller, (place.edge, 5060), peer.pairs[:third], to_edge=peer.to_edge) as probe:
             time.sleep(seconds)
         caller.wait(seconds * 3 + 30)
         time.sleep(0.3)
         cpu, all_cpu = cpu_seconds(peer.pids()) - before, cpu_seconds(peer.all_pids()) - all_before
+        stood = (seconds_without_core(peer.pids()) - stood) / (time.monotonic() - began) * 1000
     finally:
         callee.kill()
         callee.wait()
@@ -198,7 +201,7 @@ def load(peer: Peer, place: Place, rate: int, seconds: float, folder: Path) -> R
     calls = int(last["SuccessfulCall(C)"]) + len(probe.milliseconds)
     failed = int(last["FailedCall(C)"]) + probe.failed
     waits = probe.milliseconds
-    return Run(calls, failed, cpu, all_cpu, quantile(waits, 0.5), quantile(waits, 0.99), peer.pause())
+    return Run(calls, failed, cpu, all_cpu, quantile(waits, 0.5), quantile(waits, 0.99), peer.pause(), stood)
 
 
 def run(*, rates: tuple[int, ...] = (200, 500), seconds: float = 6.0, pairs: int = 5) -> list[Row]:
@@ -228,5 +231,6 @@ def beside(rate: int, mine: list[Run], peer: str, theirs: list[Run] | None) -> l
         row(f"signalling-{rate}-all-processes", "calls/CPU-s", whole, peer, per_cpu),
         row(f"setup-p50-{rate}", "ms", [one.p50 for one in mine], peer, [one.p50 for one in shown], 2),
         row(f"setup-p99-{rate}", "ms", [one.p99 for one in mine], peer, [one.p99 for one in shown], 2),
+        row(f"core-wait-{rate}", "ms/s", [one.without_core for one in mine], peer, [one.without_core for one in shown]),
     ]
     return rows if theirs is not None else [absent(one, peer, f"{peer} is not installed") for one in rows]
