@@ -129,6 +129,9 @@ class Circuit:
         while True:
             event = await self.inbox.get(self._next(until))
             match event:
+                case Progressed() | Answered() | Failed():  # those of a trunk that was passed over come too late
+                    if self.callee is not None and event.leg == self.callee.token:
+                        return event
                 case None if until is None or self.loop.time() < until:
                     self._keep_sessions()
                 case Cancelled():
@@ -168,8 +171,6 @@ class Circuit:
                     log.error("recording_broken", interaction=self.id, recording=event.recording)
                 case Leave():
                     raise Over("platform", "shutdown", 503, 41)
-                case Progressed() | Answered() | Failed() if self.callee is None or event.leg != self.callee.token:
-                    continue  # of a trunk that was passed over, said before it was forgotten
                 case _:
                     return event
 

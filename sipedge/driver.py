@@ -161,6 +161,8 @@ class Driver:
 
     def _tell(self, event: Event) -> None:
         match event:
+            case Progressed() | Answered() | Acked() | Ended() | Failed():
+                self._tell_leg(event)
             case Invited():
                 self._invited(event)
             case Requested(leg=leg) if leg in self._legs and event.request.method in SESSION_METHODS:
@@ -177,9 +179,12 @@ class Driver:
             case Responded() if event.transaction in self._asked:
                 self._asked.pop(event.transaction)(event)
             case _:
-                hear = self._legs.get(event.leg) if event.leg is not None else None
-                if hear is not None:
-                    hear(event)
+                self._tell_leg(event)
+
+    def _tell_leg(self, event: LegEvent) -> None:
+        hear = self._legs.get(event.leg) if event.leg is not None else None
+        if hear is not None:
+            hear(event)
 
     # ---- what the wire brings ----------------------------------------------------------------------------------------
 
