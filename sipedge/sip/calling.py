@@ -242,13 +242,14 @@ class Calling(Core):
                 return
         if transaction.method != "INVITE":
             self._ended(transaction, response.status, Cause.RESPONSE, response)
-            transaction.last = b""
+            transaction.shrink()
         elif response.status >= 300:
             self._ended(transaction, response.status, Cause.RESPONSE, response)
         else:
             transaction.last = b""  # an INVITE that was heard is not sent again
             if response.status >= 200:
                 self._success(transaction, response, now)
+                transaction.shrink()
             elif not transaction.again:
                 self._progress(transaction, response, now)
 

@@ -453,6 +453,13 @@ class ClientTransaction(Transaction):
         self.quiet = False  # nobody waits for its outcome
         self.narrow: Narrow | None = None  # what it becomes again where nobody takes the stream
 
+    def shrink(self) -> None:
+        """It was answered for good: lets go what only sending it again or giving it up needs. Its number stays: the ACK
+        of another fork's 2xx has it too."""
+        self.last = b""
+        self.narrow = None
+        self.draft = Draft("", "", "", self.draft.seq)
+
     def restart(self, flow: Flow, now: float, timers: Timers) -> None:
         """From the beginning, over another flow."""
         self.machine = MACHINES["invite client" if self.method == "INVITE" else "client", flow.reliable]
