@@ -52,12 +52,12 @@ async def swap(house: House, access: Access, session: str, participant: str, new
     Refuses with `Invalid` and its kin, `ParticipantConflict`, `NumberPoolExhausted`, `SessionClosed`, `NotFound`, and
     `Unserved` for a session with numbers of several pools.
     """
-    number = checks.number_of(house, new, "replacement")
-    if new.ring is not None or (new.identifiers is not None and len(new.identifiers) > 1):
+    phones = checks.phones_of(house, new, "replacement")
+    if len(phones) > 1:
         raise Invalid.field("replacement", "has several phones", "one `identifier`")
-    person = checks.person_of(house, number, new, session[-22:])
+    person = checks.person_of(house, phones, new, session[-22:])
     texts = [("replacement.role", new.role), ("replacement.friendly_name", new.friendly_name)]
-    checks.texts(house, texts, [person.country], [number])
+    checks.texts(house, texts, [person.country], phones)
     await checks.virtual(house, [person], house.inventory.in_pools([person.party]), "replacement")
 
     def swapped(beside: bool) -> Callable[[Holder, Record], Amendment]:
@@ -122,7 +122,7 @@ def _swapped(
     old = next((one for one in record.people if one.id == participant), None)
     if old is None:
         raise Invalid.field("participant", "is no participant of the session", "the id of one, par_…")
-    if any(one.party == person.party for one in record.people):
+    if person.party in record.parties:
         error = FieldError("replacement.identifier", "is a participant already", "another number")
         raise ParticipantConflict("That person is in the session already.", [error])
     after, chosen = _with(house, holder, record, old, msgspec.structs.replace(person, role=person.role or old.role))
@@ -132,6 +132,7 @@ def _swapped(
     targets: list[str] = list(holder.targets)
     steps: list[Step] = []
     leases: dict[int, list[tuple[int, str]]] = {}
+    taken: set[tuple[Way, str]] = set()
     for grant in holder.grants:
         source, target = holder.targets[grant.ordinal].split("|")
         if old.id not in (source, target):
@@ -144,6 +145,9 @@ def _swapped(
             continue
         party = _dials(house, after, person, way, pins.party(house, chosen[way]) if _is_secret(grant.party) else None)
         steps.append(End(grant.ordinal))
+        if (way, party) in taken:  # another phone of the old one's
+            continue
+        taken.add((way, party))
         if beside:
             leases.setdefault(slots[way], []).append((to, party))
         else:
@@ -162,8 +166,7 @@ def _dials(house: House, record: Record, person: Person, way: Way, secret: str |
     """The party that goes the way: a PIN, a person with an extension, or the person alone."""
     if secret is not None:
         return secret
-    extension = record.extensions.get(way[1])
-    return person.party if extension is None else extensions.party(house, person.party, extension)
+    return extensions.dials(house, person.party, record.extensions.get(way[1]))
 
 
 def _with(house: House, holder: Holder, record: Record, old: Person, person: Person) -> tuple[Record, dict[Way, str]]:

@@ -61,7 +61,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     random: bytes
     letters: str
     secrets: Mapping[tuple[str, str], str] = {}  # way -> the party that whoever keys its PIN is
-    callers: Mapping[tuple[str, str], str] = {}  # way -> the party that dials it, where that is not the person alone
+    callers: Mapping[tuple[str, str], tuple[str, ...]] = {}  # way -> the parties that dial it, where not people alone
 
 
 # What a bind stores under a holder's id: its fields and its first events.
@@ -182,9 +182,9 @@ def _plan(people: Sequence[Person], shared: Callable[[Person, Person], str | Non
     return Plan(tuple(lines), tuple(countries))
 
 
-def _ask(wish: Wish, line: Line, parties: Mapping[str, str]) -> Ask:
-    """An X for the line: dialled by the person each way begins with, or by whoever keys the way's PIN."""
-    entries = [Entry(wish.callers.get(way) or parties[way[0]], "|".join(way)) for way in line.ways]
+def _ask(wish: Wish, line: Line, parties: Mapping[str, tuple[str, ...]]) -> Ask:
+    """An X for the line: dialled by the person each way begins with, or by whoever keys its PIN."""
+    entries = [Entry(party, "|".join(way)) for way in line.ways for party in wish.callers.get(way) or parties[way[0]]]
     if wish.secrets:
         entries += [Entry(wish.secrets[way], "|".join(way)) for way in line.ways]
     return Ask(tuple(entries))
@@ -202,7 +202,7 @@ async def bind(
 
     Raises `NumberPoolExhausted` with the fewest numbers that would have helped, and the soonest time worth a try.
     """
-    parties = {person.id: person.party for person in wish.people}
+    parties = {person.id: person.parties for person in wish.people}
     short: list[Exhausted] = []
     for attempt in ground.attempts():
         plan, shards = attempt

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
+MOST_PHONES: Final = 5  # of one person
 FEWEST_DIGITS: Final = 7  # of a phone number, in whatever spelling
 E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
@@ -49,8 +50,6 @@ def built(new: NewSession) -> None:
     if _LATER(new) != _WITHOUT:
         missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
     for index, participant in enumerate(new.participants):
-        if participant.identifiers is not None and len(participant.identifiers) != 1:
-            missing.append(f"participants[{index}].identifiers")
         if participant.ring not in (None, "first"):
             missing.append(f"participants[{index}].ring")
     if new.record not in (None, "never", "always"):
@@ -77,25 +76,28 @@ def ending(new_ttl: int | None, expires_at: datetime | None, default: int, now: 
     return ttl * 1000
 
 
-def numbers(house: House, new: NewSession) -> list[Number]:
-    """The participants' numbers, checked: 2..8, each one that a person may have, nobody twice."""
+def numbers(house: House, new: NewSession) -> list[list[Number]]:
+    """Each participant's phones, checked: 2..8 people, each number one that a person may have, none twice."""
     if not 2 <= len(new.participants) <= 8:
         raise Invalid.field("participants", "too few or too many", "2..8 participants")
-    found = [number_of(house, participant, f"participants[{i}]") for i, participant in enumerate(new.participants)]
+    found = [phones_of(house, participant, f"participants[{i}]") for i, participant in enumerate(new.participants)]
     seen: dict[Number, int] = {}
-    for index, number in enumerate(found):
-        if (first := seen.setdefault(number, index)) != index:
-            error = FieldError(f"participants[{index}].identifier", f"is participants[{first}] again", "another number")
-            raise ParticipantConflict("The same person stands twice in the session.", [error])
+    for index, phones in enumerate(found):
+        for phone in phones:
+            if phone in seen:
+                problem = f"is participants[{seen[phone]}] again"
+                error = FieldError(f"participants[{index}].identifier", problem, "another number")
+                raise ParticipantConflict("The same phone stands twice in the session.", [error])
+            seen[phone] = index
     return found
 
 
-def people(house: House, new: NewSession, numbers: list[Number], letters: str) -> tuple[Person, ...]:
+def people(house: House, new: NewSession, numbers: list[list[Number]], letters: str) -> tuple[Person, ...]:
     """The participants with these numbers. That none is a pool's own is asked of Redis: `virtual`."""
     return tuple(
         [
-            person_of(house, number, participant, letters)
-            for number, participant in zip(numbers, new.participants, strict=True)
+            person_of(house, phones, participant, letters)
+            for phones, participant in zip(numbers, new.participants, strict=True)
         ]
     )
 
@@ -104,23 +106,33 @@ async def virtual(house: House, people: Sequence[Person], found: Awaitable[int],
     """Raises for a participant whose number stands in a pool. `found`: how many do (`Inventory.in_pools`);
     `field`: where the only one of them stands."""
     if await found:
-        for place in await house.inventory.pool_numbers([person.party for person in people]):
-            raise _no_person(f"participants[{place}]" if field is None else field, "is a virtual number")
+        owners = [place for place, person in enumerate(people) for _ in person.parties]
+        for phone in await house.inventory.pool_numbers([party for person in people for party in person.parties]):
+            raise _no_person(f"participants[{owners[phone]}]" if field is None else field, "is a virtual number")
 
 
-def number_of(house: House, participant: NewParticipant, field: str) -> Number:
-    """The number of the participant that stands at `field`, when it is one that a person may have."""
-    spelled = participant.identifiers[0] if participant.identifiers else participant.identifier
-    if not isinstance(spelled, str):
-        raise Invalid.field(f"{field}.identifier", "is missing", E164)
+def phones_of(house: House, participant: NewParticipant, field: str) -> list[Number]:
+    """The phones of the participant that stands at `field`, when each has a number that a person may have."""
+    if participant.language is not None and not _LANGUAGE.fullmatch(participant.language):
+        raise Invalid.field(f"{field}.language", "is no language tag", "BCP 47, like vi or en-US")
+    if participant.identifiers is None:
+        if not isinstance(participant.identifier, str):
+            raise Invalid.field(f"{field}.identifier", "is missing", E164)
+        return [_number(house, participant.identifier, field)]
+    if isinstance(participant.identifier, str):
+        raise Invalid.field(f"{field}.identifiers", "stands beside `identifier`", "one of the two")
+    if not 0 < len(participant.identifiers) <= MOST_PHONES:
+        raise Invalid.field(f"{field}.identifiers", "too few or too many", f"1..{MOST_PHONES} phones of one person")
+    return [_number(house, spelled, field) for spelled in participant.identifiers]
+
+
+def _number(house: House, spelled: str, field: str) -> Number:
     found = numbering.person(spelled)
     if found is None:
         countries = {trunk.country for trunk in house.config.trunk} or {"VN"}
         if any(numbering.is_emergency(country, spelled) for country in countries):
             raise _no_person(field, "is an emergency number")
         raise _no_person(field, "is not a valid phone number")
-    if participant.language is not None and not _LANGUAGE.fullmatch(participant.language):
-        raise Invalid.field(f"{field}.language", "is no language tag", "BCP 47, like vi or en-US")
     return found
 
 
@@ -131,9 +143,9 @@ def _no_person(field: str, problem: str) -> InvalidPhoneNumber:
     )
 
 
-def person_of(house: House, number: Number, participant: NewParticipant, letters: str) -> Person:
-    """The participant with that number, in the session with these letters."""
-    own = house.token("par_")
+def person_of(house: House, phones: Sequence[Number], participant: NewParticipant, letters: str) -> Person:
+    """The participant with these phones, in the session with these letters; the first is the one that rings."""
+    own, number = house.token("par_"), phones[0]
     return Person(
         id=own,
         role=participant.role,
@@ -143,6 +155,7 @@ def person_of(house: House, number: Number, participant: NewParticipant, letters
         display=str(number),
         party=house.keyring.index(number),
         sealed=house.keyring.seal(number, seal_context(letters, own)),
+        others=tuple([house.keyring.index(phone) for phone in phones[1:]]),
     )
 
 

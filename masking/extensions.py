@@ -30,6 +30,11 @@ def draw(house: House, people: Iterable[str], length: int) -> dict[str, str]:
     return found
 
 
+def dials(house: House, caller: str, extension: str | None) -> str:
+    """Who dials: the caller alone where no extension is keyed."""
+    return caller if extension is None else party(house, caller, extension)
+
+
 def party(house: House, caller: str, extension: str) -> str:
     """Who keys it from that phone (`caller`, its blind index), to the pools."""
     digest = hmac.digest(house.keyring.derived("extensions"), f"{caller} {extension}".encode(), "sha256")

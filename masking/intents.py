@@ -53,8 +53,7 @@ async def announce(house: House, access: Access, session: str, participant: str,
     for number, (_, target) in lines:
         found = await house.inventory.find(number)
         if found is not None:
-            extension = record.extensions.get(target)
-            dials = party if extension is None else extensions.party(house, party, extension)
+            dials = extensions.dials(house, party, record.extensions.get(target))
             await house.redis.command("ZADD", _key(found), ends, dials)
             await house.redis.command("PEXPIRE", _key(found), 2 * LASTS_MS)
     numbers = list(dict.fromkeys(number for number, _ in lines))

@@ -65,7 +65,7 @@ def _random(house: House, token: str | None) -> bytes:
 
 async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
     wish, record = _wish(house, access, new, service, random)
-    virtual = house.inventory.in_pools([person.party for person in wish.people])
+    virtual = house.inventory.in_pools(record.parties)
     pools = await house.inventory.recent_pools(wish.tenant, wish.service, POOLS_REMEMBERED)
     try:
         return await _open_in(house, wish, record, bindings.survey(wish, pools), virtual)
@@ -94,9 +94,10 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         )
     letters = letters_of(random)
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
-    numbers = checks.numbers(house, new)
+    phones = checks.numbers(house, new)
+    numbers = [number for theirs in phones for number in theirs]
     checks.texts(house, _texts(new), map(numbering.country_of, numbers), numbers)
-    people = checks.people(house, new, numbers, letters)
+    people = checks.people(house, new, phones, letters)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
@@ -168,8 +169,11 @@ async def _bind_extensions(house: House, wish: Wish, record: Record, ground: Gro
     """Binds the wish; with longer extensions where those drawn meet others of the same callers on every number."""
     for length in range(extensions.SHORTEST, extensions.LONGEST + 1):
         drawn = extensions.draw(house, [person.id for person in wish.people], length)
-        parties = {person.id: person.party for person in wish.people}
-        callers = {way: extensions.party(house, parties[way[0]], drawn[way[1]]) for way in record.ways}
+        parties = {person.id: person.parties for person in wish.people}
+        callers = {
+            way: tuple(extensions.party(house, party, drawn[way[1]]) for party in parties[way[0]])
+            for way in record.ways
+        }
         try:
             return await _bind_pins(
                 house,
@@ -327,4 +331,6 @@ async def _holder_of(
 
 def digest(record: Record) -> str:
     """Who takes part, in any order: keyed hashes alone, hashed once more so that the name's key links to nobody."""
-    return blake2b(" ".join(sorted(person.party for person in record.people)).encode(), digest_size=16).hexdigest()
+    return blake2b(
+        " ".join(sorted("+".join(person.parties) for person in record.people)).encode(), digest_size=16
+    ).hexdigest()

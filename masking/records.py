@@ -30,7 +30,8 @@ AnswerConfirm = Literal["none", "keypress"]
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is `+8490…67`."""
+    """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is
+    `+8490…67`: all three of the phone that rings. `others` are the indexes of further phones of theirs."""
 
     id: str
     role: str | None
@@ -40,6 +41,12 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     display: str
     party: str
     sealed: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """Every phone they may call from, the one that rings first."""
+        return (self.party, *self.others)
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +96,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def parties(self) -> list[str]:
         """The blind indexes of its people's numbers."""
-        return [person.party for person in self.people]
+        return [party for person in self.people for party in person.parties]
 
     def person(self, participant: str) -> Person:
         return next(person for person in self.people if person.id == participant)

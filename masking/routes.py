@@ -210,7 +210,11 @@ async def _trusted(
     """The route, when the caller's number is proof enough for the session, or the app has said that it is about to
     call; else it is asked for its PIN."""
     enough = record.pin.policy != "always" and (record.caller_trust == "any" or attempt.attestation == "A")
-    if enough or not record.pins or await intents.take(house, number, party) is not None:
+    if enough or not record.pins:
+        return route
+    extension = record.extensions.get(route.to_participant)
+    announced = extensions.dials(house, record.person(route.from_participant).party, extension)
+    if await intents.take(house, number, announced) is not None:  # whichever of their phones they call from
         return route
     chosen = pins.unsealed(house, route.session, record.pins)
     return Challenge(

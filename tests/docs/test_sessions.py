@@ -48,4 +48,4 @@ async def test_the_commands_of_the_sessions_page_work_as_they_stand(
     assert [one["display"] for one in swapped["participants"]] == ["+8490…67", "+8498…21"]
     assert swapped["participants"][0]["proxies"][0]["number"] != renumbered["participants"][0]["proxies"][0]["number"]
     assert [item["status"] for item in said[":batch"]["data"]] == [201, 422]
-    assert len(said[":search"]["data"]) == 2
+    assert len(said[":search"]["data"]) == 3

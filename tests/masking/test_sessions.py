@@ -26,7 +26,7 @@ from masking.refusals import (
 )
 from masking.routes import Route
 from masking.services import ServiceChange
-from masking.sessions import NewParticipant, NewSession, SessionChange
+from masking.sessions import NewSession, SessionChange
 from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, World, numbers_of, participants, proxy
 
 
@@ -211,14 +211,6 @@ async def test_what_is_not_built_is_named_and_refused(world: World, field: dict[
     refused = await refusal(world, **field)
     assert isinstance(refused, NotBuilt)
     assert [error.field for error in refused.errors] == list(field)
-
-
-async def test_two_phones_of_one_person_are_not_built(world: World) -> None:
-    await world.pool(1)
-    new = NewSession(participants=[NewParticipant(identifiers=[CUSTOMER, MERCHANT]), *participants(DRIVER)])
-    with pytest.raises(NotBuilt) as caught:
-        await opening.open_session(world.house, world.access, new)
-    assert caught.value.errors[0].field == "participants[0].identifiers"
 
 
 async def test_the_same_name_and_people_is_the_same_session(world: World) -> None:
