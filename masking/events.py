@@ -27,6 +27,7 @@ EventType = Literal[
     "session.searched",
     "number.leased",
     "number.released",
+    "number.low",
     "number.exhausted",
     "call.initiated",
     "call.ringing",

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import bindings, checks, directions, extensions, names, numbering, pins, records, services, sessions
+from masking import (
+    alarms,
+    bindings,
+    checks,
+    directions,
+    extensions,
+    names,
+    numbering,
+    pins,
+    records,
+    services,
+    sessions,
+)
 from masking.events import PARTIES, append_loose, fact, filled
 from masking.records import Record
 from masking.refusals import GeoUnavailable, Invalid, NumberPoolExhausted, Refused, UniqueNameConflict
@@ -213,6 +225,8 @@ async def _bind_with(
             wish = msgspec.structs.replace(wish, secrets=secrets)
     draft = _Draft(record, house.now_ms + wish.ttl_ms)
     bound, _ = await bindings.bind(house, wish, ground, draft.write, noted)
+    if bound.tight is not None and bound.tight.part >= alarms.LOW:
+        await alarms.tell_low(house, record, ground, bound.tight)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:

@@ -37,8 +37,22 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[Entry, ...]
 
 
+class Tight(msgspec.Struct, frozen=True, gc=False):
+    """How near a shard came to having no number: what the parties of an ask held or had in quarantine of it, and
+    the number they got, come to `used`. Up to `size`, its open numbers, one was sure to be free."""
+
+    shard: str
+    used: int
+    size: int
+
+    @property
+    def part(self) -> float:
+        return self.used / max(1, self.size)
+
+
 class Bound(msgspec.Struct, frozen=True, gc=False):
-    """What a holder has: `numbers[i]` (E.164) answers ask i. `fresh` is False when the same holder was bound before."""
+    """What a holder has: `numbers[i]` (E.164) answers ask i. `fresh` is False when the same holder was bound before.
+    `tight`: the shard of it that came nearest to its end, when it was bound now."""
 
     holder: str
     numbers: tuple[str, ...]
@@ -47,6 +61,7 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
     seq: int
     rev: int
     fresh: bool
+    tight: Tight | None = None
 
 
 class Extended(msgspec.Struct, frozen=True):

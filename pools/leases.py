@@ -30,6 +30,7 @@ from pools.grants import (
     Route,
     Standing,
     Take,
+    Tight,
     shard_of,
 )
 from pools.inventory import PhoneNumber
@@ -65,6 +66,10 @@ def _counted_events(events: Sequence[Fact]) -> list[Word]:
 
 def _number_list(text: bytes) -> tuple[str, ...]:
     return tuple(text.decode().split())
+
+
+def _tight(shard: str, reply: Any) -> list[Tight]:
+    return [Tight(shard, reply[6], reply[7])] if reply[0] == b"bound" else []
 
 
 class Leases(Journal):
@@ -137,15 +142,18 @@ class Leases(Journal):
         opening: list[Word] = [holder, ttl_ms, quarantine_ms, policy, cap]
         given: dict[int, str] = {}
         done: list[str] = []
+        tight: list[Tight] = []
         try:
             for shard in others:
                 words = [*opening, "", "", "", *_asks_of(shard, placed, None), 0, 0]
                 reply = await self._bind_in(shard, words)
                 done.append(shard)
+                tight += _tight(shard, reply)
                 mine = [i for i, (where, _) in enumerate(placed) if where == shard]
                 given.update(zip(mine, _number_list(reply[1]), strict=True))
             words = [*opening, "1", targets, " ".join(others), *_asks_of(home, placed, given)]
             reply = await self._bind_in(home, words + _counted_fields(fields) + _counted_events(events))
+            tight += _tight(home, reply)
         except Exhausted:
             for shard in done:
                 await self._redis.script(self._scripts.undo, [key(shard, "h")], [holder])
@@ -158,6 +166,7 @@ class Leases(Journal):
             seq=int(reply[4]),
             rev=int(reply[5]),
             fresh=reply[0] == b"bound",
+            tight=max(tight, key=lambda one: one.part, default=None),
         )
 
     async def _bind_in(self, shard: str, words: Sequence[Word]) -> Any:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from masking import explaining
 from masking.access import authenticate
-from masking.api import docs, metrics, openapi
+from masking.api import docs, metrics, openapi, pool_metrics
 from masking.api.operations import Answer, Asked
 from masking.api.problems import Declined
 from pools.redis import Unavailable
@@ -80,7 +80,7 @@ async def metrics_page(asked: Asked) -> Answer:
         if "admin" not in who.scopes:
             raise Declined("insufficient_scope", "Beyond loopback the metrics need a key with the scope admin.")
     page = await metrics.page(asked.desk.metrics, asked.house.config.run_dir)
-    return Answer(200, page, media_type=metrics.MEDIA_TYPE)
+    return Answer(200, page + await pool_metrics.page(asked.house), media_type=metrics.MEDIA_TYPE)
 
 
 def _is_local(asked: Asked) -> bool:

@@ -4,7 +4,8 @@
 --         7 targets, by ordinal, spaces between  8 the other shards it has leases in, spaces between  9 count of asks, then for each:
 --           the X when another shard gave it, else '' · ordinal of its first entry · count of parties · the parties
 --         then counted fields, then counted events
---   gives {'bound' or 'again', numbers, expires, status, seq, rev}, or {'exhausted', numbers needed, ms until one is free or -1}
+--   gives {'bound' or 'again', numbers, expires, status, seq, rev, and when bound: the most numbers that the parties of an ask hold or
+--         have in quarantine here together, and how many are open}, or {'exhausted', numbers needed, ms until one is free or -1}
 -- Selection: a cursor rotates over the positions open to new leases; a position is free when no party of the ask has an entry there
 -- whose `until` is still to come. Each party's whole hash is read once, so the cost follows what the parties hold, never the pool.
 local holder, quarantine, cap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -118,15 +119,19 @@ end
 
 -- Decide.
 local numbers, places, wanted, grants = {}, {}, {}, {}
-local needed, retry = 0, -1
+local needed, retry, used = 0, -1, 0
 local at = 10
 for ask = 1, tonumber(ARGV[9]) do
   local given, members = ARGV[at], tonumber(ARGV[at + 2])
   if given ~= '' then
     numbers[ask] = given
   else
-    local group = {}
-    for i = 1, members do group[i] = party_of(ARGV[at + 2 + i]) end
+    local group, together = {}, 1
+    for i = 1, members do
+      group[i] = party_of(ARGV[at + 2 + i])
+      together = together + group[i].count
+    end
+    if together > used then used = together end
     local position, later = choose(group)
     if position then
       places[#places + 1] = ask
@@ -202,4 +207,4 @@ end
 call('HSET', record, 'status', 'open', 'expires', expires, 'until', ends, 'quarantine', ARGV[3], 'rev', '1', 'calls', '0',
   'numbers', listed, 'targets', ARGV[7], 'shards', ARGV[8], 'grants', table.concat(grants, ' '), 'seq', seq, unpack(ARGV, at + 1, fields))
 if not home then call('PEXPIRE', record, lapses - now + HOLDER_MARGIN) end
-return {'bound', listed, expires, 'open', seq, 1}
+return {'bound', listed, expires, 'open', seq, 1, used, size}

@@ -91,3 +91,23 @@ async def test_nobody_sees_another_tenants_pools(api: Client, stranger: Client, 
 )
 def test_the_sure_number_is_the_worst_of_the_best_that_a_session_tries(shards: list[int], sure: int) -> None:
     assert capacity.guaranteed(shards) == sure
+
+
+async def test_the_metrics_tell_of_the_pools_and_name_no_number(api: Client) -> None:
+    block = {"phone_numbers": [{"phone_number": "+842471000000-+842471000001"}]}
+    await api.post(f"{DEFAULT}/phone_numbers", block)
+    await api.patch(f"{DEFAULT}/phone_numbers/+842471000001", {"state": "suspended"})
+    service = (await api.get(DEFAULT)).json()["id"]
+    place = f'country="VN",service="{service}",'
+    page = (await api.get("/metrics")).text
+    assert f'masking_pool_low{{{place}tenant="acme"}} 0.0' in page
+    opened = (await api.post("/v1/sessions", {"participants": PEOPLE})).json()
+    page = (await api.get("/metrics")).text
+    for gauge in (
+        f'numbers{{{place}state="suspended",tenant="acme"}} 1.0',
+        f'sessions{{{place}tenant="acme",what="live"}} 1.0',
+        f'guaranteed{{{place}tenant="acme"}} 1.0',
+        f'low{{{place}tenant="acme"}} 1.0',
+    ):
+        assert f"masking_pool_{gauge}" in page
+    assert opened["participants"][0]["proxies"][0]["number"][1:] not in page

@@ -117,7 +117,7 @@ class Killed(BaseException):
 async def test_a_killed_courier_loses_nothing_and_doubles_nothing(
     world: World, courier: Round, waiting: Redis, monkeypatch: pytest.MonkeyPatch, moment_of_death: str
 ) -> None:
-    await world.pool(2)
+    await world.pool(5)
     await world.pool(2, "RU")
     session = await world.open(CUSTOMER, DRIVER)
     call = await talk(world, session)
@@ -253,7 +253,7 @@ async def test_lists_show_what_was_just_done_and_page_without_gaps(world: World,
 
 
 async def test_a_batch_larger_than_one_statement_is_taken_in(world: World, courier: Round) -> None:
-    await world.pool(1)
+    await world.pool(2)
     session = await world.open()
     facts = [
         ("session.updated", None, msgspec.json.encode({"expires_at": moment(1_900_000_000 + n)})) for n in range(700)

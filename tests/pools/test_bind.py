@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pools.grants import Ask, Entry, Exhausted, holder_id, shard_of
+from pools.grants import Ask, Entry, Exhausted, Tight, holder_id, shard_of
 from tests.pools.world import QUARANTINE, START, TTL, World, one, pair
 
 
@@ -284,3 +284,16 @@ def test_a_holders_id_names_its_shard() -> None:
     ):
         with pytest.raises(ValueError):
             shard_of(text)
+
+
+async def test_a_bind_tells_how_near_its_people_came_to_the_last_number(world: World) -> None:
+    shard = await world.pool(5)
+    first = await world.bind(shard, pair("an", "binh"))
+    assert first.tight == Tight(shard, 1, 5)
+    await world.bind(shard, pair("an", "chi"))
+    await world.bind(shard, pair("dung", "binh"))
+    second = await world.bind(shard, pair("an", "binh"))
+    assert second.tight is not None and second.tight.part == 1
+    assert second.tight == Tight(shard, 2 + 2 + 1, 5), "what each held, and this one"
+    again = await world.bind(shard, pair("an", "binh"), holder=second.holder)
+    assert again.tight is None
