@@ -34,7 +34,7 @@ local function party_of(name)
   local key = tag .. 'p:' .. name
   local flat = call('HGETALL', key)
   local party = {untils = {}, count = 0, last = 0, row = {key}}
-  if string.find(name, '.', 1, true) then party.digits = digits_of(name) end
+  if string.byte(name) == 107 then party.digits = digits_of(name) end  -- a k, as of one person in 64
   if #flat > 0 then
     local untils, lapsed, count, first, last, sub = party.untils, {}, 0, math.huge, 0, string.sub
     for i = 1, #flat, 2 do
@@ -55,7 +55,7 @@ local function party_of(name)
 end
 
 -- The X these people had together last, where it is free and open; a secret is new each time, so it need only be free there.
-local function last_shared(group)
+local last_shared = ARGV[4] == 'prefer_sticky' and function(group)
   local best, latest
   for position, till in pairs(group[1].untils) do
     local shared = till <= now and string.find(open, string.char(position), 1, true)
@@ -66,17 +66,6 @@ local function last_shared(group)
     if shared and (not best or till > latest) then best, latest = position, till end
   end
   return best
-end
-
--- When, of the positions that are not free for the group, the first will be.
-local function soonest(group)
-  local found
-  for place = 1, size do
-    local position, at = string.byte(open, place), now
-    for i = 1, #group do at = math.max(at, group[i].untils[position] or now) end
-    if not found or at < found then found = at end
-  end
-  return found
 end
 
 -- Have the secrets of the group room beside those of their length that live on a position already?
@@ -97,7 +86,7 @@ local function choose(group)
     if group[i].count >= cap then return nil, group[i].first end
   end
   local digits = group[members].digits  -- secrets stand last
-  local sticky = ARGV[4] == 'prefer_sticky' and last_shared(group)
+  local sticky = last_shared and last_shared(group)
   if sticky and (not digits or room(group, digits, sticky)) then return sticky end
   local byte = string.byte
   for step = 0, size - 1 do
@@ -114,7 +103,13 @@ local function choose(group)
       return position
     end
   end
-  return nil, soonest(group)
+  local soonest  -- when, of the positions that are not free for the group, the first will be
+  for place = 1, size do
+    local position, at = byte(open, place), now
+    for i = 1, members do at = math.max(at, group[i].untils[position] or now) end
+    if not soonest or at < soonest then soonest = at end
+  end
+  return nil, soonest
 end
 
 -- Decide.
@@ -173,11 +168,12 @@ if #wanted > 0 then
   local found = call('HMGET', tag .. 'm', unpack(wanted))
   for i = 1, #places do numbers[places[i]] = found[i] end
 end
+local span = string.format('%d', lapses - now + PARTY_MARGIN)
 for i = 1, #parties do
   local party = parties[i]
   local key = party.row[1]
   call('HSET', unpack(party.row))
-  if party.longer then call('PEXPIRE', key, lapses - now + PARTY_MARGIN) end
+  if party.longer then call('PEXPIRE', key, span) end
   if party.lapsed then
     local gone = {}
     for _, position in ipairs(party.lapsed) do
@@ -189,8 +185,7 @@ end
 for key, secrets in pairs(kept) do
   call('ZREMRANGEBYSCORE', key, '-inf', present)
   call('ZADD', key, unpack(secrets))
-  local span = lapses - now + PARTY_MARGIN
-  if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+  if call('PTTL', key) < span + 0 then call('PEXPIRE', key, span) end
 end
 call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
 
