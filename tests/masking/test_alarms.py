@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from masking import alarms
+from masking import alarms, services, sessions
 from masking.events import LOOSE_OUTBOX
 from masking.refusals import NumberPoolExhausted
+from masking.routes import Refusal
+from pools.inventory import Item
 from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, World
 
 
@@ -47,6 +49,22 @@ async def test_it_is_told_again_when_the_hour_is_over(world: World) -> None:
     await world.house.redis.command("DEL", alarms.key(first.id[4:10]))
     await world.open("+84904444444", "+84905555555")
     assert len(await told(world)) == 2
+
+
+async def test_a_number_that_comes_back_still_rests_for_the_people_it_had(world: World) -> None:
+    [number] = await world.pool(1)
+    session = await world.open()
+    await sessions.close(world.house, world.access, session.id)
+    owner = (await services.get(world.house, "acme", "default")).id
+    await world.house.inventory.set_state("acme", owner, number, "retired")
+    await world.house.inventory.add("acme", owner, [Item(number, "VN", "carrier-vn")])
+    refusal = await world.call(number, CUSTOMER)
+    assert isinstance(refusal, Refusal) and refusal.decision == "ended", "never a stranger"
+    with pytest.raises(NumberPoolExhausted):
+        await world.open()
+    await world.open(MERCHANT, "+84903333333")
+    await world.later(1801)
+    assert (await world.open()).participants[0].proxies[0].number == number
 
 
 async def test_strangers_to_each_other_fill_no_pool(world: World) -> None:
