@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
@@ -150,6 +151,56 @@ def state(new: Literal["active", "draining", "suspended", "retired"], *blocks: s
         write_json({"changed": len(chosen), "state": new, "service": service})
     else:
         out.print(f"{len(chosen)} numbers of service {service} are {new}.")
+
+
+@numbers.command
+def replace(*blocks: str, service: str = "default", overlap: int = 300, remote: Remote = Remote()) -> int:
+    """Drains numbers and blocks, and gives every open session on them another number; both work for OVERLAP seconds.
+
+    Fails when a session had to keep its number, and says which and why; asked again, it goes on where it stopped.
+    """
+    chosen = [number for place, block in enumerate(blocks, 1) for number in spread_block(block, f"block {place}")]
+    if not chosen:
+        raise Failed("no numbers: name some, or blocks such as +842471000000-+842471000099")
+    replaced, kept = 0, []
+    with client(remote) as http:
+        for batch in batches(chosen, "draining", remote):
+            body = {"phone_numbers": batch, "state": "draining"}
+            ask(http, "PATCH", f"/v1/services/{service}/phone_numbers", json=body)
+        for number in track(chosen, "replacing", console=err, disable=remote.json):
+            for session in sessions_on(http, number):
+                try:
+                    wish = {"number": number, "overlap": overlap}
+                    ask(http, "POST", f"/v1/sessions/{session}:replace_number", json=wish)
+                    replaced += 1
+                except Failed as why:
+                    if not str(why).startswith("session_closed"):
+                        kept.append({"session": session, "number": number, "problem": str(why)})
+    if remote.json:
+        write_json({"drained": len(chosen), "replaced": replaced, "kept": kept})
+    else:
+        out.print(f"{len(chosen)} numbers drain; {replaced} sessions have another one, {len(kept)} kept theirs.")
+        for one in kept:
+            out.print(f"{one['session']} {one['number']}: {one['problem']}", markup=False)
+    return int(bool(kept))
+
+
+def sessions_on(http: httpx2.Client, number: str) -> list[str]:
+    """The open sessions whose people dial the number now."""
+    found: dict[str, None] = {}
+    for status in ("open", "in_progress"):
+        cursor: str | None = None
+        while True:
+            query = {"number": number, "status": status, "limit": "500"} | ({"cursor": cursor} if cursor else {})
+            page = ask(http, "GET", "/v1/sessions?" + urlencode(query))
+            for session in page["data"]:
+                dialled = {proxy["number"] for person in session["participants"] for proxy in person["proxies"]}
+                if number in dialled:
+                    found[session["id"]] = None
+            cursor = page["next"]
+            if cursor is None:
+                break
+    return list(found)
 
 
 def csv_rows(file: Path) -> list[tuple[str, str, str]]:

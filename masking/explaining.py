@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from masking import checks, intents, numbering, records, routes, services
+from masking import checks, extensions, intents, numbering, records, routes, services
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
@@ -129,7 +129,7 @@ async def explain(house: House, access: Access, asked: Question) -> Explanation:
     standing = await house.leases.standing(number, party) if party is not None else None
     if standing is None or standing.until <= told.at_ms:
         return await _nobody(told, number, asked)
-    return await _somebody(told, number, party or "", standing, asked)
+    return await _somebody(told, number, standing, asked)
 
 
 def _at_ms(house: House, at: datetime | None) -> int:
@@ -207,7 +207,7 @@ async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanat
     standing = await told.house.leases.standing(number, meant) if meant is not None else None
     if meant is not None and standing is not None and standing.until > told.at_ms:
         told.look("pin", "intent", "A participant is about to dial this number: the caller is taken for that one.")
-        return await _somebody(told, number, meant, standing, asked, intended=True)
+        return await _somebody(told, number, standing, asked, intended=True)
     if extension:
         told.look("pin", "extension", "The caller is asked for the extension of whom to reach.")
         return told.end("no_binding", "extension", number)
@@ -216,7 +216,7 @@ async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanat
 
 
 async def _somebody(
-    told: _Told, number: PhoneNumber, party: str, standing: Standing, asked: Question, *, intended: bool = False
+    told: _Told, number: PhoneNumber, standing: Standing, asked: Question, *, intended: bool = False
 ) -> Explanation:
     found = await records.held(told.house, told.access.tenant, standing.holder)
     if found is None:
@@ -234,7 +234,7 @@ async def _somebody(
     refused = await _limited(told, holder, source, target, record)
     if refused is not None:
         return told.end(refused, None, *common)
-    if not intended and await _asks_pin(told, number, party, record, asked.attestation):
+    if not intended and await _asks_pin(told, number, record, source, target, asked.attestation):
         return told.end("pin", "pin", *common)
     return told.end("routed", None, *common, sees=await _sees(told, number, holder, record, source, target))
 
@@ -264,13 +264,14 @@ async def _limited(told: _Told, holder: Holder, source: str, target: str, record
 
 
 async def _asks_pin(
-    told: _Told, number: PhoneNumber, party: str, record: Record, attestation: Attestation | None
+    told: _Told, number: PhoneNumber, record: Record, source: str, target: str, attestation: Attestation | None
 ) -> bool:
     """Is the caller's number not proof enough, and does no intent stand in for the PIN?"""
     enough = record.pin.policy != "always" and (record.caller_trust == "any" or attestation == "A")
     if enough or not record.pins:
         return False
-    if await intents.standing(told.house, number, told.at_ms, party) is not None:
+    announced = extensions.dials(told.house, record.person(source).party, record.extensions.get(target))
+    if await intents.standing(told.house, number, told.at_ms, announced) is not None:
         told.look("pin", "intent", "The app has said that this participant is about to call.")
         return False
     told.look("pin", "asked", "The caller is asked for the session's PIN.")

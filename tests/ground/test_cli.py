@@ -105,6 +105,28 @@ async def test_blocks_are_imported_and_drained(shell: Shell, tmp_path: Path) -> 
 
 
 @pytest.mark.service
+async def test_open_sessions_leave_a_block_for_other_numbers(shell: Shell) -> None:
+    common = ["--config", str(shell.config), "--json"]
+    await shell.masking("numbers", "import", "+842471000000-+842471000003", *common)
+    people = ["+84901234567:customer", "+84907654321:driver"]
+    opened = [json.loads(await shell.masking("sessions", "open", *people, *common)) for _ in range(2)]
+    before = [one["participants"][0]["proxies"][0]["number"] for one in opened]
+    assert before == ["+842471000000", "+842471000001"]
+    said = await shell.masking("numbers", "replace", "+842471000000-+842471000001", "--overlap", "0", *common)
+    assert json.loads(said) == {"drained": 2, "replaced": 2, "kept": []}
+    for one in opened:
+        after = json.loads(await shell.masking("sessions", "show", one["id"], *common))
+        assert {proxy["number"] for who in after["participants"] for proxy in who["proxies"]} <= {
+            "+842471000002",
+            "+842471000003",
+        }
+    assert json.loads(await shell.masking("numbers", "replace", "+842471000000", *common))["replaced"] == 0
+    full = json.loads(await _faulty(shell, "numbers", "replace", "+842471000002-+842471000003", *common))
+    assert full["replaced"] == 0 and len(full["kept"]) == 2
+    assert all("number_pool_exhausted" in one["problem"] for one in full["kept"])
+
+
+@pytest.mark.service
 async def test_a_key_made_on_the_command_line_opens_its_tenant_and_no_other(shell: Shell) -> None:
     config = ["--config", str(shell.config)]
     made = await shell.masking("keys", "create", "--tenant", "acme", "--scope", "sessions", *config, "--json")

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from masking import explaining, intents, services, sessions
+from masking import amending, explaining, intents, opening, reopening, services, sessions
 from masking.events import moment
 from masking.explaining import Explanation, Question
 from masking.pins import Pin
 from masking.refusals import Invalid, NotBuilt
 from masking.routes import Challenge, Refusal
 from masking.services import ServiceChange
-from masking.sessions import Session
+from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import State
 from tests.masking.world import CUSTOMER, DRIVER, MUSCOVITE, STRANGER, World, proxy
 
@@ -190,3 +190,35 @@ async def test_numbers_are_read_as_the_trunk_spells_them(world: World) -> None:
     assert (await explain(world, CUSTOMER, "113")).decision == "emergency"
     with pytest.raises(Invalid, match="no trunk"):
         await explain(world, CUSTOMER, called, trunk="nobodys")
+
+
+async def test_a_person_of_several_phones_is_known_by_each(world: World) -> None:
+    await world.pool(4)
+    people = [NewParticipant(identifiers=[CUSTOMER, "+84905550001"]), NewParticipant(identifier=DRIVER)]
+    new = NewSession(participants=people, pin=Pin(policy="always"), max_concurrent_calls=9)
+    session, _ = await opening.open_session(world.house, world.access, new)
+    called = proxy(session, 0, 1)
+    assert (await compared(world, "+84905550001", called)).decision == "pin"
+    await intents.announce(world.house, world.access, session.id, session.participants[0].id)
+    assert (await compared(world, "+84905550001", called)).decision == "routed"
+
+
+async def test_a_session_that_was_changed_is_told_as_it_is_now(world: World) -> None:
+    await world.pool(6)
+    session, called = await opened(world, max_concurrent_calls=9)
+    driver, newcomer = session.participants[1].id, NewParticipant(identifier=STRANGER)
+    swapped = await amending.swap(world.house, world.access, session.id, driver, newcomer)
+    assert (await compared(world, CUSTOMER, called)).to == swapped.participants[1].id
+    assert (await compared(world, STRANGER, proxy(swapped, 1, 0))).decision == "routed"
+    assert (await compared(world, DRIVER, called)).decision == "ended"
+    renumbered = await amending.replace_number(world.house, world.access, session.id, called, 300)
+    fresh = proxy(renumbered, 0, 1)
+    assert fresh != called
+    for number in (called, fresh):
+        assert (await compared(world, CUSTOMER, number)).decision == "routed"
+    await world.later(301)
+    assert (await compared(world, CUSTOMER, called)).decision == "ended"
+    await sessions.close(world.house, world.access, session.id)
+    assert (await compared(world, CUSTOMER, fresh)).decision == "ended"
+    await reopening.reopen(world.house, world.access, session.id, ttl=None, expires_at=None)
+    assert (await compared(world, CUSTOMER, fresh)).decision == "routed"
