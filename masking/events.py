@@ -44,6 +44,8 @@ EventType = Literal[
     "recording.released",
     "recording.erased",
     "recording.shared",
+    "abuse.blocked",
+    "abuse.unblocked",
     "dispute.opened",
     "dispute.approved",
     "dispute.closed",

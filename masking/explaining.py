@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from masking import checks, extensions, intents, numbering, records, routes, services
+from masking import barring, checks, extensions, intents, numbering, records, routes, services
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
@@ -256,6 +256,9 @@ async def _limited(told: _Told, holder: Holder, source: str, target: str, record
     if most and holder.calls >= most:
         told.look("limits", "limit", f"{holder.calls} of {most} calls at once are up.")
         return "limit"
+    if await barring.between(told.house, record, record.person(source), record.person(target)):
+        told.look("limits", "blocked", "A block keeps this participant from reaching the other.")
+        return "blocked"
     if hourly and not await Budget(f"attempts:{holder.holder}", hourly, 3600).left(told.house):
         told.look("limits", "limit", f"{hourly} attempts an hour have been made.")
         return "limit"

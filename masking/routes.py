@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import extensions, intents, interactions, pins, records, services, sessions
+from masking import barring, extensions, intents, interactions, pins, records, services, sessions
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.events import append_loose, fact, filled
@@ -148,6 +148,7 @@ async def claim(
         return _stranger(house, attempt, "unavailable", number)
     # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
     party = house.keyring.index(caller if caller is not None else called)
+    barring.look(house, number.tenant)
     found = await _ask(house, number, party, attempt)
     if found.decision == "no_binding":
         return await _nobody(house, number, party if caller is not None else None, attempt)
@@ -194,6 +195,8 @@ async def _claimed(
         )
     record = records.unpacked(found.fields["record"])
     route = await _route(house, number, found, record, attempt)
+    if await barring.between(house, record, record.person(found.source), record.person(found.target)):
+        return await _refuse_claimed(house, route, "blocked", "blocked", attempt.at)
     if route.attempts_per_hour and not found.repeated:
         budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
         if not await budget.spend(house):

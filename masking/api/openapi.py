@@ -34,6 +34,7 @@ PATH_PARAMETERS = {
     "interaction": "`int_…`",
     "recording": "`rec_…`",
     "dispute": "`dsp_…`",
+    "block": "`blk_…`",
     "endpoint": "`whk_…`",
     "path": "What stands behind.",
 }

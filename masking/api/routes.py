@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from masking import barring as core_barring
 from masking import capacity as core_capacity
 from masking import disputes as core_disputes
 from masking import events as core_events
@@ -20,6 +21,7 @@ from masking import sessions as core_sessions
 from masking import webhooks as core_webhooks
 from masking.api import (
     batches,
+    blocks,
     case,
     custody,
     disputes,
@@ -588,6 +590,41 @@ WEBHOOKS = [
         tag="events",
     ),
 ]
+BLOCKS = [
+    Operation(
+        "POST",
+        "/v1/blocks",
+        "Block a pair, a person within a service, or a person's number everywhere; in force within a second.",
+        blocks.create_block,
+        {201: Said("The block.", core_barring.Block)},
+        body=core_barring.NewBlock,
+        scopes=("sessions",),
+        problems=("not_found", "invalid_phone_number", "contains_phone_number"),
+        tag="blocks",
+    ),
+    Operation(
+        "GET",
+        "/v1/blocks",
+        "List the blocks, oldest first.",
+        blocks.list_blocks,
+        {200: Said("A page of blocks.", Page[core_barring.Block])},
+        query=Paged,
+        scopes=("sessions",),
+        tag="blocks",
+    ),
+    Operation(
+        "DELETE",
+        "/v1/blocks/{block}",
+        "Take a block back.",
+        blocks.remove_block,
+        {204: Said("It is gone.")},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("sessions",),
+        tag="blocks",
+    ),
+]
+
 DISPUTES = [
     Operation(
         "POST",
@@ -732,5 +769,5 @@ TOOLS = [
 ]
 
 TABLE: tuple[Operation, ...] = tuple(
-    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + DISPUTES + WEBHOOKS + LATER + TOOLS
+    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + BLOCKS + DISPUTES + WEBHOOKS + LATER + TOOLS
 )

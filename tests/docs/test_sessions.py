@@ -47,5 +47,6 @@ async def test_the_commands_of_the_sessions_page_work_as_they_stand(
     swapped, renumbered = said["/$SESSION:swap_participant"], said["/$SESSION:replace_number"]
     assert [one["display"] for one in swapped["participants"]] == ["+8490…67", "+8498…21"]
     assert swapped["participants"][0]["proxies"][0]["number"] != renumbered["participants"][0]["proxies"][0]["number"]
+    assert [one["reason"] for one in said["$BASE/v1/blocks"]["data"]] == ["calls at night"]
     assert [item["status"] for item in said[":batch"]["data"]] == [201, 422]
     assert len(said[":search"]["data"]) == 3
