@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from masking import amending, explaining, intents, opening, reopening, services, sessions
+from masking import amending, barring, explaining, intents, opening, reopening, services, sessions
 from masking.events import moment
 from masking.explaining import Explanation, Question
 from masking.pins import Pin
@@ -222,3 +222,13 @@ async def test_a_session_that_was_changed_is_told_as_it_is_now(world: World) -> 
     assert (await compared(world, CUSTOMER, fresh)).decision == "ended"
     await reopening.reopen(world.house, world.access, session.id, ttl=None, expires_at=None)
     assert (await compared(world, CUSTOMER, fresh)).decision == "routed"
+
+
+async def test_a_block_is_told(world: World) -> None:
+    await world.pool(2)
+    session, called = await opened(world, max_concurrent_calls=9)
+    customer, driver = (barring.Someone(session=session.id, participant=one.id) for one in session.participants)
+    block = barring.NewBlock(scope="pair", who=customer, to=driver, direction="outbound", reason="calls at night")
+    await barring.create(world.house, world.access, block)
+    assert steps(await compared(world, CUSTOMER, called))["limits"] == "blocked"
+    assert (await compared(world, DRIVER, called)).decision == "routed"
