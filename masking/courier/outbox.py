@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from masking import archive, evidence, interactions, records, routes, sessions
 from masking.courier import folding
-from masking.events import LOOSE_OUTBOX, PARTIES, Event, Loose, loose_outbox, seconds
+from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
 from masking.sessions import Session
 from pools.grants import OutboxEntry
@@ -369,10 +369,18 @@ def _interaction_row(tenant: str, interaction: Interaction) -> dict[str, Any]:
     }
 
 
+class _Joining(msgspec.Struct, gc=False):
+    """What is read of an event that somebody joins a session with (`events.PARTIES`)."""
+
+    parties: list[str] = []
+
+
+_JOINING: Final = msgspec.json.Decoder(_Joining)
+
+
 def _parties_of(entry: OutboxEntry) -> list[dict[str, str]]:
     """Who joins a session, by blind index; rows of `archive.session_parties`."""
     try:
-        parties = msgspec.json.decode(entry.data).get(PARTIES, [])
-        return [{"session": entry.holder, "party": party} for party in msgspec.convert(parties, list[str])]
-    except UNREADABLE:
+        return [{"session": entry.holder, "party": party} for party in _JOINING.decode(entry.data).parties]
+    except msgspec.MsgspecError:
         return []
