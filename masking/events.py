@@ -46,6 +46,7 @@ EventType = Literal[
     "recording.shared",
     "abuse.blocked",
     "abuse.unblocked",
+    "abuse.reported",
     "dispute.opened",
     "dispute.approved",
     "dispute.closed",

@@ -15,6 +15,7 @@ from masking import events as core_events
 from masking import explaining as core_explaining
 from masking import intents as core_intents
 from masking import interactions as core_interactions
+from masking import reports as core_reports
 from masking import searches
 from masking import services as core_services
 from masking import sessions as core_sessions
@@ -28,6 +29,7 @@ from masking.api import (
     events,
     phone_numbers,
     recordings,
+    reports,
     services,
     sessions,
     tools,
@@ -625,6 +627,20 @@ BLOCKS = [
     ),
 ]
 
+REPORTS = [
+    Operation(
+        "POST",
+        "/v1/reports",
+        "Report a participant for another: the pair is blocked, the recordings of their calls are held.",
+        reports.report,
+        {201: Said("The report.", core_reports.Report)},
+        body=core_reports.NewReport,
+        scopes=("sessions",),
+        problems=("not_found", "contains_phone_number"),
+        tag="blocks",
+    ),
+]
+
 DISPUTES = [
     Operation(
         "POST",
@@ -769,5 +785,5 @@ TOOLS = [
 ]
 
 TABLE: tuple[Operation, ...] = tuple(
-    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + BLOCKS + DISPUTES + WEBHOOKS + LATER + TOOLS
+    SESSIONS + SERVICES + PHONE_NUMBERS + HISTORY + RECORDINGS + BLOCKS + REPORTS + DISPUTES + WEBHOOKS + LATER + TOOLS
 )
