@@ -73,7 +73,9 @@ def redis_texts(url: str) -> Iterator[tuple[str, bytes]]:
     """Every key and value, the slow log and the last error of scripts."""
     with PlainRedis(url) as redis:
         for key in set(redis.keys()):
-            command, tail = READ_BY_TYPE[redis.call("TYPE", key).decode()]
+            if (kind := redis.call("TYPE", key).decode()) == "none":
+                continue  # it expired since it was listed
+            command, tail = READ_BY_TYPE[kind]
             yield "redis key", key
             for part in flat(redis.call(command, key, *tail)):
                 yield f"redis {command} {key[:24]!r}", part
