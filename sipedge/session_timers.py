@@ -73,7 +73,7 @@ def proposed(interval: int) -> Headers:
 
 
 def wanted(failed: Failed) -> int:
-    """The least interval that whoever refused ours takes (422, RFC 4028 7.4); 0: it was not about that."""
+    """The least interval that whoever refused ours takes (422, RFC 4028 7.3); 0: it was not about that."""
     return min_se(failed.response) if failed.status == 422 and failed.response is not None else 0
 
 
