@@ -72,6 +72,7 @@ Session = dict[str, Any]
 IS_HUNG_UP = [is_asked("BYE"), accepts()]
 REACHES = [invite(), trying(), hears(180), hears(200), ack()]
 HANGS_UP = [bye(), hears(200)]
+BARE = "".join(line for line in PCMA_STREAMED.splitlines(keepends=True) if ":101" not in line).replace("8 101", "8")
 KEPT = {"via": "Via:", "from": "From:", "to": "To:", "cseq": "CSeq:"}
 
 
@@ -571,7 +572,35 @@ def test_a_key_by_info_or_as_an_event_reaches_the_other_phone_as_an_event(
     assert any(packet[13] & 0x80 for packet in events), "its end is told"
 
 
-def test_a_key_by_tones_is_heard_where_we_ask_and_by_the_other_phone(
+def test_a_key_by_info_reaches_a_phone_without_events_by_info(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    """RFC 6086 4: the callee's answer takes no RFC 4733, so it is told the key in words of our own."""
+    session = service.open_session(*pair)
+    story = [is_asked("INVITE"), *picks_up(BARE), is_asked("INFO"), accepts(), *IS_HUNG_UP]
+    with phones.waits_for_call(service.place.callee, *story) as callee:
+        told(phones, service, pair[0], session, *REACHES, waits(200), *tells("7"), waits(300), bye("3"), hears(200))
+        callee.finish()
+    (info,) = callee.received("INFO")
+    assert info.header("Content-Type") == "application/dtmf-relay" and "Signal=7" in info.body
+
+
+def test_a_key_by_tones_reaches_the_other_phone_as_it_was_played(
+    service: Service, phones: Phones, pair: tuple[Person, Person], tmp_path: Path
+) -> None:
+    """ITU-T Q.23: tones are audio, and cross as audio."""
+    session = service.open_session(*pair)
+    raw = tmp_path / "keys.alaw"
+    raw.write_bytes(keyed("7") * 3)
+    with ear(service.place.callee) as (media, sdp):
+        with phones.waits_for_call(service.place.callee, is_asked("INVITE"), *picks_up(sdp), *IS_HUNG_UP) as callee:
+            told(phones, service, pair[0], session, invite(BARE), *REACHES[1:], plays(raw, 1), waits(900), *HANGS_UP)
+            callee.finish()
+        audio = b"".join(packet[12:] for packet in heard(media) if packet[1] & 0x7F == 8)
+    assert keyed("7")[:640] in audio
+
+
+def test_a_key_by_tones_is_heard_where_we_ask_for_a_pin(
     service: Service, phones: Phones, pair: tuple[Person, Person], tmp_path: Path
 ) -> None:
     """ITU-T Q.23: a phone without RFC 4733 keys its PIN in the audio."""
@@ -579,10 +608,9 @@ def test_a_key_by_tones_is_heard_where_we_ask_and_by_the_other_phone(
     pin = session["participants"][0]["proxies"][0]["pin"][:4]
     raw = tmp_path / "keys.alaw"
     raw.write_bytes(b"".join(map(keyed, pin)) + encode("PCMA", bytes(16000)))
-    bare = "".join(line for line in PCMA_STREAMED.splitlines(keepends=True) if ":101" not in line).replace("8 101", "8")
     busy = [is_asked("INVITE"), answers("486 Busy Here"), is_asked("ACK")]
     with phones.waits_for_call(service.place.callee, *busy) as callee:
-        steps = [invite(bare), trying(), hears(200), ack(), waits(300), plays(raw, 1), is_asked("BYE", within=14000)]
+        steps = [invite(BARE), trying(), hears(200), ack(), waits(300), plays(raw, 1), is_asked("BYE", within=14000)]
         told(phones, service, pair[0], session, *steps, accepts())
         callee.finish()
     assert service.ended_interaction(session["id"])["decision"] == "pin"
