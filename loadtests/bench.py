@@ -102,19 +102,24 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
-def run(names: Sequence[str], quick: bool, console: Console) -> list[Row]:
-    """The rows of these benchmarks, judged; LookupError when one does not give what it is there for."""
+def run(names: Sequence[str], quick: bool, console: Console) -> tuple[list[Row], list[str]]:
+    """The rows of these benchmarks, judged, and what went wrong: one that fails takes no other's rows with it."""
     rows: list[Row] = []
+    wrong: list[str] = []
     for name in names:
         began = time.monotonic()
-        with console.status(f"measuring {name}"):
-            found = BENCHES[name].run(quick)
+        try:
+            with console.status(f"measuring {name}"):
+                found = BENCHES[name].run(quick)
+        except subprocess.CalledProcessError as failed:
+            wrong.append(f"{name} failed: {(failed.stderr or '').strip().splitlines()[-1:]}")
+            continue
         missing = {} if quick else set(BENCHES[name].names) - {one["name"] for one in found}
         if missing:
-            raise LookupError(f"{name} gave no row {', '.join(sorted(missing))}")
+            wrong.append(f"{name} gave no row {', '.join(sorted(missing))}")
         rows += [judged(one) for one in found]
         console.print(f"{name}: {time.monotonic() - began:.0f} s")
-    return rows
+    return rows, wrong
 
 
 def main() -> int:
@@ -124,12 +129,14 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, default=OUT)
     asked = arguments.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    rows = run(asked.only, asked.quick, console)
+    rows, wrong = run(asked.only, asked.quick, console)
     asked.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     console.print(table(rows))
     for why in dict.fromkeys(one["why"] for one in rows if one.get("why")):
         console.print(f"n/a: {why}.")
-    return 0
+    for what in wrong:
+        console.print(f"[bold red]{what}[/]")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -96,6 +96,9 @@ class Socket:
         return len(data)
 
 
+NOTHING_HELD = (b"EXISTS", b"HLEN")  # no tenant of the bench has blocks
+
+
 class CannedRedis:
     """In the place of a connection: a claim is answered as the real Redis answered it once, all else as taken."""
 
@@ -116,7 +119,7 @@ class CannedRedis:
     def _write(self, data: bytes) -> None:
         self._reader.feed(data)
         while (words := self._reader.gets()) is not False:
-            reply: Any = b"PONG"
+            reply: Any = 0 if words[0] in NOTHING_HELD else b"PONG"
             if words[0] == b"EVALSHA":
                 claims = words[1].decode() == SHARD.route.sha
                 reply = self.routes[self._asked(words)] if claims else [b"appended", 5, 1]
