@@ -8,16 +8,16 @@ position, not from what is left in the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import sqlalchemy as sql
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 
 from masking import archive, evidence, interactions, records, routes, sessions
 from masking.courier import folding
+from masking.courier.rows import insert
 from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
 from masking.sessions import Session
@@ -125,29 +125,9 @@ async def _move(connection: AsyncConnection, seen: dict[str, str], moved: dict[s
             query = table.update().where(table.c.stream == stream, table.c.entry == seen[stream]).values(entry=entry)
             done = (await connection.execute(query)).rowcount
         else:
-            done = await _insert(connection, table, [{"stream": stream, "entry": entry}])
+            done = await insert(connection, table, [{"stream": stream, "entry": entry}])
         if done != 1:
             raise Displaced(stream)
-
-
-async def _insert(
-    connection: AsyncConnection, table: sql.Table, rows: Sequence[dict[str, Any]], update: Iterable[str] = ()
-) -> int:
-    """INSERT … ON CONFLICT, on either dialect: the row that is there stays, but for the columns of `update`."""
-    if not rows:
-        return 0
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    changed = {name: statement.excluded[name] for name in update}
-    key = [column.name for column in table.primary_key]
-    if changed:
-        statement = statement.on_conflict_do_update(index_elements=key, set_=changed)
-    else:
-        statement = statement.on_conflict_do_nothing()
-    if len(rows) == 1:
-        return (await connection.execute(statement.values(rows[0]))).rowcount
-    await connection.execute(statement, rows)
-    return len(rows)
 
 
 class Batch:
@@ -200,7 +180,7 @@ class Batch:
             self._events.append((tenant, event))
             self._fold_call(tenant, event)
         rows = [{"tenant": tenant, "seq": seq} for tenant, seq in counts.items()]
-        await _insert(self._connection, table, rows, ["seq"])
+        await insert(self._connection, table, rows, ["seq"])
 
     async def _load_sessions(self, names: set[str]) -> None:
         table = archive.sessions
@@ -299,18 +279,18 @@ class Batch:
             }
             for tenant, event in self._events
         ]
-        await _insert(self._connection, archive.events, events)
+        await insert(self._connection, archive.events, events)
         rows = [_session_row(name, row) for name, row in sorted(self._sessions.items())]
-        await _insert(self._connection, archive.sessions, rows, ["status", "expires_at", "seq", "body"])
+        await insert(self._connection, archive.sessions, rows, ["status", "expires_at", "seq", "body"])
         numbers = [
             {"session": name, "number": number}
             for name, row in sorted(self._sessions.items())
             for number in sorted(folding.numbers_of(row.session))
         ]
-        await _insert(self._connection, archive.session_numbers, numbers)
-        await _insert(self._connection, archive.session_parties, self._parties)
+        await insert(self._connection, archive.session_numbers, numbers)
+        await insert(self._connection, archive.session_parties, self._parties)
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
-        await _insert(self._connection, archive.interactions, calls, ["started_at", "body"])
+        await insert(self._connection, archive.interactions, calls, ["started_at", "body"])
         await self._recordings.write()
         await self._seal({str(row["id"]): str(row["body"]) for row in events})
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy.dialects import postgresql, sqlite
 
 from masking import archive
+from masking.courier.rows import insert
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,7 +49,7 @@ async def cursor(connection: AsyncConnection, kept: Kept) -> int:
 
 async def move(connection: AsyncConnection, kept: Kept, position: int) -> None:
     """The endpoint has been told, or is owed in rows, all up to `position`."""
-    await _upsert(connection, cursors, [{"endpoint": kept.endpoint.id, "position": position}])
+    await insert(connection, cursors, [{"endpoint": kept.endpoint.id, "position": position}], ["position"])
 
 
 async def fresh(connection: AsyncConnection, kept: Kept, after: int, limit: int) -> tuple[list[Owed], int]:
@@ -112,7 +112,7 @@ async def next_due(connection: AsyncConnection, endpoint: str) -> float | None:
 async def write(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Rows of deliveries as they are now: each with every column."""
     changed = [column.name for column in deliveries.columns if not column.primary_key]
-    await _upsert(connection, deliveries, rows, changed)
+    await insert(connection, deliveries, rows, changed)
 
 
 async def replay(connection: AsyncConnection, wish: Replay, now: float) -> int:
@@ -157,20 +157,3 @@ async def forget(connection: AsyncConnection, endpoints: Iterable[str] | None, n
     if endpoints is not None:
         for table in (deliveries, cursors):
             await connection.execute(table.delete().where(table.c.endpoint.not_in(sorted(endpoints))))
-
-
-async def _upsert(
-    connection: AsyncConnection,
-    table: sql.Table,
-    rows: Sequence[dict[str, Any]],
-    changed: Sequence[str] = ("position",),
-) -> None:
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=[column.name for column in table.primary_key],
-        set_={name: statement.excluded[name] for name in changed},
-    )
-    await connection.execute(statement, list(rows))
