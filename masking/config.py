@@ -164,6 +164,11 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         return self.run_dir / "valkey.sock"
 
     @property
+    def countries(self) -> frozenset[str]:
+        """The countries of the trunks: whose national spellings count as numbers."""
+        return frozenset(trunk.country for trunk in self.trunk)
+
+    @property
     def archive_url(self) -> str:
         """As SQLAlchemy's asyncio engines spell it."""
         if not self.archive.url:

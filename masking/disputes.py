@@ -199,7 +199,7 @@ def _digest(house: House, grant: str) -> str:
 
 def check_texts(house: House, texts: dict[str, str]) -> None:
     """Raises for words that are kept with a case, by field: empty, not printable, or a phone number."""
-    countries = frozenset(trunk.country for trunk in house.config.trunk)
+    countries = house.config.countries
     for field, text in texts.items():
         if not text.strip() or not text.isprintable():
             raise Invalid.field(field, "cannot be used", "printable text")

@@ -173,7 +173,7 @@ def default_id(tenant: str) -> str:
 
 
 def _check(house: House, wish: ServiceChange) -> None:
-    countries = frozenset(trunk.country for trunk in house.config.trunk)
+    countries = house.config.countries
     if isinstance(wish.unique_name, str) and wish.unique_name.startswith(("svc_", "name:")):
         raise Invalid.field("unique_name", "looks like an id", "a name of your own")
     for field in ("unique_name", "friendly_name"):

@@ -206,7 +206,7 @@ def _check(house: House, url: str, names: list[str], description: str | None) ->
     for place, name in enumerate(names):
         if name not in known:
             raise Invalid.field(f"events[{place}]", "is no event type", f"one of {', '.join(sorted(known))}")
-    countries = frozenset(trunk.country for trunk in house.config.trunk)
+    countries = house.config.countries
     if description is not None and spells_a_number(description, countries):
         raise _number_in("description")
     _check_url(url, house.config.webhooks.allow_private, countries)

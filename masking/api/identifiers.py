@@ -57,7 +57,7 @@ async def refuse_identifiers(house: House, tenant: str, pairs: Iterable[tuple[st
 
 
 async def _is_identifier(house: House, tenant: str, text: str) -> bool:
-    countries = frozenset(trunk.country for trunk in house.config.trunk)
+    countries = house.config.countries
     # Plain digits may be an order's number: they count as a telephone number where they would be refused as one.
     if not text.startswith(("+", " ", "00")) and not numbering.spells_a_number(text, countries):
         return False

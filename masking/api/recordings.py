@@ -142,7 +142,7 @@ def check_reason(asked: Asked, field: str, reason: str) -> None:
     """Raises `Declined` for a reason that cannot be kept."""
     if not reason.strip() or len(reason) > REASON_LIMIT or not reason.isprintable():
         raise bad_field("invalid_parameter", field, "cannot be used", f"up to {REASON_LIMIT} printable characters")
-    if spells_a_number(reason, frozenset(trunk.country for trunk in asked.house.config.trunk)):
+    if spells_a_number(reason, asked.house.config.countries):
         raise bad_field("contains_phone_number", field, "contains a phone number", "a text without one")
 
 
