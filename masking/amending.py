@@ -153,7 +153,7 @@ def _swapped(
         else:
             steps.append(Take(grant.ordinal, to, party))
     steps += [Lease(slot, tuple(entries)) for slot, entries in sorted(leases.items())]
-    said = {PARTIES: [person.party], "replaced": {"from": old.id, "to": person.id}}
+    said = {PARTIES: {person.id: [person.party]}, "replaced": {"from": old.id, "to": person.id}}
     return Amendment(steps, targets, after, _told(house, holder, after, sorted(leases), said))
 
 

@@ -44,7 +44,9 @@ session_numbers = sql.Table(
     metadata,
     sql.Column("session", sql.String(64), primary_key=True),
     sql.Column("number", sql.String(16), primary_key=True),
-    sql.Index(None, "number"),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("created_at", sql.Double, nullable=False),  # the session's, so that a page reads one index, in order
+    sql.Index(None, "tenant", "number", "created_at", "session"),
 )
 
 # Who took part, by the blind index of their number (`pools.keyring`): what a search by a person goes by.
@@ -52,8 +54,11 @@ session_parties = sql.Table(
     "session_parties",
     metadata,
     sql.Column("session", sql.String(64), primary_key=True),
+    sql.Column("participant", sql.String(64), primary_key=True),
     sql.Column("party", sql.String(64), primary_key=True),
-    sql.Index(None, "party"),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("created_at", sql.Double, nullable=False),
+    sql.Index(None, "tenant", "party", "created_at", "session"),
 )
 
 interactions = sql.Table(
@@ -182,19 +187,20 @@ async def session_page(
 ) -> list[str]:
     """Session bodies, newest first, older than `before` (created_at, id). A session past its time counts as closed."""
     query = sql.select(sessions.c.body).where(sessions.c.tenant == tenant)
+    created_at, session = sessions.c.created_at, sessions.c.id
     if unique_name is not None:
         query = query.where(sessions.c.unique_name == unique_name)
     if number is not None:
-        held = sql.select(session_numbers.c.session).where(session_numbers.c.number == number)
-        query = query.where(sessions.c.id.in_(held))
+        held = session_numbers.c
+        created_at, session = held.created_at, held.session
+        query = query.join(session_numbers, session == sessions.c.id).where(
+            held.tenant == tenant, held.number == number
+        )
     if status == "closed":
         query = query.where(sql.or_(sessions.c.status == "closed", sessions.c.expires_at <= at))
     elif status is not None:
         query = query.where(sessions.c.status == status, sessions.c.expires_at > at)
-    if before is not None:
-        query = query.where(_older(sessions.c.created_at, sessions.c.id, before))
-    query = query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
-    return list((await connection.execute(query)).scalars())
+    return await _newest(connection, query, created_at, session, before, limit)
 
 
 async def person_page(
@@ -208,20 +214,34 @@ async def person_page(
     limit: int,
 ) -> list[str]:
     """Bodies of the sessions of a person, newest first: opened before `until`, to live until `since` or longer."""
-    theirs = sql.select(session_parties.c.session).where(session_parties.c.party == party)
-    query = sql.select(sessions.c.body).where(sessions.c.tenant == tenant, sessions.c.id.in_(theirs))
+    held = session_parties.c
+    query = sql.select(sessions.c.body).join(session_parties, held.session == sessions.c.id)
+    query = query.where(held.tenant == tenant, held.party == party)
     if since is not None:
         query = query.where(sessions.c.expires_at >= since)
     if until is not None:
-        query = query.where(sessions.c.created_at < until)
+        query = query.where(held.created_at < until)
+    return await _newest(connection, query, held.created_at, held.session, before, limit)
+
+
+async def parties_of(connection: AsyncConnection, of_sessions: Collection[str]) -> list[tuple[str, str, str]]:
+    """Who took part in these sessions: (session, participant, blind index of one of its phones)."""
+    table = session_parties.c
+    query = sql.select(table.session, table.participant, table.party).where(table.session.in_(sorted(of_sessions)))
+    return [(row.session, row.participant, row.party) for row in await connection.execute(query)]
+
+
+async def _newest(
+    connection: AsyncConnection,
+    query: sql.Select[Any],
+    at: sql.ColumnElement[float],
+    key: sql.ColumnElement[str],
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[str]:
     if before is not None:
-        query = query.where(_older(sessions.c.created_at, sessions.c.id, before))
-    query = query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
-    return list((await connection.execute(query)).scalars())
-
-
-def _older(at: sql.Column[float], key: sql.Column[str], before: tuple[float, str]) -> sql.ColumnElement[bool]:
-    return sql.or_(at < before[0], sql.and_(at == before[0], key < before[1]))
+        query = query.where(sql.or_(at < before[0], sql.and_(at == before[0], key < before[1])))
+    return list((await connection.execute(query.order_by(at.desc(), key.desc()).limit(limit))).scalars())
 
 
 async def interaction_body(connection: AsyncConnection, tenant: str, interaction: str) -> str | None:

@@ -44,6 +44,7 @@ EventType = Literal[
     "recording.released",
     "recording.erased",
     "recording.shared",
+    "recording.searched",
     "abuse.blocked",
     "abuse.unblocked",
     "abuse.reported",
@@ -54,7 +55,7 @@ EventType = Literal[
     "webhook.test",
 ]
 
-# Of whoever takes part from this event on, the blind indexes: for the archive's search, and in no event that is shown.
+# Of each participant from this event on, the blind indexes: for the archive's search, and in no event that is shown.
 PARTIES: Final = "parties"
 
 LOOSE_OUTBOX: Final = "{loose}o"

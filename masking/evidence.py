@@ -34,6 +34,7 @@ EVIDENT: Final = frozenset(
         "dispute.approved",
         "dispute.closed",
         "session.searched",
+        "recording.searched",
     }
 )
 

@@ -264,7 +264,7 @@ class _Draft:
             fact(
                 "session.opened",
                 None,
-                msgspec.structs.asdict(opened) | {"tenant": drawn.tenant, PARTIES: drawn.parties},
+                msgspec.structs.asdict(opened) | {"tenant": drawn.tenant, PARTIES: drawn.parties_of},
             ),
             *leased,
         ]

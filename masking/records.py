@@ -98,6 +98,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The blind indexes of its people's numbers."""
         return [party for person in self.people for party in person.parties]
 
+    @property
+    def parties_of(self) -> dict[str, tuple[str, ...]]:
+        """Of each participant, the blind indexes of its phones."""
+        return {person.id: person.parties for person in self.people}
+
     def person(self, participant: str) -> Person:
         return next(person for person in self.people if person.id == participant)
 

@@ -81,13 +81,15 @@ class Catalogued(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list is narrowed to; None narrows nothing. `number`: a virtual number that was dialled or shown, E.164.
+    """What a list is narrowed to; None narrows nothing. `number`: a virtual number that was dialled or shown, E.164;
+    `person`: who was on the call, by the blind index of a number.
     `since` and `until`: started_at in [since, until), seconds since 1970."""
 
     session: str | None = None
     unique_name: str | None = None
     number: str | None = None
     participant: str | None = None
+    person: str | None = None
     since: float | None = None
     until: float | None = None
 
@@ -116,7 +118,7 @@ recordings = sql.Table(
     sql.Index(None, "status", "key"),
 )
 
-# Found by: one row per virtual number and per participant, so that either search reads one index.
+# Found by: one row per virtual number, participant and person (blind index), so that either search reads one index.
 recording_keys = sql.Table(
     "recording_keys",
     metadata,
@@ -156,10 +158,10 @@ class Draft:
         unique_name: str | None,
         started_at: float,
         channels: Sequence[Channel],
-        numbers: Sequence[str],
+        words: Sequence[str],
     ) -> None:
-        """A capture runs (`recording.started`). `numbers`: the virtual numbers of the call, the dialled and the shown
-        one."""
+        """A capture runs (`recording.started`). `words` it is found by, beside its participants: the virtual numbers of
+        the call, the dialled and the shown one, and the blind indexes of its people."""
         if recording in self._rows:
             return
         shape = Recording(
@@ -171,7 +173,7 @@ class Draft:
             channels=tuple(channels),
         )
         self._keep(Catalogued(shape, tenant, ended_at=None, key=None, told=False))
-        self._new[recording] = {*numbers, *(one.participant for one in channels if one.participant)}
+        self._new[recording] = {*words, *(one.participant for one in channels if one.participant)}
 
     def noticed(self, interaction: str, notices: Sequence[Notice]) -> None:
         """What was played to the legs (`call.bridged`, or `call.ended` when the bridge never opened)."""
@@ -321,7 +323,7 @@ async def page(
 ) -> list[Recording]:
     """A tenant's recordings, newest first, older than `before`: (started_at in seconds, id) of the last one seen."""
     table, key = recordings, recording_keys
-    words = [word for word in (narrowed.number, narrowed.participant) if word is not None]
+    words = [word for word in (narrowed.number, narrowed.participant, narrowed.person) if word is not None]
     at, name = (key.c.started_at, key.c.recording) if words else (table.c.started_at, table.c.id)
     query = _rows().where(table.c.tenant == tenant)
     if words:

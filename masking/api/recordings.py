@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from masking import disputes
+from masking import disputes, searches
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
@@ -58,12 +58,26 @@ async def list_recordings(asked: Asked) -> Answer:
         since=query.since.timestamp() if query.since is not None else None,
         until=query.until.timestamp() if query.until is not None else None,
     )
-    before = position_in("recordings", query.cursor, tuple[float, str])
+    return Answer(200, await _page(asked, narrowed, "recordings", query))
+
+
+async def search_recordings(asked: Asked) -> Answer:
+    query: Paged = asked.query
+    wish: searches.PersonSearch = asked.body
+    who = searches.wanted(asked.house, wish)
+    page = await _page(asked, Filter(person=who.party, since=who.since, until=who.until), "recordings", query)
+    found = {"recordings": [recording.id for recording in page.data]}
+    await searches.trace(asked.house, asked.access, wish, "recording.searched", found)
+    return Answer(200, page)
+
+
+async def _page(asked: Asked, narrowed: Filter, listed: str, query: Paged) -> Page[Recording]:
+    before = position_in(listed, query.cursor, tuple[float, str])
     async with asked.archive.connect() as connection:
         rows = await catalogue.page(connection, asked.tenant, narrowed, before=before, limit=query.limit + 1)
     shown = rows[: query.limit]
     more = len(rows) > query.limit
-    return Answer(200, Page(shown, cursor_for("recordings", catalogue.position(shown[-1])) if more else None))
+    return Page(shown, cursor_for(listed, catalogue.position(shown[-1])) if more else None)
 
 
 async def get_recording(asked: Asked) -> Answer:

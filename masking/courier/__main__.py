@@ -25,6 +25,7 @@ from masking.courier import schema
 from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
+from masking.courier.months import Months
 from masking.courier.notary import Notary
 from masking.courier.outbox import Outbox
 from masking.courier.postroom import PostRoom
@@ -48,6 +49,8 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
     async with open_house(config, now=time.time, random=os.urandom, budget=PATIENCE) as house:
         assert house.archive is not None, "opened with the archive"
         await schema.upgrade(house.archive, revisions)
+        months = Months(house, house.archive)
+        await months.round()  # before anything is written
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)
         post_room = PostRoom(house, house.archive, random.random)
@@ -57,6 +60,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
             Sweeper(house),
             Finisher(house, house.archive, store, config.spool_dir),
             Notary(house, house.archive),
+            months,
             post_room,
         )
         working = asyncio.create_task(courier.run())

@@ -1,4 +1,4 @@
-"""The courier at work: outbox, sweeper, finisher, notary and post room side by side, while it holds the lease.
+"""The courier at work: outbox, sweeper, finisher, notary, months and post room side by side, while it holds the lease.
 
 Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
 """
@@ -16,6 +16,7 @@ from masking.logs import place
 if TYPE_CHECKING:
     from masking.courier.finisher import Finisher
     from masking.courier.lease import Lease
+    from masking.courier.months import Months
     from masking.courier.notary import Notary
     from masking.courier.outbox import Outbox
     from masking.courier.postroom import PostRoom
@@ -27,6 +28,7 @@ LEASE_PAUSE: Final = 1.0
 OUTBOX_PAUSE: Final = 0.05  # what is written meanwhile shares one transaction; the archive is promised within 2 s
 SWEEP_PAUSE: Final = 0.5
 NOTARY_PAUSE: Final = 1.0
+MONTHS_PAUSE: Final = 3600.0
 TROUBLE_PAUSE: Final = 0.5
 
 
@@ -40,6 +42,7 @@ class Courier:
         sweeper: Sweeper,
         finisher: Finisher,
         notary: Notary,
+        months: Months,
         post_room: PostRoom,
     ) -> None:
         self._lease = lease
@@ -47,6 +50,7 @@ class Courier:
         self._sweeper = sweeper
         self._finisher = finisher
         self._notary = notary
+        self._months = months
         self._post_room = post_room
 
     async def run(self) -> None:
@@ -67,6 +71,7 @@ class Courier:
             tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, OUTBOX_PAUSE)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
             tasks.start_soon(self._again_and_again, "notary", self._notary.round, NOTARY_PAUSE)
+            tasks.start_soon(self._again_and_again, "months", self._months.round, MONTHS_PAUSE)
             tasks.start_soon(self._finisher.run)
             tasks.start_soon(self._post_room.run)
             while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost

@@ -140,7 +140,7 @@ class Batch:
         self._sessions: dict[str, folding.Row] = {}
         self._interactions: dict[str, tuple[str, Interaction]] = {}
         self._recordings = catalogue.Draft(connection)
-        self._parties: list[dict[str, str]] = []
+        self._parties: dict[tuple[str, str], set[str]] = {}  # (session, participant) -> blind indexes
 
     @property
     def tenants(self) -> set[str]:
@@ -150,9 +150,9 @@ class Batch:
     async def take(self, entries: Sequence[OutboxEntry]) -> None:
         """Folds the sessions' events in, in the order of each session's stream."""
         events = [event for entry in entries if (event := _readable(entry)) is not None]
-        self._parties = [row for entry in entries if entry.type in JOINING for row in _parties_of(entry)]
         await self._load_sessions({entry.holder for entry in entries})
         await self._load_interactions(events)
+        await self._load_parties(entries)
         for event in events:
             tenant = await self._fold_session(event)
             if tenant is None:
@@ -196,6 +196,13 @@ class Batch:
             self._interactions[row.id] = (row.tenant, msgspec.json.decode(row.body, type=Interaction))
         await self._recordings.load(sorted(names))
 
+    async def _load_parties(self, entries: Sequence[OutboxEntry]) -> None:
+        """Whose numbers they are that join here, or whose call is recorded."""
+        recorded = {entry.holder for entry in entries if entry.type == "recording.started"}
+        known = await archive.parties_of(self._connection, recorded) if recorded else []
+        for session, participant, party in [*known, *(row for entry in entries for row in _joining(entry))]:
+            self._parties.setdefault((session, participant), set()).add(party)
+
     async def _fold_session(self, event: Event) -> str | None:
         """The tenant of the event's session, after the event."""
         name = str(event.session)
@@ -238,6 +245,8 @@ class Batch:
         """What the event means for the call's recording."""
         if event.type == "recording.started" and event.session is not None:
             session = self._sessions[event.session].session
+            channels = msgspec.convert(event.data.get("channels", []), list[catalogue.Channel])
+            people = [self._parties.get((event.session, str(one.participant)), set()) for one in channels]
             self._recordings.begun(
                 tenant=tenant,
                 recording=str(event.data["recording"]),
@@ -245,8 +254,8 @@ class Batch:
                 interaction=interaction.id,
                 unique_name=session.unique_name,
                 started_at=seconds(event.occurred_at),
-                channels=msgspec.convert(event.data.get("channels", []), list[catalogue.Channel]),
-                numbers=folding.numbers_between(session, interaction),
+                channels=channels,
+                words=[*folding.numbers_between(session, interaction), *(party for one in people for party in one)],
             )
         elif event.type in ("call.bridged", "call.ended") and interaction.recordings:
             if notices := msgspec.convert(event.data.get("notices", []), list[catalogue.Notice]):
@@ -283,16 +292,27 @@ class Batch:
         rows = [_session_row(name, row) for name, row in sorted(self._sessions.items())]
         await insert(self._connection, archive.sessions, rows, ["status", "expires_at", "seq", "body"])
         numbers = [
-            {"session": name, "number": number}
+            {"number": number} | self._found_by(name)
             for name, row in sorted(self._sessions.items())
             for number in sorted(folding.numbers_of(row.session))
         ]
         await insert(self._connection, archive.session_numbers, numbers)
-        await insert(self._connection, archive.session_parties, self._parties)
+        parties = [
+            {"participant": participant, "party": party} | self._found_by(name)
+            for (name, participant), held in sorted(self._parties.items())
+            if name in self._sessions
+            for party in sorted(held)
+        ]
+        await insert(self._connection, archive.session_parties, parties)
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
         await insert(self._connection, archive.interactions, calls, ["started_at", "body"])
         await self._recordings.write()
         await self._seal({str(row["id"]): str(row["body"]) for row in events})
+
+    def _found_by(self, name: str) -> dict[str, Any]:
+        """What every row has that a session is found by."""
+        row = self._sessions[name]
+        return {"session": name, "tenant": row.tenant, "created_at": seconds(row.session.created_at)}
 
     async def _seal(self, bodies: dict[str, str]) -> None:
         """Puts what is evidence behind its tenant's chain. The positions moved first, so nobody else does meanwhile."""
@@ -352,15 +372,18 @@ def _interaction_row(tenant: str, interaction: Interaction) -> dict[str, Any]:
 class _Joining(msgspec.Struct, gc=False):
     """What is read of an event that somebody joins a session with (`events.PARTIES`)."""
 
-    parties: list[str] = []
+    parties: dict[str, list[str]] = {}
 
 
 _JOINING: Final = msgspec.json.Decoder(_Joining)
 
 
-def _parties_of(entry: OutboxEntry) -> list[dict[str, str]]:
-    """Who joins a session, by blind index; rows of `archive.session_parties`."""
+def _joining(entry: OutboxEntry) -> list[tuple[str, str, str]]:
+    """Who takes part from this entry on: (session, participant, blind index of one of its phones)."""
+    if entry.type not in JOINING:
+        return []
     try:
-        return [{"session": entry.holder, "party": party} for party in _JOINING.decode(entry.data).parties]
+        parties = _JOINING.decode(entry.data).parties
     except msgspec.MsgspecError:
         return []
+    return [(entry.holder, participant, party) for participant, held in parties.items() for party in held]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,10 +11,12 @@ import pytest
 
 from masking.events import LOOSE_OUTBOX
 from masking.house import House
+from pools.numbers import Number
 from recordings import catalogue
 from recordings.catalogue import Channel
 from recordings.store import ObjectStore
 from tests.api.client import Client, problem
+from tests.api.conftest import CUSTOMER, DRIVER, THIRD
 from tests.recordings import drafts
 
 SOUND = bytes(range(256)) * 2000
@@ -29,7 +31,9 @@ class Shelf:
     house: House
     store: ObjectStore
 
-    async def put(self, name: str, *, tenant: str = "acme", at: float = START, whole: bool = True) -> str:
+    async def put(
+        self, name: str, *, tenant: str = "acme", at: float = START, whole: bool = True, people: Sequence[str] = ()
+    ) -> str:
         recording = f"rec_{name}"
 
         async def sound() -> AsyncIterator[bytes]:
@@ -46,7 +50,7 @@ class Shelf:
                 unique_name=f"order-{name}",
                 started_at=at,
                 channels=[Channel(1, f"par_c{name}", "customer"), Channel(2, f"par_d{name}", "driver")],
-                numbers=["+842471000001"],
+                words=["+842471000001", *(self.house.keyring.index(Number.parse(person)) for person in people)],
             )
             if whole:
                 stored = await self.store.put(f"{recording}.wav", sound())
@@ -110,6 +114,37 @@ async def test_pages_go_back_in_time(api: Client, shelf: Shelf) -> None:
         await shelf.put(f"new{len(seen)}", at=START + 100)
         query = f"limit=2&cursor={page['next']}" if page["next"] else ""
     assert seen == names[::-1]
+
+
+async def test_a_persons_recordings_are_found_by_their_number_with_a_reason_and_a_trace(
+    api: Client, stranger: Client, shelf: Shelf
+) -> None:
+    names = [
+        await shelf.put(name, at=START + 60 * place, people=(CUSTOMER, DRIVER)) for place, name in enumerate("abc")
+    ]
+    await shelf.put("d", people=(CUSTOMER,))
+    theirs = [await shelf.put("e", tenant="other", people=(CUSTOMER, DRIVER))]
+    why = {"participant": DRIVER, "reason": "rider reported a threat"}
+
+    async def found(client: Client, body: dict[str, str], **query: str) -> tuple[list[str], str | None]:
+        answer = await client.post("/v1/recordings:search", body, params=query)
+        assert answer.status_code == 200 and DRIVER not in answer.text
+        return [row["id"] for row in answer.json()["data"]], answer.json()["next"]
+
+    first, cursor = await found(api, why, limit="2")
+    assert cursor is not None
+    assert (first, await found(api, why, cursor=cursor)) == (names[:0:-1], (names[:1], None))
+    assert (await found(api, why | {"from": "2026-11-22T09:01:00Z", "to": "2026-11-22T09:02:00Z"}))[0] == [names[1]]
+    assert await found(api, why | {"participant": THIRD}) == ([], None)
+    assert await found(stranger, why) == (theirs, None), "each tenant finds its own"
+    problem(await api.post("/v1/recordings:search", {"participant": DRIVER}), 400, "reason_required")
+    problem(
+        await api.post("/v1/recordings:search", why | {"reason": f"asked by {THIRD}"}), 422, "contains_phone_number"
+    )
+    told = await shelf.house.redis.command("XRANGE", LOOSE_OUTBOX, "-", "+")
+    assert len(told) == 5 and all(
+        b"recording.searched" in row[1] and DRIVER.encode() not in str(row).encode() for row in told
+    )
 
 
 async def test_nothing_is_heard_without_a_reason(api: Client, shelf: Shelf) -> None:

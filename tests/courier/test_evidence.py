@@ -62,7 +62,7 @@ class Archive:
                     unique_name=None,
                     started_at=self.house.now(),
                     channels=[],
-                    numbers=[],
+                    words=[],
                 )
                 await drafts.call_ended(connection, interaction, self.house.now() + 1)
                 await catalogue.finished(

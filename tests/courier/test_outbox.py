@@ -8,14 +8,15 @@ import msgspec
 import pytest
 import sqlalchemy as sql
 
-from masking import archive, interactions, sessions, shelves
+from masking import amending, archive, interactions, sessions, shelves
 from masking.courier.outbox import Displaced, Outbox
 from masking.events import Event, moment
 from masking.interactions import Call, Channel, Ending, Leg, Notice
 from masking.refusals import NotFound
 from masking.routes import Route
-from masking.sessions import Session, SessionChange
+from masking.sessions import NewParticipant, Session, SessionChange
 from pools.leases import Leases
+from pools.numbers import Number
 from pools.redis import Redis
 from recordings import catalogue
 from tests.courier.conftest import Round
@@ -74,6 +75,28 @@ async def test_a_call_becomes_one_interaction_and_one_recording(world: World, co
     assert live.status == "in_progress"
     [stored] = await courier.rows(archive.sessions)
     assert msgspec.json.decode(stored.body, type=Session) == live
+
+
+async def test_a_recording_is_found_by_who_was_on_the_call_and_by_nobody_else(world: World, courier: Round) -> None:
+    await world.pool(2)
+    session = await world.open()
+    first = await talk(world, session)
+    await courier.carry()
+    replacement = NewParticipant(identifier=STRANGER)
+    session = await amending.swap(world.house, world.access, session.id, session.participants[1].id, replacement)
+    second = await talk(world, session)
+    await courier.carry()
+
+    async def of(person: str) -> list[str]:
+        narrowed = catalogue.Filter(person=world.house.keyring.index(Number.parse(person)))
+        async with courier.engine.connect() as connection:
+            page = await catalogue.page(connection, "acme", narrowed, before=None, limit=9)
+        return [one.id for one in page]
+
+    assert await of(CUSTOMER) == [second.recording, first.recording]
+    assert await of(DRIVER) == [first.recording]
+    assert await of(STRANGER) == [second.recording]
+    assert await of(MERCHANT) == []
 
 
 async def test_events_are_read_alike_from_redis_and_from_the_archive(world: World, courier: Round) -> None:

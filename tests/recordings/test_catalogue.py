@@ -27,7 +27,7 @@ async def begun(connection: AsyncConnection, number: int = 1, **changes: object)
         "unique_name": "order-1",
         "started_at": START + number,
         "channels": CHANNELS,
-        "numbers": (X, Y),
+        "words": (X, Y),
     }
     await drafts.begun(connection, **(facts | changes))
 
@@ -114,7 +114,7 @@ async def test_a_batch_of_many_calls_writes_what_one_by_one_would(engine: AsyncE
         for number, call in enumerate(calls, 1):
             draft.begun(
                 tenant="t", recording=f"rec_{number:03}", session="ses_1", interaction=call, unique_name="order-1",
-                started_at=START + number, channels=CHANNELS, numbers=(X, Y),
+                started_at=START + number, channels=CHANNELS, words=(X, Y),
             )  # fmt: skip
             draft.noticed(call, notices)
         for number in (1, 2, 4):
@@ -166,8 +166,8 @@ async def test_one_is_found_by_session_order_number_participant_and_time(engine:
     async with engine.begin() as connection:
         await begun(connection, 1)
         await begun(connection, 2, session="ses_2", unique_name=None)
-        await begun(connection, 3, numbers=(Y,), channels=(CHANNELS[0],))
-        await begun(connection, 4, numbers=(X, X), channels=(CHANNELS[0], Channel(2, None)))
+        await begun(connection, 3, words=(Y,), channels=(CHANNELS[0],))
+        await begun(connection, 4, words=(X, X), channels=(CHANNELS[0], Channel(2, None)))
         await begun(connection, 5, tenant="other")
         assert await ids(connection) == ["rec_004", "rec_003", "rec_002", "rec_001"]
         assert await ids(connection, session="ses_2") == ["rec_002"]

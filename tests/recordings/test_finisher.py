@@ -73,7 +73,7 @@ class Site:
                 unique_name="order-1",
                 started_at=START,
                 channels=[Channel(1, "par_c"), Channel(2, "par_d")],
-                numbers=["+842400000001"],
+                words=["+842400000001"],
             )
             if ended is not None:
                 await drafts.call_ended(connection, "int_" + name, ended)

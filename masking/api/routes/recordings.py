@@ -1,11 +1,12 @@
 """Recordings, and who may hear them."""
 
+from masking import searches
 from masking.api import (
     custody,
     recordings,
 )
 from masking.api.operations import Header, Operation, Said
-from masking.api.paging import Page
+from masking.api.paging import Page, Paged
 
 ACCEPT_RANGES = (
     Header("Accept-Ranges", "`bytes`."),
@@ -21,6 +22,18 @@ RECORDINGS = [
         {200: Said("A page of recordings.", Page[recordings.Recording])},
         query=recordings.RecordingQuery,
         scopes=("recordings",),
+        tag="recordings",
+    ),
+    Operation(
+        "POST",
+        "/v1/recordings:search",
+        "Find the recordings of a person's calls, with a reason, which goes on the chain of evidence.",
+        recordings.search_recordings,
+        {200: Said("A page of recordings, newest first.", Page[recordings.Recording])},
+        body=searches.PersonSearch,
+        query=Paged,
+        scopes=("disputes",),
+        problems=("reason_required", "invalid_phone_number", "contains_phone_number", "invalid_parameter"),
         tag="recordings",
     ),
     Operation(
