@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from masking import barring, checks, extensions, intents, numbering, records, routes, services
+from masking import barring, checks, extensions, intents, numbering, opening, records, reopening, services
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
-from masking.refusals import FieldError, Invalid, NotBuilt
+from masking.refusals import CannotReopen, FieldError, Invalid, NotBuilt
+from pools.inventory import CALLABLE
 
 if TYPE_CHECKING:
     from masking.access import Access
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pools.inventory import PhoneNumber
     from pools.numbers import Number
 
-Looked = Literal["trunk", "spelling", "number", "caller", "binding", "limits", "pin", "callee"]
+Looked = Literal["trunk", "spelling", "number", "caller", "binding", "late", "limits", "pin", "callee"]
 Asks = Literal["pin", "extension"]
 
 SLACK: Final = 60.0  # seconds that a clock elsewhere may be behind ours
@@ -64,9 +65,11 @@ class CalleeSees(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the call would come to. `asks`: what the caller is asked to key before anything else is decided."""
+    """What the call would come to. `asks`: what the caller is asked to key before anything else is decided.
+    `forwarded`: the session has ended, and the call goes to its support number."""
 
     decision: Decision
+    forwarded: bool = False
     asks: Asks | None = None
     at: datetime
     dialled: str | None = None
@@ -96,9 +99,12 @@ class _Told(NamedTuple):
         session: str | None = None,
         way: tuple[str | None, str | None] = (None, None),
         sees: CalleeSees | None = None,
+        *,
+        forwarded: bool = False,
     ) -> Explanation:
         return Explanation(
             decision=decision,
+            forwarded=forwarded,
             asks=asks,
             at=moment_of(self.at_ms),
             dialled=number.number if number is not None else None,
@@ -122,7 +128,7 @@ async def explain(house: House, access: Access, asked: Question) -> Explanation:
     number = await _own_number(told, dialled, trunk)
     if number is None:
         return told.end("no_binding")
-    if number.state not in routes.CALLABLE:
+    if number.state not in CALLABLE:
         return told.end("unavailable", number=number)
     caller = _caller(told, country, asked.from_)
     party = house.keyring.index(caller) if caller is not None else None
@@ -229,8 +235,11 @@ async def _somebody(
     if holder.status != "open" or min(standing.expires, holder.expires) <= told.at_ms:
         rests = moment_of(standing.until).isoformat(timespec="seconds")
         told.look("binding", "tombstone", f"The session has ended; until {rests} nobody else gets this pair's number.")
-        return told.end("ended", None, *common)
-    told.look("binding", "live", f"A live session binds this caller to this number until {ends}.")
+        late = await _late(told, holder, record, source)
+        if late != "reopen":
+            return await _forwarded(told, number, holder, record, source) if late else told.end("ended", None, *common)
+    else:
+        told.look("binding", "live", f"A live session binds this caller to this number until {ends}.")
     refused = await _limited(told, holder, source, target, record)
     if refused is not None:
         return told.end(refused, None, *common)
@@ -239,8 +248,42 @@ async def _somebody(
     return told.end("routed", None, *common, sees=await _sees(told, number, holder, record, source, target))
 
 
-async def _limited(told: _Told, holder: Holder, source: str, target: str, record: Record) -> Decision | None:
-    """What refuses a bound caller, in the order in which `route.lua` and then `routes` look."""
+async def _late(told: _Told, holder: Holder, record: Record, source: str) -> Literal["reopen", "forward"] | None:
+    """What becomes of a call on an ended session; None: the announcement."""
+    policy = record.late_call.policy
+    if policy == "forward":
+        told.look("late", "forward", "The session's support number takes the calls that come too late.")
+        return "forward"
+    if policy == "reopen" and await _reopens(told, holder, record, source):
+        told.look("late", "reopen", "The call opens the session again.")
+        return "reopen"
+    told.look("late", "announce", "The caller hears that the trip has ended.")
+    return None
+
+
+async def _reopens(told: _Told, holder: Holder, record: Record, source: str) -> bool:
+    if holder.until <= told.at_ms or not reopening.welcome_back(holder, record, source, told.at_ms):
+        return False
+    try:
+        await reopening.numbers_work(told.house, holder)
+    except CannotReopen:
+        return False
+    return not await opening.named_otherwise(told.house, record)
+
+
+async def _forwarded(told: _Told, number: PhoneNumber, holder: Holder, record: Record, source: str) -> Explanation:
+    common = (number, holder.holder, (source, None))
+    refused = await _limited(told, holder, source, None, record)
+    if refused is not None:
+        return told.end(refused, None, *common)
+    sees = CalleeSees(number=number.number, country=number.country, trunk=number.trunk or None)
+    told.look("callee", "support", f"The support number rings and sees {number.number}.")
+    return told.end("ended", None, *common, sees, forwarded=True)
+
+
+async def _limited(told: _Told, holder: Holder, source: str, target: str | None, record: Record) -> Decision | None:
+    """What refuses a bound caller, in the order in which `route.lua` and then `routes` look. Without a target the call
+    goes to the support number, which no direction and no block keeps it from."""
     fields = holder.fields
     most = int(fields.get("max_calls") or 0)
     hourly = record.max_call_attempts_per_hour
@@ -256,7 +299,7 @@ async def _limited(told: _Told, holder: Holder, source: str, target: str, record
     if most and holder.calls >= most:
         told.look("limits", "limit", f"{holder.calls} of {most} calls at once are up.")
         return "limit"
-    if await barring.between(told.house, record, record.person(source), record.person(target)):
+    if target and await barring.between(told.house, record, record.person(source), record.person(target)):
         told.look("limits", "blocked", "A block keeps this participant from reaching the other.")
         return "blocked"
     if hourly and not await Budget(f"attempts:{holder.holder}", hourly, 3600).left(told.house):

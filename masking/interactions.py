@@ -97,6 +97,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     to: str | None = None
     dialled: str | None = None
     decision: Decision = "routed"
+    forwarded: bool = False  # its session had ended: it went to the support number (`late_call`)
     attestation: Attestation | None = None
     reason: str | None = None
     status: Status = "ringing"
@@ -331,6 +332,8 @@ def _initiated(before: Interaction, event: Event) -> Changes:
         "dialled": data.get("dialled"),
         "from_": data.get("from"),
         "to": data.get("to"),
+        "decision": data.get("decision", before.decision),
+        "forwarded": data.get("forwarded", False),
         "attestation": data.get("attestation"),
     }
 

@@ -81,6 +81,12 @@ async def claim(house: House, tenant: str, at: str, seen: Held, holding: Holding
     return Held(other, raw, other.lives - left)
 
 
+async def holding(house: House, at: str) -> Holding | None:
+    """Who has the name, or is about to; None for nobody."""
+    held: bytes | None = await house.redis.command("GET", at)
+    return msgspec.json.decode(held, type=Holding) if held else None
+
+
 async def still(house: House, at: str, claimed: Holding) -> bool:
     """Whether the claim still stands."""
     held: bytes | None = await house.redis.command("GET", at)

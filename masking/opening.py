@@ -18,6 +18,7 @@ from masking import (
     checks,
     directions,
     extensions,
+    latecalls,
     names,
     numbering,
     pins,
@@ -76,7 +77,8 @@ def _random(house: House, token: str | None) -> bytes:
 
 
 async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
-    wish, record = _wish(house, access, new, service, random)
+    late_call = await _late_call(house, access, new, service, letters_of(random))
+    wish, record = _wish(house, access, new, service, random, late_call)
     virtual = house.inventory.in_pools(record.parties)
     pools = await house.inventory.recent_pools(wish.tenant, wish.service, POOLS_REMEMBERED)
     try:
@@ -98,7 +100,26 @@ async def _open_in(
     return await _bind(house, wish, record, ground, virtual), True
 
 
-def _wish(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Wish, Record]:
+async def _late_call(
+    house: House, access: Access, new: NewSession, service: Service, letters: str
+) -> latecalls.KeptLateCall:
+    """What late callers of the session with these letters meet: what it says, else what its service says."""
+    if new.late_call is not None:
+        return await latecalls.kept(house, new.late_call, letters)
+    if service.late_call.policy == "announce":
+        return latecalls.ANNOUNCED
+    theirs = await services.late_call(house, access.tenant, service)
+    return latecalls.moved(house, theirs, service.id, letters)
+
+
+def _wish(
+    house: House,
+    access: Access,
+    new: NewSession,
+    service: Service,
+    random: bytes,
+    late_call: latecalls.KeptLateCall,
+) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
     if (new.number_model or service.number_model) == "extension" != service.number_model:
         raise Invalid.field(
@@ -144,6 +165,7 @@ def _wish(house: House, access: Access, new: NewSession, service: Service, rando
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
         answer_confirm=new.answer_confirm,
+        late_call=late_call,
         sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,
     )
     directions.denied(new.direction, people)
@@ -256,6 +278,8 @@ class _Draft:
         }
         if denied := directions.denied(drawn.direction, drawn.people):
             fields["denied"] = denied
+        if late := records.late(drawn):
+            fields["late"] = late
         leased = [
             fact("number.leased", None, {"number": place, "ways": line.ways})
             for place, line in zip(places, plan.lines, strict=True)
@@ -323,6 +347,14 @@ async def take_name(
             seen = held  # an ended session's, or a dead opener's: ours if nobody is faster
         asked = house.now_ms
     return None, asked
+
+
+async def named_otherwise(house: House, record: Record) -> bool:
+    """Has another open session this one's unique_name by now?"""
+    if record.unique_name is None:
+        return False
+    holding = await names.holding(house, names.key(record.tenant, record.service, record.unique_name))
+    return (await _holder_of(house, record.tenant, holding))[0] is not None
 
 
 def replaced() -> Fact:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from masking.events import Event
+from masking.latecalls import ANNOUNCED, KeptLateCall
 from masking.pins import NOBODY, Pin, Way
 from masking.refusals import NotFound
 from pools.grants import Holder, shard_of
@@ -81,6 +82,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
     answer_confirm: AnswerConfirm = "none"
+    late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
     sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put
 
     @property
@@ -121,6 +123,11 @@ def packed(record: Record) -> bytes:
 
 def unpacked(raw: bytes) -> Record:
     return _DECODER.decode(raw)
+
+
+def late(record: Record) -> str:
+    """The holder's field `late`, which the pools' route reads: has the session a word for late calls?"""
+    return "" if record.late_call.policy == "announce" else record.late_call.policy
 
 
 def seal_context(session: str, participant: str) -> str:

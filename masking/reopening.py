@@ -13,7 +13,7 @@ import msgspec
 from masking import checks, names, opening, records, services, sessions
 from masking.events import fact, moment_of
 from masking.refusals import CannotReopen, UniqueNameConflict
-from masking.routes import CALLABLE
+from pools.inventory import CALLABLE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from masking.sessions import Session
     from pools.grants import Holder
 
+ORDINARY: Final = frozenset({"api", "expired", "stage_end"})  # the ends after which a late call opens a session again
 WHY: Final = {
     "rested": "The session's numbers have rested for its people; by now they may stand for somebody else.",
     "crowded": "Its numbers have no room for its PINs any more.",
@@ -43,20 +44,49 @@ async def reopen(
     holder, record = found
     if sessions.live_view(holder, record, house.now_ms).status != "closed":
         return sessions.told(house, holder, record)
-    default = (await services.get(house, access.tenant, record.service)).ttl
-    lives_ms = checks.ending(ttl, expires_at, record.sliding or default, house.now())
-    if holder.status == "open":  # its end has come, and nobody has written it down yet
-        await sessions.release(house, holder, "expired")
-    await _numbers_work(house, holder)
-    if record.unique_name is None:
-        await _revive(house, holder, record, lives_ms)
-    else:
-        await _revive_named(house, holder, record, lives_ms)
+    await _reopen(house, holder, record, ttl=ttl, expires_at=expires_at)
     await records.touch(house, access.tenant, session)
     return await sessions.get(house, access, session)
 
 
-async def _numbers_work(house: House, holder: Holder) -> None:
+async def for_late_call(house: House, session: str, caller: str) -> bool:
+    """Opens an ended session again because a participant of it calls; False where it stays closed."""
+    holder = await house.leases.read(session)
+    record = records.unpacked(holder.fields["record"]) if holder is not None and "record" in holder.fields else None
+    if holder is None or record is None or not welcome_back(holder, record, caller, house.now_ms):
+        return False
+    try:
+        await _reopen(house, holder, record)
+    except (CannotReopen, UniqueNameConflict):
+        return False
+    await records.touch(house, record.tenant, session)
+    return True
+
+
+def welcome_back(holder: Holder, record: Record, caller: str, now_ms: int) -> bool:
+    """Is the session one that ended as sessions do, and the caller still of it? Who was replaced in a session reaches
+    nobody through it any more."""
+    view = sessions.live_view(holder, record, now_ms)
+    ended = view.status == "closed" and view.closed_reason in ORDINARY
+    return ended and any(person.id == caller for person in record.people)
+
+
+async def _reopen(
+    house: House, holder: Holder, record: Record, *, ttl: int | None = None, expires_at: datetime | None = None
+) -> None:
+    default = (await services.lately(house, record.tenant, record.service)).ttl
+    lives_ms = checks.ending(ttl, expires_at, record.sliding or default, house.now())
+    if holder.status == "open":  # its end has come, and nobody has written it down yet
+        await sessions.release(house, holder, "expired")
+    await numbers_work(house, holder)
+    if record.unique_name is None:
+        await _revive(house, holder, record, lives_ms)
+    else:
+        await _revive_named(house, holder, record, lives_ms)
+
+
+async def numbers_work(house: House, holder: Holder) -> None:
+    """`CannotReopen` unless each of its numbers takes calls."""
     for spelled in dict.fromkeys(holder.numbers):
         number = await house.inventory.find(spelled)
         if number is None or number.state not in CALLABLE:

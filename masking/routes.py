@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import barring, extensions, intents, interactions, pins, records, services, sessions
+from masking import barring, extensions, intents, interactions, pins, records, reopening, services, sessions
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.events import append_loose, fact, filled
 from masking.interactions import Attestation
 from masking.pins import Keyed
 from pools import grants
-from pools.inventory import PhoneNumber
+from pools.inventory import CALLABLE, PhoneNumber
 from pools.numbers import Number
 from pools.redis import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from masking.house import House
     from masking.records import Record
 
@@ -33,7 +35,6 @@ RefusedBy = Literal["no_binding", "ended", "pin", "limit", "mode", "direction", 
 WANTED: Final = ("record", "numbers")
 WRONG_PINS: Final = 5  # in so many seconds, of one caller, and on one number
 WRONG_PINS_SECONDS: Final = 600
-CALLABLE: Final = frozenset({"active", "draining"})
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     dialled: str  # the X the caller dialled, E.164
     from_participant: str
-    to_participant: str
+    to_participant: str  # "": nobody of the session, but its support number
     from_role: str | None
     to_role: str | None
     callee: Number
@@ -63,7 +64,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     attempts_per_hour: int = 0
     sliding: bool = False  # the session lives on after each call
     confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
-    decision: Literal["routed", "pin"] = "routed"  # by what the caller was let through
+    decision: Literal["routed", "pin", "ended"] = "routed"  # by what the caller was let through
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,20 +169,35 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
     }
     if attempt.attestation is not None:
         common["attestation"] = attempt.attestation
-    return await house.leases.route(
-        number,
-        party,
-        attempt.interaction,
-        attempt.owner,
-        msgspec.json.encode({"tenant": number.tenant, "trunk": attempt.trunk, "at": attempt.at}),
-        fact("call.initiated", attempt.at, common | {"direction": "inbound", "trunk": attempt.trunk}),
-        fact(
-            "call.refused",
-            attempt.at,
-            common | {"decision": filled("decision"), "reason": filled("decision"), "legs": []},
-        ),
-        want=WANTED,
-    )
+    begun = common | {"direction": "inbound", "trunk": attempt.trunk}
+
+    async def asked(channel: grants.Channel, begun: Mapping[str, object]) -> grants.Route:
+        return await house.leases.route(
+            number,
+            party,
+            attempt.interaction,
+            attempt.owner,
+            msgspec.json.encode({"tenant": number.tenant, "trunk": attempt.trunk, "at": attempt.at}),
+            fact("call.initiated", attempt.at, begun),
+            fact(
+                "call.refused",
+                attempt.at,
+                common | {"decision": filled("decision"), "reason": filled("decision"), "legs": []},
+            ),
+            channel,
+            want=WANTED,
+        )
+
+    found = await asked("voice", begun)
+    if found.decision != "late":
+        return found
+    policy = records.unpacked(found.fields["record"]).late_call.policy
+    if policy == "forward":
+        found = await asked("forward", begun | {"to": None, "decision": "ended", "forwarded": True})
+    elif policy == "reopen":
+        await reopening.for_late_call(house, found.holder, found.source)
+    # It is live by now, as reopened or by chance, or else has ended for good.
+    return await asked("refuse", begun) if found.decision == "late" else found
 
 
 async def _claimed(
@@ -189,14 +205,18 @@ async def _claimed(
 ) -> tuple[Route, Record] | Refusal:
     if found.decision == "no_binding":
         return _stranger(house, attempt, "no_binding", number)
-    if found.decision != "routed":
+    if found.decision != "routed" and found.decision != "forward":
+        assert found.decision != "late", "that is settled where it is asked"
         return Refusal(
             interaction=attempt.interaction, decision=found.decision, tenant=number.tenant, session=found.holder
         )
     record = records.unpacked(found.fields["record"])
-    route = await _route(house, number, found, record, attempt)
-    if await barring.between(house, record, record.person(found.source), record.person(found.target)):
-        return await _refuse_claimed(house, route, "blocked", "blocked", attempt.at)
+    if found.decision == "forward":
+        route = _forwarded(house, number, found, record, attempt)
+    else:
+        route = await _route(house, number, found, record, attempt)
+        if await barring.between(house, record, record.person(found.source), record.person(found.target)):
+            return await _refuse_claimed(house, route, "blocked", "blocked", attempt.at)
     if route.attempts_per_hour and not found.repeated:
         budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
         if not await budget.spend(house):
@@ -213,7 +233,7 @@ async def _trusted(
     """The route, when the caller's number is proof enough for the session, or the app has said that it is about to
     call; else it is asked for its PIN."""
     enough = record.pin.policy != "always" and (record.caller_trust == "any" or attempt.attestation == "A")
-    if enough or not record.pins:
+    if enough or not record.pins or not route.to_participant:
         return route
     extension = record.extensions.get(route.to_participant)
     announced = extensions.dials(house, record.person(route.from_participant).party, extension)
@@ -329,7 +349,7 @@ async def _refuse_claimed(house: House, route: Route, decision: RefusedBy, reaso
         session=route.session,
         data={
             "from": route.from_participant,
-            "to": route.to_participant,
+            "to": route.to_participant or None,
             "reason": reason,
             "dialled": route.dialled,
         },  # fmt: skip
@@ -385,6 +405,37 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, record:
         attempts_per_hour=record.max_call_attempts_per_hour,
         sliding=record.sliding > 0,
         confirmed_by_key=record.answer_confirm == "keypress",
+    )
+
+
+def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: Record, attempt: Attempt) -> Route:
+    """A late call's route to the support number, which sees the number that was dialled. It is nobody's conversation of
+    the session's, so it is not recorded."""
+    caller = next((person for person in record.people if person.id == found.source), None)  # or replaced since
+    return Route(
+        interaction=attempt.interaction,
+        session=found.holder,
+        tenant=record.tenant,
+        service=record.service,
+        owner=attempt.owner,
+        dialled=number.number,
+        from_participant=found.source,
+        to_participant="",
+        from_role=caller.role if caller else None,
+        to_role=None,
+        callee=record.late_call.number(house, found.holder[-22:]),
+        shows=number.number,
+        trunk=number.trunk or None,
+        country=number.country,
+        record=False,
+        recording=None,
+        ring_timeout=record.ring_timeout,
+        call_time_limit=record.call_time_limit,
+        warning_at=record.warning_at,
+        caller_language=caller.language if caller else None,
+        callee_language=None,
+        attempts_per_hour=record.max_call_attempts_per_hour,
+        decision="ended",
     )
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from masking import latecalls
 from masking.access import DEFAULT_TENANT
 from masking.events import moment
 from masking.house import letters, script
+from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
 from masking.numbering import spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
 
@@ -61,11 +63,18 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: WarningAt = 60
     max_concurrent_calls: MaxConcurrentCalls = 1
     out_of_session: OutOfSession = "announce"
+    late_call: LateCall = LateCall()
 
     @property
     def name(self) -> str:
         """How sessions name it: its unique_name, or its id where it has none."""
         return self.unique_name or self.id
+
+
+class _Stored(Service, frozen=True, kw_only=True):
+    """A service as Redis has it: with its support number, sealed."""
+
+    late_call: KeptLateCall = ANNOUNCED
 
 
 class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,17 +93,21 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     warning_at: WarningAt | UnsetType = UNSET
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
     out_of_session: OutOfSession | UnsetType = UNSET
+    late_call: LateCallWish | UnsetType = UNSET
 
-    def said(self) -> dict[str, object]:
-        """The fields that were given."""
-        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+    async def said(self, house: House, service: str) -> dict[str, object]:
+        """The fields that were given, as the service of that id keeps them."""
+        found = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+        if isinstance(self.late_call, LateCallWish):
+            found["late_call"] = await latecalls.kept(house, self.late_call, service)
+        return found
 
 
 async def create(house: House, tenant: str, new: ServiceChange) -> Service:
     """A new service; `UniqueNameConflict` (extra `service`), `Invalid`."""
     _check(house, new)
-    blank = Service(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
-    return await _keep(house, tenant, None, msgspec.structs.replace(blank, **new.said()))
+    blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
+    return await _keep(house, tenant, None, msgspec.structs.replace(blank, **await new.said(house, blank.id)))
 
 
 async def get(house: House, tenant: str, service: str) -> Service:
@@ -128,13 +141,16 @@ async def change(house: House, tenant: str, service: str, wish: ServiceChange) -
     """Applies what `wish` says; open sessions keep what they started with."""
     _check(house, wish)
     for _ in range(16):
-        now, raw = await _find(house, tenant, service)
+        raw = (await _find(house, tenant, service))[1]
+        now = msgspec.json.decode(raw, type=_Stored)
         if now.id == default_id(tenant) and wish.unique_name not in (UNSET, "default"):
             raise Invalid.field(
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"
             )
         try:
-            return await _keep(house, tenant, raw, msgspec.structs.replace(now, **wish.said()), now.unique_name)
+            return await _keep(
+                house, tenant, raw, msgspec.structs.replace(now, **await wish.said(house, now.id)), now.unique_name
+            )
         except _Stale:
             continue
     raise Conflict("The service is being changed by many at once; try again.")
@@ -156,15 +172,23 @@ async def _find(house: House, tenant: str, service: str) -> tuple[Service, bytes
     return _decode(raw), raw
 
 
-async def _keep(house: House, tenant: str, held: bytes | None, new: Service, name: str | None = None) -> Service:
-    words = [new.id, held or "", msgspec.json.encode(new), name or "", new.unique_name or ""]
+async def late_call(house: House, tenant: str, service: Service) -> KeptLateCall:
+    """What its sessions' late callers meet, sealed for the service's id."""
+    if service.late_call.policy != "forward":
+        return KeptLateCall(policy=service.late_call.policy)
+    return msgspec.json.decode((await _find(house, tenant, service.id))[1], type=_Stored).late_call
+
+
+async def _keep(house: House, tenant: str, held: bytes | None, new: _Stored, name: str | None = None) -> Service:
+    kept = msgspec.json.encode(new)
+    words = [new.id, held or "", kept, name or "", new.unique_name or ""]
     outcome: bytes = await house.redis.script(KEEP, [f"svc:{tenant}"], words)
     house.seen.pop(_seen(tenant), None)
     if outcome == b"stale":
         raise _Stale
     if outcome != b"ok":
         raise UniqueNameConflict("Another service has this unique_name.", service=outcome.decode())
-    return new
+    return _decode(kept)
 
 
 def default_id(tenant: str) -> str:
@@ -184,6 +208,7 @@ def _check(house: House, wish: ServiceChange) -> None:
 
 
 def _decode(raw: bytes) -> Service:
+    """The service as it is shown: without its support number."""
     return msgspec.json.decode(raw, type=Service)
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import checks, directions, names, pins, records, services
+from masking import checks, directions, latecalls, names, pins, records, services
 from masking.events import Event, fact, moment, moment_of
+from masking.latecalls import LateCall, LateCallWish
 from masking.records import Record
 from masking.refusals import Conflict, NotFound, SessionClosed
 from masking.services import (
@@ -98,6 +99,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] = 0
     on_expiry_in_call: Literal["finish", "hangup"] = "finish"
     answer_confirm: records.AnswerConfirm = "none"
+    late_call: LateCallWish | None = None
     metadata: Metadata = {}
 
 
@@ -147,6 +149,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pin: pins.Pin = pins.NOBODY
     caller_trust: records.CallerTrust = "any"
     answer_confirm: records.AnswerConfirm = "none"
+    late_call: LateCall = LateCall()
     metadata: dict[str, str]
     participants: list[Participant]
 
@@ -172,6 +175,7 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mode: Mode | UnsetType = UNSET
     answer_confirm: records.AnswerConfirm | UnsetType = UNSET
     direction: Direction | UnsetType = UNSET
+    late_call: LateCallWish | UnsetType = UNSET
 
 
 def shown(
@@ -220,6 +224,7 @@ def shown(
         pin=record.pin,
         caller_trust=record.caller_trust,
         answer_confirm=record.answer_confirm,
+        late_call=record.late_call.shown,
         metadata=record.metadata,
         participants=[
             Participant(
@@ -292,12 +297,16 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
     for _ in range(TRIES):
         holder, record = await held_open(house, access, session)
         changed = _changed(house, record, wish)
+        if isinstance(wish.late_call, LateCallWish):
+            late = await latecalls.kept(house, wish.late_call, session[-22:])
+            changed = msgspec.structs.replace(changed, late_call=late)
         lives_ms = _new_life(house, wish, default=None)
         fields: dict[str, str | bytes | int] = {
             "record": records.packed(changed),
             "max_calls": changed.max_concurrent_calls,
             "mode": changed.mode,
             "denied": directions.denied(changed.direction, changed.people),
+            "late": records.late(changed),
         }
         view = live_view(holder, changed, house.now_ms)
         events = [fact("session.updated", None, msgspec.to_builtins(view))] if lives_ms is None else []

@@ -20,7 +20,13 @@ Policy = Literal["avoid_sticky", "prefer_sticky"]
 # mode        the holder's field `mode` excludes this channel (`voice_only` a message, `message_only` a call)
 # direction   the holder's field `denied` names this `from|to`
 # blocked     the holder's field `paused` is set
-Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction", "blocked"]
+# late        the binding has ended, and the holder has a word for such calls (its field `late`); or the call was to be
+#             forwarded, and the binding is live; nothing was written
+# forward     asked so of a binding that has ended: the call slot is claimed, and the caller goes elsewhere
+Decision = Literal["routed", "no_binding", "ended", "limit", "mode", "direction", "blocked", "late", "forward"]
+
+# How a route is asked for. Of a call that is known to be late: `forward` it, or `refuse` it whatever `late` says.
+Channel = Literal["voice", "message", "forward", "refuse"]
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

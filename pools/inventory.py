@@ -29,6 +29,7 @@ from pools.redis import Redis, Word
 from pools.scripts import ADD, PLACE, STATE
 
 State = Literal["active", "draining", "suspended", "retired"]
+CALLABLE: Final = frozenset({"active", "draining"})  # the states in which a number takes calls
 
 SHARD_SIZE: Final = 256
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)

@@ -18,6 +18,7 @@ from pools.grants import (
     Appended,
     Ask,
     Bound,
+    Channel,
     End,
     Exhausted,
     Extended,
@@ -289,7 +290,7 @@ class Leases(Journal):
         facts: bytes,
         event: Fact,
         refusal_event: Fact,
-        channel: str = "voice",
+        channel: Channel = "voice",
         want: Sequence[str] = ("record",),
     ) -> Route:
         """Who is behind (X, `caller`)? One round trip; two when X is of another shard than its holder.
@@ -300,9 +301,9 @@ class Leases(Journal):
         it is up, the answer is the same and nothing is written.
 
         Read here are the holder's fields `max_calls` (0 or absent: no limit), `mode` (``voice_only`` or
-        ``message_only``), `denied` (``from|to`` pairs with spaces between) and `paused` (any text). After `Unavailable`
-        the slot may have been claimed: end the call with `append(end_call=…)` when Redis is back; the sweeper does when
-        the owner is dead.
+        ``message_only``), `denied` (``from|to`` pairs with spaces between), `paused` and `late` (any text). After
+        `Unavailable` the slot may have been claimed: end the call with `append(end_call=…)` when Redis is back; the
+        sweeper does when the owner is dead.
         """
         if _OWNER.fullmatch(owner) is None:
             raise ValueError("an owner is letters, digits and _ . : -")

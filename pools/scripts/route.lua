@@ -1,7 +1,9 @@
 -- Who is behind (X, caller), and may they talk now? A yes claims the call's slot and writes its first event; a no writes its own event.
 --   KEYS  1 {<sh>}h, first of X, then (entries that point to another shard) of the holder
 --   ARGV  1 position of X, or what the shard of X told: `holder ordinal 1` when live, else `holder ordinal `  2 caller, then ''
---         3 call  4 owner  5 facts  6 channel  7-9 type, time or '', data of the event  10-12 of a refusal's  13.. fields wanted
+--         3 call  4 owner  5 facts  6 channel: `voice`, `message`, or of a call that is known to be late `forward` or `refuse`  7-9 type, time or '', data of the event  10-12 of a refusal's  13.. fields wanted
+-- A call on a binding that has ended is `late` where the holder has a word for such calls: nothing is written, and the core decides.
+-- So is one that is to be forwarded, and finds the binding live.
 --   gives {decision, holder, from, to, expires, seq, '1' when claimed before else '', wanted fields …}, {'no_binding'},
 --         or {'elsewhere', holder, what to tell the holder's shard}
 local sub, find, match = string.sub, string.find, string.match
@@ -22,7 +24,7 @@ else
 end
 
 local record = tag .. 's:' .. holder
-local known = call('HMGET', record, 'targets', 'status', 'calls', 'max_calls', 'mode', 'denied', 'paused', unpack(ARGV, 13))
+local known = call('HMGET', record, 'targets', 'status', 'calls', 'max_calls', 'mode', 'denied', 'paused', 'late', unpack(ARGV, 13))
 local targets, status, calls, most, mode, denied, paused = known[1], known[2], known[3], known[4], known[5], known[6], known[7]
 if not targets then return {'no_binding'} end
 -- An entry of this shard ends when its holder does. One of another shard may be behind: there the holder has the last word.
@@ -35,13 +37,17 @@ local skip = ordinal == '0' and '' or string.rep('%S+ ', ordinal)
 local from, to = match(targets, '^' .. skip .. '([^|]*)|(%S+)')
 
 local claimed, decision, present = false, 'routed', string.format('%d', now)
-if not live or status == 'closed' or status == 'failed' then
+local ended = not live or status == 'closed' or status == 'failed'
+local forward, message = ended and ARGV[6] == 'forward', ARGV[6] == 'message'
+if ended and ARGV[6] == 'voice' and known[8] and known[8] ~= '' or not ended and ARGV[6] == 'forward' then
+  return {'late', holder, from, to, expires, call('HGET', record, 'seq'), '', unpack(known, 9, 8 + #ARGV - 12)}
+elseif ended and not forward then
   decision = 'ended'
 elseif paused and paused ~= '' then
   decision = 'blocked'
-elseif mode == 'voice_only' and ARGV[6] ~= 'voice' or mode == 'message_only' and ARGV[6] ~= 'message' then
+elseif mode == 'voice_only' and message or mode == 'message_only' and not message then
   decision = 'mode'
-elseif denied and find(' ' .. denied .. ' ', ' ' .. from .. '|' .. to .. ' ', 1, true) then
+elseif not forward and denied and find(' ' .. denied .. ' ', ' ' .. from .. '|' .. to .. ' ', 1, true) then
   decision = 'direction'
 elseif most and most ~= '0' and calls + 0 >= most + 0 then
   claimed = call('HEXISTS', tag .. 'live', ARGV[3]) == 1
@@ -73,4 +79,5 @@ else
   call('XADD', tag .. 'o', '*', 'holder', holder, 'seq', seq, 'type', kind, 'at', at, 'data', data)
   if first == 7 then call('HSET', record, 'seq', seq, 'calls', calls + 1) else call('HSET', record, 'seq', seq) end
 end
-return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 8, 7 + #ARGV - 12)}
+if forward and decision == 'routed' then decision = 'forward' end
+return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 9, 8 + #ARGV - 12)}

@@ -336,6 +336,22 @@ async def test_the_app_says_that_a_participant_is_about_to_call(api: Client) -> 
     problem(await api.post("/v1/sessions/ses_nobody:intend", {"participant": customer["id"]}), 404, "not_found")
 
 
+async def test_late_calls_go_where_the_session_says_and_its_number_is_not_shown(api: Client) -> None:
+    shown = await opened(api, late_call={"policy": "forward", "forward_to": "+842473009999"})
+    assert shown["late_call"] == {"policy": "forward", "display": "+8424…99"}
+    changed = await api.patch("/v1/services/default", {"late_call": {"policy": "reopen"}})
+    assert changed.json()["late_call"] == {"policy": "reopen", "display": None}
+    for late_call in (
+        {"policy": "forward"},
+        {"policy": "reopen", "forward_to": "+842473009999"},
+        {"policy": "hang_up"},
+    ):
+        problem(await api.post("/v1/sessions", order(late_call=late_call)), 422, "invalid_request")
+    wish = {"policy": "forward", "forward_to": "113"}
+    problem(await api.patch(f"/v1/sessions/{shown['id']}", {"late_call": wish}), 422, "invalid_phone_number")
+    problem(await api.patch("/v1/services/default", {"late_call": wish}), 422, "invalid_phone_number")
+
+
 async def test_an_answer_that_is_kept_for_a_retry_hides_its_pins(api: Client, house: House) -> None:
     body, key = order(pin={"policy": "always"}), {"Idempotency-Key": "k-1"}
     first = await api.post("/v1/sessions", body, headers=key)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from masking import interactions, routes, sessions
+from masking.latecalls import LateCallWish
 from masking.routes import Claimed, Refusal, RefusedBy
 from pools.redis import Unavailable
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed
@@ -68,6 +69,34 @@ async def test_an_ended_session_says_so_and_never_reaches_a_stranger(stage: Stag
     told = await scene.interaction()
     assert (told.status, told.decision) == ("refused", "ended")
     assert scene.place.edge.exchange.counts["refused_ended"] == 1
+
+
+async def test_a_late_call_reaches_the_support_number_which_sees_the_virtual_one(stage: Stage) -> None:
+    late = LateCallWish(policy="forward", forward_to="+842473009999")
+    scene = await stage(late_call=late, record="always")
+    await sessions.close(scene.place.house, ACCESS, scene.session)
+    leg = scene.call()
+    invited = await scene.callee.expect(Invited)
+    assert invited.request.uri.digits == "+842473009999"
+    assert invited.request.from_.uri.digits == scene.dialled and CUSTOMER[1:].encode() not in scene.callee.heard[-1]
+    scene.callee.answer(invited)
+    await scene.caller.expect(Answered)
+    await scene.callee.expect(Acked)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert (told.status, told.decision, told.forwarded, told.recordings) == ("completed", "ended", True, [])
+
+
+async def test_a_late_call_that_opens_the_session_again_is_a_call_as_any(stage: Stage) -> None:
+    scene = await stage(late_call=LateCallWish(policy="reopen"))
+    await sessions.close(scene.place.house, ACCESS, scene.session)
+    leg = scene.call()
+    assert (await scene.callee.expect(Invited)).request.uri.digits == DRIVER
+    scene.caller.cancel(leg)
+    await scene.caller.expect(Failed)
+    told = await scene.interaction()
+    assert (told.status, told.decision) == ("canceled", "routed")
 
 
 @pytest.mark.parametrize("decision", ["mode", "direction", "blocked", "unavailable"])

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from pools.grants import Extended, Released, holder_id
+from pools.grants import Channel, Extended, Released, holder_id
 from pools.leases import Leases
 from pools.redis import Redis
 from pools.scripts import SHARD
@@ -310,7 +310,7 @@ async def test_a_call_either_ends_or_goes_on(world: World) -> None:
     ],
 )
 async def test_a_holders_fields_decide_who_may_talk(
-    world: World, fields: dict[str, str], channel: str, decision: str
+    world: World, fields: dict[str, str], channel: Channel, decision: str
 ) -> None:
     shard = await world.pool(1)
     status = fields.pop("status", None)

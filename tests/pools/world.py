@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pools.grants import Ask, Bound, Entry, Fact, Policy, Route, holder_id
+from pools.grants import Ask, Bound, Channel, Entry, Fact, Policy, Route, holder_id
 from pools.inventory import Inventory, Item, PhoneNumber
 from pools.keyring import Keyring
 from pools.leases import Fields, Leases
@@ -85,7 +85,7 @@ class World:
         assert found is not None
         return found
 
-    async def call(self, x: str, caller: str, call: str | None = None, channel: str = "voice") -> Route:
+    async def call(self, x: str, caller: str, call: str | None = None, channel: Channel = "voice") -> Route:
         self._calls += 1
         return await self.leases.route(
             await self.number(x),

@@ -65,7 +65,13 @@ SESSIONS = [
         body=core_sessions.SessionChange,
         not_built=CHANGE_LATER,
         scopes=("sessions",),
-        problems=("session_closed", "contains_phone_number", "conflict", "not_implemented_field"),
+        problems=(
+            "session_closed",
+            "invalid_phone_number",
+            "contains_phone_number",
+            "conflict",
+            "not_implemented_field",
+        ),
         tag="sessions",
     ),
     Operation(
