@@ -18,14 +18,13 @@ import structlog
 from masking.house import House
 from masking.interactions import Notice, Side
 from masking.numbering import Number
-from masking.routes import Route
 from sipedge import renegotiation, session_timers
 from sipedge.admission import Admission
 from sipedge.causes import NORMAL, TIMER_EXPIRED, cause_of
 from sipedge.driver import Driver, LegEvent
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
-from sipedge.legs import Agreed, CalleeLeg, CallerLeg, Leg, agreed
+from sipedge.legs import MAX_FORWARDS, Agreed, CallerLeg, DialledLeg, Leg, agreed
 from sipedge.media import sdp, telephone_events
 from sipedge.media.plane import (
     CallLost,
@@ -67,6 +66,7 @@ log = structlog.get_logger("sipedge.circuits")
 FOR_EVER: Final = 86_400.0  # seconds: longer than any call
 SLACK: Final = 2.0  # seconds a prompt may end later than its length says
 ACK_SECONDS: Final = 33.0  # just over 64*T1, when the endpoint itself says that no ACK came
+SIDES: Final[dict[int, Side]] = {1: "caller", 2: "callee"}  # whose leg it is, by its number
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,46 @@ class Over(Exception):
 
 
 class Circuit:
-    """One call's legs and media. `id` names it in the media plane, in the log, and as its interaction."""
+    """One call's legs and media. `id` names it in the media plane, in the log, and as its interaction; `legs` are those
+    there are so far, by their number in the media plane."""
 
-    def __init__(self, exchange: Exchange, invited: Invited, trunk: Trunk) -> None:
+    def __init__(self, exchange: Exchange, interaction: str) -> None:
         self.exchange = exchange
         self.plane = exchange.plane
         self.loop = exchange.driver.loop
-        self.id = exchange.house.token("int_")
+        self.id = interaction
         self.inbox: Inbox[LegEvent | MediaEvent | Leave] = Inbox(self.loop)
-        self.caller = CallerLeg(exchange.driver, invited, trunk, self._origin(), self.inbox.put)
-        self.callee: CalleeLeg | None = None
+        self.legs: dict[int, CallerLeg | DialledLeg] = {}
         self.spoken: list[Notice] = []  # the proof of what was heard
         self._host = ""
         self._ports: tuple[int, ...] = ()
-        self._peers = [invited.flow.remote[0], ""]  # the hosts that the legs' signalling goes to
+        self._peers = {1: "", 2: ""}  # the hosts that the legs' signalling goes to
         self._silent: set[int] = set()
+
+    def called(self, invited: Invited, trunk: Trunk) -> CallerLeg:
+        """The first leg, by which somebody calls us."""
+        leg = CallerLeg(self.exchange.driver, invited, trunk, self._origin(), self.inbox.put)
+        self.legs[1], self._peers[1] = leg, invited.flow.remote[0]
+        return leg
+
+    @property
+    def first(self) -> CallerLeg | DialledLeg:
+        """The leg of whoever wants to reach somebody."""
+        return self.legs[1]
+
+    @property
+    def caller(self) -> CallerLeg:
+        """The first leg, where somebody called us by it."""
+        leg = self.legs[1]
+        assert isinstance(leg, CallerLeg)
+        return leg
+
+    @property
+    def callee(self) -> DialledLeg | None:
+        """The leg of whom the call is to reach."""
+        leg = self.legs.get(2)
+        assert not isinstance(leg, CallerLeg)
+        return leg
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 
@@ -130,20 +155,18 @@ class Circuit:
             event = await self.inbox.get(self._next(until))
             match event:
                 case Progressed() | Answered() | Failed():  # those of a trunk that was passed over come too late
-                    if self.callee is not None and event.leg == self.callee.token:
+                    if self.leg(event.leg) is not None:
                         return event
                 case None if until is None or self.loop.time() < until:
                     self._keep_sessions()
                 case Cancelled():
                     raise Over("caller", "canceled", 487, event.request.cause)
-                case Ended() if event.leg == self.caller.token:
-                    raise Over("caller", "hangup", 200, event.request.cause)
-                case Ended() if self.callee is not None and event.leg == self.callee.token:
-                    raise Over("callee", "hangup", 200, event.request.cause)
+                case Ended() if (leg := self.leg(event.leg)) is not None:
+                    raise Over(SIDES[leg.number], "hangup", 200, event.request.cause)
                 case PrackMissing():  # RFC 3262 3
                     raise Over("caller", "no_ack", 504, 102)
                 case AckMissing():  # RFC 3261 13.3.1.4
-                    raise Over("callee" if event.leg != self.caller.token else "caller", "no_ack", 200, 102)
+                    raise Over("callee" if event.leg != self.first.token else "caller", "no_ack", 200, 102)
                 case Responded(leg=token) if (leg := self.leg(token)) is not None and leg.awaits(event.transaction):
                     await self._refreshed(leg, event)
                 case Requested() if event.request.method == "INFO":
@@ -176,22 +199,22 @@ class Circuit:
 
     def _next(self, until: float | None) -> float | None:
         """When to look up at the latest: `until`, or when a leg's session wants something."""
-        for leg in (self.caller, self.callee):
-            if leg is not None and leg.timer is not None:
+        for leg in self.legs.values():
+            if leg.timer is not None:
                 until = leg.timer.due if until is None else min(until, leg.timer.due)
         return until
 
     def _keep_sessions(self) -> None:
         """Refreshes what is ours to refresh; a leg that nobody refreshed ends the call (RFC 4028 10)."""
         now = self.loop.time()
-        for leg in (self.caller, self.callee):
-            if leg is None or leg.timer is None or leg.timer.due > now:
+        for leg in self.legs.values():
+            if leg.timer is None or leg.timer.due > now:
                 continue
             if leg.timer.ends <= now:
                 raise Over("platform", "session_expired", 200, 102)
             session_timers.refresh(self, leg, leg.timer, now)
 
-    async def _refreshed(self, leg: CallerLeg | CalleeLeg, answer: Responded) -> None:
+    async def _refreshed(self, leg: CallerLeg | DialledLeg, answer: Responded) -> None:
         """What our refresh came to."""
         assert leg.timer is not None
         if not session_timers.heard(self, leg, leg.timer, answer, self.loop.time()):
@@ -202,7 +225,7 @@ class Circuit:
     async def pass_key(self, heard: Digit) -> None:
         """A key that one phone pressed, for the other in a way it understands: as RFC 4733 where it takes that, else as
         INFO. The relay passes RFC 4733 on by itself, and tones are audio."""
-        other = self.callee if heard.leg == 1 else self.caller
+        other = self.legs.get(3 - heard.leg)
         if other is None or other.over or other.agreed is None:
             return
         if other.agreed.terms.dtmf is None and heard.way != "tone":
@@ -231,18 +254,20 @@ class Circuit:
 
     @property
     def offer(self) -> Agreed | None:
-        """What we agreed to with the caller."""
-        return self.caller.agreed
+        """What we agreed to on the first leg."""
+        leg = self.legs.get(1)
+        return leg.agreed if leg is not None else None
 
     @offer.setter
     def offer(self, agreed: Agreed | None) -> None:
-        self.caller.agreed = agreed
+        self.first.agreed = agreed
 
-    def leg(self, token: str | None) -> CallerLeg | CalleeLeg | None:
+    def leg(self, token: str | None) -> CallerLeg | DialledLeg | None:
         """The leg of that name; None for one that was given up."""
-        if token == self.caller.token:
-            return self.caller
-        return self.callee if self.callee is not None and token == self.callee.token else None
+        for leg in self.legs.values():
+            if leg.token == token:
+                return leg
+        return None
 
     def number_of(self, token: str | None) -> PlaneLeg | None:
         """A leg's number in the media plane; None for one that was given up."""
@@ -268,7 +293,7 @@ class Circuit:
             raise
 
     async def open(self, legs: int) -> None:
-        """Ports of our own, and the caller's side ready where it made an offer. `Over` with 503 when there are none."""
+        """Ports of our own, and the first leg ready where its peer is known. `Over` with 503 when there are none."""
         silent_after = float(self.exchange.house.config.media.silence_timeout) or FOR_EVER
         opened = self.plane.open(self.id, self.inbox.put, legs=1 if legs == 1 else 2, silent_after=silent_after)
         connected = self.plane.connect(self.id, 1, self.offer.terms) if self.offer is not None else None
@@ -317,7 +342,7 @@ class Circuit:
     # ---- descriptions ------------------------------------------------------------------------------------------------
 
     def our_offer(self, leg: int, origin: sdp.Origin) -> bytes:
-        """The caller's codec first: then nothing need be transcoded."""
+        """The first leg's codec first: then nothing need be transcoded."""
         first = self.offer.codec.name if self.offer is not None else None
         codecs = sorted(sdp.AUDIO_CODECS, key=lambda name: name != first)
         return sdp.offer(origin, *self.media_address(leg), codecs)
@@ -330,7 +355,7 @@ class Circuit:
 
     def media_address(self, leg: int) -> tuple[str, int]:
         """Where this leg's peer sends its media."""
-        return self._shown_to(self._peers[leg - 1]), self._ports[leg - 1]
+        return self._shown_to(self._peers[leg]), self._ports[leg - 1]
 
     def _shown_to(self, peer: str) -> str:
         """Our media's address as this peer reaches it, also where the relay listens on every address."""
@@ -340,30 +365,33 @@ class Circuit:
     def _origin(self) -> sdp.Origin:
         return sdp.Origin(self.exchange.random.getrandbits(62))
 
-    # ---- the callee's leg --------------------------------------------------------------------------------------------
+    # ---- the legs we call --------------------------------------------------------------------------------------------
 
-    def dial(self, trunk: Trunk, hop: Hop, route: Route, interval: int) -> CalleeLeg:
-        """Sends the second leg's INVITE by this trunk; the leg of a trunk tried before is given up."""
-        if self.callee is not None:
-            self.callee.give_up(TIMER_EXPIRED)
-            self.callee.forget()
+    def dial(self, number: PlaneLeg, trunk: Trunk, hop: Hop, person: Number, shows: str, interval: int) -> DialledLeg:
+        """Sends a leg's INVITE by this trunk; the leg of a trunk or phone tried before is given up. `interval`: seconds
+        of the session timer we propose."""
+        if (before := self.legs.get(number)) is not None:
+            before.end(480, TIMER_EXPIRED, TIMER_EXPIRED, ())
+            before.forget()
         origin = self._origin()
-        self._peers[1] = hop.host
-        self.callee = CalleeLeg.dial(
+        self._peers[number] = hop.host
+        leg = DialledLeg.dial(
             self.exchange.driver,
             trunk,
             hop,
-            callee=route.callee,
-            shows=route.shows,
-            offer=self.our_offer(2, origin),
+            number,
+            person=person,
+            shows=shows,
+            offer=self.our_offer(number, origin),
             origin=origin,
-            max_forwards=self.caller.request.max_forwards - 1,
+            max_forwards=self.first.onward if number == 2 else MAX_FORWARDS,
             interval=interval,
             tell=self.inbox.put,
         )
-        return self.callee
+        self.legs[number] = leg
+        return leg
 
-    async def pass_early_media(self, leg: CalleeLeg, message: Message) -> None:
+    async def pass_early_media(self, leg: DialledLeg, message: Message) -> None:
         """On a trunk that asks for it, what the callee's network says before the answer is heard by the caller."""
         try:
             theirs = self.read(message, leg.trunk, sdp.EVENTS_PAYLOAD)
@@ -405,17 +433,12 @@ class Circuit:
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def end(self, over: Over) -> None:
-        """Ends both legs, whatever their state: a final code or BYE to the caller, CANCEL or BYE to the callee."""
-        if over.code == 503:
-            self.caller.refuse(503, over.q850, [("Retry-After", str(self.exchange.random.randint(1, 5)))])
-        else:
-            self.caller.refuse(over.code, over.q850)
+        """Ends the legs, whatever their state: a final code or BYE to who called, CANCEL or BYE to who was called."""
+        headers = [("Retry-After", str(self.exchange.random.randint(1, 5)))] if over.code == 503 else []
         cause = over.q850 or cause_of(over.code) or NORMAL
-        self.caller.hang_up(cause)
-        self.caller.forget()
-        if self.callee is not None:
-            self.callee.give_up(cause)
-            self.callee.forget()
+        for leg in self.legs.values():
+            leg.end(over.code, over.q850, cause, headers)
+            leg.forget()
 
 
 def media_failed(problem: PlaneError) -> Over:

@@ -15,13 +15,13 @@ from masking.house import Unavailable
 from masking.routes import Challenge, Claimed, Refusal, Route
 from sipedge import announcements
 from sipedge.causes import NO_ANSWER
-from sipedge.circuits import SLACK, Over, media_failed
+from sipedge.circuits import SIDES, SLACK, Over, media_failed
 from sipedge.legs import Agreed
-from sipedge.media.plane import Digit, PlaneError, PlayFinished
+from sipedge.media.plane import Digit, Leg, PlaneError, PlayFinished
 from sipedge.media.spoken import Asset
 
 if TYPE_CHECKING:
-    from sipedge.calls import Call
+    from sipedge.calls import Call, IncomingCall
 
 FIRST_KEY: Final = 8.0  # seconds after a prompt in which the first key is waited for
 NEXT_KEY: Final = 3.0  # … after a key, until the entry is thought whole without its #
@@ -53,7 +53,7 @@ class Entry:
                 self.whole = len(self.digits) >= self._longest or self._suffices(self.digits)
 
 
-async def challenge(call: Call, asked: Challenge) -> Route | Refusal:
+async def challenge(call: IncomingCall, asked: Challenge) -> Route | Refusal:
     """Asks for the extension or the PIN, or for one after the other: the route that opens."""
     claimed: Claimed = asked
     while isinstance(claimed, Challenge):
@@ -61,14 +61,14 @@ async def challenge(call: Call, asked: Challenge) -> Route | Refusal:
     return claimed
 
 
-async def _ask(call: Call, asked: Challenge) -> Claimed:
+async def _ask(call: IncomingCall, asked: Challenge) -> Claimed:
     """One question: what it opens, else the plain refusal, whatever was wrong with the answers."""
     if asked.route is not None:
-        call.begin(asked.route)
+        call.hold(asked.route)
     try:
         if not await routes.may_key(call.house, asked):
             return await routes.give_up(call.house, asked)
-        await call.answer_first()
+        await call.answer_ahead()
         name = "enter_extension" if asked.extension else "enter_pin"
         language = asked.route.caller_language if asked.route is not None else None
         for _ in range(1 + asked.retries):
@@ -87,7 +87,7 @@ async def _ask(call: Call, asked: Challenge) -> Claimed:
         raise Over("platform", "unavailable", 503) from None  # fail closed
 
 
-async def _gave_up(call: Call, asked: Challenge) -> None:
+async def _gave_up(call: IncomingCall, asked: Challenge) -> None:
     await routes.give_up(call.house, asked)
 
 
@@ -113,23 +113,22 @@ async def enter(call: Call, prompt: Asset, entry: Entry) -> str:
     return entry.digits
 
 
-async def confirm(call: Call, route: Route, theirs: Agreed) -> None:
-    """Whoever answered presses any key before the caller is let in: a voicemail never does, and is no answer."""
-    circuit, callee = call.circuit, call.circuit.callee
-    assert callee is not None
-    prompt = announcements.prompt("press_key", route.callee_language, callee.trunk.country)
+async def confirm(call: Call, leg: Leg, language: str | None, theirs: Agreed) -> None:
+    """Whoever answered presses any key before the call goes on: a voicemail never does, and is no answer."""
+    circuit = call.circuit
+    prompt = announcements.prompt("press_key", language, circuit.legs[leg].trunk.country)
     try:
-        await circuit.plane.connect(call.id, 2, theirs.terms)
-        await circuit.plane.listen(call.id, 2)
-        await circuit.plane.play(call.id, 2, str(prompt.path))
+        await circuit.plane.connect(call.id, leg, theirs.terms)
+        await circuit.plane.listen(call.id, leg)
+        await circuit.plane.play(call.id, leg, str(prompt.path))
         until = circuit.loop.time() + prompt.duration + FIRST_KEY
         while (event := await circuit.hear(until)) is not None:
-            if isinstance(event, Digit) and event.leg == 2:
-                await circuit.plane.stop(call.id, 2)
+            if isinstance(event, Digit) and event.leg == leg:
+                await circuit.plane.stop(call.id, leg)
                 return
     except PlaneError as problem:
         raise media_failed(problem) from None
-    raise Over("callee", "no_answer", 480, NO_ANSWER)
+    raise Over(SIDES[leg], "no_answer", 480, NO_ANSWER)
 
 
 async def say_why(call: Call, over: Over) -> None:

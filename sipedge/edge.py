@@ -22,7 +22,7 @@ from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
 from sipedge.admission import Admission, Door, Signals
-from sipedge.calls import Call
+from sipedge.calls import IncomingCall
 from sipedge.circuits import Exchange
 from sipedge.collector import Collector, Longest
 from sipedge.driver import Driver
@@ -232,7 +232,7 @@ class Edge:
         try:
             trunk = await self.trunks.of(event.request, event.flow, self._owner_of)
             challenges = self._challenge(event, trunk) if trunk is not None else []
-            call = Call(self.exchange, event, trunk) if trunk is not None and not challenges else None
+            call = IncomingCall(self.exchange, event, trunk) if trunk is not None and not challenges else None
         except Exception as error:  # a caller is never left without a final answer
             log.error("call_not_begun", error=type(error).__name__, at=place(error))
             self.exchange.counts["faults"] += 1

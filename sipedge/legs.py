@@ -27,6 +27,7 @@ from sipedge.targets import Hop
 from sipedge.trunks import Trunk
 
 RINGING: Final = frozenset({180, 183})
+MAX_FORWARDS: Final = 70  # of a call that begins with us (RFC 3261 8.1.1.6)
 PRODUCT: Final = ("User-Agent", "masking")
 
 
@@ -75,15 +76,25 @@ def cause_in(failed: Failed) -> int | None:
 class Leg:
     """What both legs share. `heard` takes the endpoint's events, keeps the leg's state, and tells the call.
 
-    `agreed`: what holds between its peer and us; `asks`: our offer went out in a 200 and waits for its answer;
-    `description`: the one we last gave; `updates`: the peer takes UPDATE.
+    `number`: its number in the media plane; `ours`: the call on it is ours, Call-ID and all; `agreed`: what holds
+    between its peer and us; `asks`: our offer went out in a 200 and waits for its answer; `description`: the one we
+    last gave; `updates`: the peer takes UPDATE.
     """
 
-    number: PlaneLeg
+    ours: bool
 
-    def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
+    def __init__(
+        self,
+        driver: Driver,
+        token: str,
+        trunk: Trunk,
+        origin: sdp.Origin,
+        tell: Callable[[LegEvent], None],
+        number: PlaneLeg,
+    ) -> None:
         self.driver = driver
         self.token = token
+        self.number = number
         self.trunk = trunk
         self.origin = origin
         self.answered = False
@@ -151,12 +162,12 @@ class Leg:
 class CallerLeg(Leg):
     """The leg that called us."""
 
-    number = 1
+    ours = False
 
     def __init__(
         self, driver: Driver, invited: Invited, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]
     ) -> None:
-        super().__init__(driver, invited.leg, trunk, origin, tell)
+        super().__init__(driver, invited.leg, trunk, origin, tell, 1)
         self.request: Request = invited.request
         self._transaction = invited.transaction
         self.updates = session_timers.takes_update(invited.request)
@@ -190,21 +201,46 @@ class CallerLeg(Leg):
         self.q850 = q850 if q850 is not None else cause_of(code)
         self._respond(code, headers=[*headers, *reason(self.q850)])
 
+    def end(self, code: int, q850: int | None, cause: int, headers: Sequence[tuple[str, str]]) -> None:
+        """The final code, or BYE."""
+        self.refuse(code, q850, headers)
+        self.hang_up(cause)
+
+    @property
+    def onward(self) -> int:
+        """The Max-Forwards of what goes on from here."""
+        return self.request.max_forwards - 1
+
+    def let_go(self) -> None:
+        """It talks by now: what its INVITE said is no longer asked."""
+        self.request.let_go()
+
     def _respond(self, code: int, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bool:
         sent = self.driver.endpoint.respond(self._transaction, code, self.now, headers=headers, body=body)
         self.driver.say()
         return sent
 
 
-class CalleeLeg(Leg):
-    """The leg we call. `rung`: its phone rings; `heard_of`: it gave any sign of life, 100 included."""
+class DialledLeg(Leg):
+    """A leg we call: the callee's, and the first one of a call that the app asked for. `rung`: its phone rings;
+    `heard_of`: it gave any sign of life, 100 included."""
 
-    number = 2
+    ours = True
+    onward = MAX_FORWARDS
 
-    def __init__(self, driver: Driver, token: str, trunk: Trunk, origin: sdp.Origin, tell: Callable[[LegEvent], None]):
-        super().__init__(driver, token, trunk, origin, tell)
+    def __init__(
+        self,
+        driver: Driver,
+        token: str,
+        trunk: Trunk,
+        origin: sdp.Origin,
+        tell: Callable[[LegEvent], None],
+        number: PlaneLeg,
+    ) -> None:
+        super().__init__(driver, token, trunk, origin, tell, number)
         self.rung = False
         self.heard_of = False
+        self.told_ringing = False
         self._promised: Message | None = None  # the last reliable response that held a description
 
     @classmethod
@@ -213,19 +249,20 @@ class CalleeLeg(Leg):
         driver: Driver,
         trunk: Trunk,
         hop: Hop,
+        number: PlaneLeg,
         *,
-        callee: Number,
+        person: Number,
         shows: str,
         offer: bytes,
         origin: sdp.Origin,
         max_forwards: int,
         interval: int,
         tell: Callable[[LegEvent], None],
-    ) -> CalleeLeg:
-        """Sends the INVITE of the second leg: every header of it is made here or by the endpoint. `interval`: seconds
+    ) -> DialledLeg:
+        """Sends the INVITE to a person's phone: every header of it is made here or by the endpoint. `interval`: seconds
         of the session timer we propose; 0: none."""
         flow = driver.wire.flow_to(*hop, trunk.name)
-        uri = trunk.request_uri(callee)
+        uri = trunk.request_uri(person)
         shown = trunk.shown(shows, driver.advertise(flow))
         token = driver.endpoint.invite(
             flow,
@@ -239,7 +276,7 @@ class CalleeLeg(Leg):
             credentials=trunk.credentials,
         )
         driver.say()
-        leg = cls(driver, token, trunk, origin, tell)
+        leg = cls(driver, token, trunk, origin, tell, number)
         leg.description = offer
         return leg
 
@@ -252,7 +289,7 @@ class CalleeLeg(Leg):
         super().heard(event)
 
     def described(self, answer: Answered) -> Message:
-        """The message that holds the callee's description: its 200, or the reliable response of the same phone, which
+        """The message that holds the phone's description: its 200, or the reliable response of the same phone, which
         has answered our offer already so that the 200 need not (RFC 3262 5)."""
         said = self._promised
         if answer.response.description or said is None or said.to.tag != answer.response.to.tag:
@@ -268,3 +305,11 @@ class CalleeLeg(Leg):
             self.code, self.q850 = (487, q850) if self.heard_of else (408, TIMER_EXPIRED)
             self.driver.endpoint.cancel(self.token, self.now, headers=reason(q850))
             self.driver.say()
+
+    def let_go(self) -> None:
+        """It talks by now: what was promised before the answer is no longer asked."""
+        self._promised = None
+
+    def end(self, code: int, q850: int | None, cause: int, headers: Sequence[tuple[str, str]]) -> None:
+        """CANCEL, or BYE: who is called is told no code."""
+        self.give_up(cause)

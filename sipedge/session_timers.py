@@ -112,7 +112,7 @@ def heard(circuit: Circuit, leg: Leg, timer: SessionTimer, answer: Responded, no
     elif answer.cause is not Cause.RESPONSE or answer.status in GONE:
         return False
     elif answer.status == 491:  # both at once: whoever owns the Call-ID waits longer (RFC 3261 14.1)
-        timer.again = now + back_off(circuit.exchange.random, leg.number == 2)
+        timer.again = now + back_off(circuit.exchange.random, leg.ours)
     elif answer.status == 422 and response is not None:
         timer.interval = max(timer.interval, min_se(response))
         timer.again = now
