@@ -136,18 +136,32 @@ class Take(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
-    """A step: a free X for all of `entries` (target, party), which becomes the holder's `numbers[slot]`."""
+    """A step: a free X for all of `entries` (target, party), which becomes the holder's `numbers[slot]`. `wish`: the
+    one they had last where it is free (``sticky``), or the one of that position and no other."""
 
     slot: int
     entries: tuple[tuple[int, str], ...]
+    wish: int | Literal["", "sticky"] = ""
 
     def words(self) -> list[str | int]:
-        return ["lease", self.slot, len(self.entries), *(word for entry in self.entries for word in entry)]
+        words = [word for entry in self.entries for word in entry]
+        return ["lease", self.slot, self.wish, len(self.entries), *words]
+
+
+class Drop(msgspec.Struct, frozen=True, gc=False):
+    """A step: `numbers[slot]`, whose entries end, is no number of the holder any more. Those behind it move up when all
+    steps are done."""
+
+    slot: int
+
+    def words(self) -> list[str | int]:
+        return ["drop", self.slot]
 
 
 class Amended(msgspec.Struct, frozen=True):
     """`outcome`: ``amended``; nothing was written with ``conflict`` (`expect_rev` is not `rev`), ``ended`` (closed,
-    past its time, unknown) and ``taken`` (a party of a `Take` has another lease or a tombstone on that X)."""
+    past its time, unknown) and ``taken`` (a party of a `Take`, or of a `Lease` that wishes for one X, has another lease
+    or a tombstone on that X)."""
 
     outcome: Literal["amended", "conflict", "ended", "taken"]
     numbers: tuple[str, ...] = ()

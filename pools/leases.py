@@ -19,6 +19,7 @@ from pools.grants import (
     Ask,
     Bound,
     Channel,
+    Drop,
     End,
     Exhausted,
     Extended,
@@ -39,7 +40,7 @@ from pools.journal import OWN_FIELDS, Journal, key
 from pools.redis import Redis, Word
 from pools.scripts import SHARD, ShardScripts
 
-Step = Retarget | End | Take | Lease
+Step = Retarget | End | Take | Lease | Drop
 Fields = Mapping[str, str | bytes | int]
 
 _SHARD: Final = re.compile(r"[a-z0-9]{6}", re.ASCII)

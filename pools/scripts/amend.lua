@@ -4,10 +4,12 @@
 --           'retarget' ordinal new-ordinal             the entry means another target
 --           'end' ordinal ms                           the entry ends in so many ms, and rests as after a release
 --           'take' ordinal new-ordinal party           the party dials the X of that entry, too
---           'lease' slot count {ordinal party}…        the parties dial a free X, which becomes the holder's number `slot` (from 0)
+--           'drop' slot                                its number `slot` (from 0) is none of the holder's any more: those behind move up
+--           'lease' slot wish count {ordinal party}…   the parties dial a free X, which becomes the holder's number `slot`: the next one,
+--             with the wish 'sticky' the one they had last, or the one of the position that is wished for, whether or not it is open
 --         then counted fields, then counted events, in whose data $x<slot> stands for a number
---   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party of a `take` has another lease or a tombstone
---         there), or {'exhausted', numbers needed, ms until one is free or -1}
+--   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party has another lease or a tombstone on the
+--         very X that it was to take or wished for), or {'exhausted', numbers needed, ms until one is free or -1}
 local holder = ARGV[1]
 local record = tag .. 's:' .. holder
 local known = call('HMGET', record, 'status', 'expires', 'until', 'quarantine', 'grants', 'seq', 'rev', 'numbers')
@@ -58,8 +60,28 @@ local function choose(parties)
   return nil, soonest
 end
 
+local function fits(parties, position)
+  for _, party in ipairs(parties) do
+    if not free(party, position) or not room(party, position) then return false end
+  end
+  return true
+end
+
+-- The X that the first of the parties had last, where it is open and free for all.
+local function last(parties)
+  local found, latest
+  local flat = call('HGETALL', tag .. 'p:' .. parties[1])
+  for i = 1, #flat, 2 do
+    local till = string.sub(flat[i + 1], 15, 27)
+    if string.find(open, string.char(flat[i]), 1, true) and (not latest or till > latest) and fits(parties, flat[i]) then
+      found, latest = flat[i], till
+    end
+  end
+  return found
+end
+
 -- Decide.
-local puts, ends, moved = {}, {}, {}
+local puts, ends, moved, dropped = {}, {}, {}, {}
 local needed, retry, at = 0, -1, 5
 local function put(party, position, ordinal)
   given[party .. ' ' .. position] = true
@@ -77,18 +99,28 @@ for _ = 1, tonumber(ARGV[4]) do
     if not free(ARGV[at + 3], from[1]) then return {'taken'} end
     put(ARGV[at + 3], from[1], ARGV[at + 2])
     at = at + 4
+  elseif kind == 'drop' then
+    dropped[ARGV[at + 1] + 1] = true
+    at = at + 2
   else
-    local slot, count, parties = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), {}
-    for i = 1, count do parties[i] = ARGV[at + 2 + 2 * i] end
-    local position, later = choose(parties)
+    local slot, wish, count, parties = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3]), {}
+    for i = 1, count do parties[i] = ARGV[at + 3 + 2 * i] end
+    local position, later
+    if tonumber(wish) then
+      if not fits(parties, wish) then return {'taken'} end
+      position = wish
+    else
+      position = wish == 'sticky' and last(parties)
+      if not position then position, later = choose(parties) end
+    end
     if position then
-      for i = 1, count do put(parties[i], position, ARGV[at + 1 + 2 * i]) end
+      for i = 1, count do put(parties[i], position, ARGV[at + 2 + 2 * i]) end
       numbers[slot + 1] = call('HGET', tag .. 'm', position)
     else
       needed = needed + 1
       if later < math.huge and later - now > retry then retry = later - now end
     end
-    at = at + 3 + 2 * count
+    at = at + 4 + 2 * count
   end
 end
 if needed > 0 then return {'exhausted', needed, retry} end
@@ -141,7 +173,11 @@ for _, one in ipairs(puts) do
   secret(party, position, expires)
   kept[#kept + 1] = position .. ':' .. ordinal .. ':' .. party
 end
-local listed, fields, rev = table.concat(numbers, ' '), at + 2 * tonumber(ARGV[at]), known[7] + 1
+local stay = {}
+for slot, number in ipairs(numbers) do
+  if not dropped[slot] then stay[#stay + 1] = number end
+end
+local listed, fields, rev = table.concat(stay, ' '), at + 2 * tonumber(ARGV[at]), known[7] + 1
 local seq = append(holder, tonumber(known[6]), fields + 1, present, numbers)
 call('HSET', record, 'grants', table.concat(kept, ' '), 'targets', ARGV[3], 'numbers', listed, 'rev', rev, 'seq', seq, unpack(ARGV, at + 1, fields))
 call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pools.grants import Ask, End, Entry, Exhausted, Lease, Retarget, Take, holder_id, secret
+from pools.grants import Ask, Drop, End, Entry, Exhausted, Lease, Retarget, Take, holder_id, secret
 from pools.leases import Step
 from tests.pools.world import QUARANTINE, START, TTL, World, pair
 
@@ -124,3 +124,44 @@ async def test_what_would_corrupt_an_entry_is_refused(world: World, party: str, 
     bound = await world.bind(shard, pair("an", "binh"))
     with pytest.raises(ValueError):
         await amend(world, bound.holder, [Take(0, 2, party)], [*TARGETS[:2], target])
+
+
+async def test_people_come_and_go_one_by_one(world: World) -> None:
+    shard = await world.pool(3)
+    bound = await world.bind(shard)
+    assert bound.numbers == ()
+    await amend(world, bound.holder, [Lease(0, ((0, "an"),))], TARGETS[:1])
+    x, y = tuple(await amend(world, bound.holder, [Lease(1, ((1, "binh"),))], TARGETS[:2]))
+    assert (await world.call(x, "an")).target == "par_binh" and (await world.call(y, "binh")).target == "par_an"
+    assert await amend(world, bound.holder, [End(0), Drop(0)], TARGETS[:2]) == (y,)
+    assert (await world.call(x, "an")).decision == "ended"
+    assert (await world.call(y, "binh")).decision == "routed"
+
+
+async def test_a_number_that_is_wished_for_is_given_or_the_amendment_is_none(world: World) -> None:
+    shard = await world.pool(3)
+    bound = await world.bind(shard)
+    number = (await world.inventory.list("t", "default"))[2]
+    await world.inventory.set_state("t", "default", number.number, "draining")
+    wish = Lease(0, ((0, "an"),), wish=number.position)
+    assert await amend(world, bound.holder, [wish], TARGETS[:1]) == (number.number,)
+    other = await world.bind(shard)
+    before = await world.snapshot()
+    assert await amend(world, other.holder, [wish], TARGETS[:1]) == "taken"
+    assert await world.snapshot() == before
+
+
+async def test_a_person_who_sticks_gets_the_number_they_had_last(world: World) -> None:
+    shard = await world.pool(5)
+    stays = Lease(0, ((0, "an"),), wish="sticky")
+    had: list[str] = []
+    for _ in range(3):
+        bound = await world.bind(shard)
+        had += await amend(world, bound.holder, [stays], TARGETS[:1])
+        await world.leases.release(bound.holder, reason="api")
+        await world.later(QUARANTINE)
+    assert len(set(had)) == 1
+    held = await world.bind(shard)
+    await amend(world, held.holder, [stays], TARGETS[:1])
+    beside = await world.bind(shard)
+    assert await amend(world, beside.holder, [stays], TARGETS[:1]) != (had[0],), "another one while it is held"
