@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -175,12 +176,19 @@ def headers(house: House, kept: Kept, event: str, body: bytes, at: int) -> dict[
     generations = [kept.generation]
     if kept.generation > 1 and house.now() - kept.rotated_at < ROTATION:
         generations.append(kept.generation - 1)
-    signed = f"{event}.{at}.".encode() + body
-    signatures = [
-        "v1," + base64.b64encode(hmac.digest(_key_bytes(house, kept, one), signed, "sha256")).decode()
-        for one in generations
-    ]
-    return {"webhook-id": event, "webhook-timestamp": str(at), "webhook-signature": " ".join(signatures)}
+    return signed([_key_bytes(house, kept, one) for one in generations], event, body, at)
+
+
+def signed(keys: Iterable[bytes], name: str, body: bytes, at: int) -> dict[str, str]:
+    """The headers of Standard Webhooks for the message `name`, signed with each of the keys."""
+    said = f"{name}.{at}.".encode() + body
+    signatures = ["v1," + base64.b64encode(hmac.digest(key, said, "sha256")).decode() for key in keys]
+    return {"webhook-id": name, "webhook-timestamp": str(at), "webhook-signature": " ".join(signatures)}
+
+
+def told_secret(key: bytes) -> str:
+    """A key as its receiver is told it."""
+    return "whsec_" + base64.b64encode(key).decode()
 
 
 def _key(tenant: str) -> str:
@@ -197,7 +205,7 @@ def _key_bytes(house: House, kept: Kept, generation: int) -> bytes:
 
 
 def _with_secret(house: House, kept: Kept) -> WebhookEndpointSecret:
-    secret = "whsec_" + base64.b64encode(_key_bytes(house, kept, kept.generation)).decode()
+    secret = told_secret(_key_bytes(house, kept, kept.generation))
     return WebhookEndpointSecret(**msgspec.structs.asdict(kept.endpoint), secret=secret)
 
 
@@ -209,29 +217,30 @@ def _check(house: House, url: str, names: list[str], description: str | None) ->
     countries = house.config.countries
     if description is not None and spells_a_number(description, countries):
         raise _number_in("description")
-    _check_url(url, house.config.webhooks.allow_private, countries)
+    check_url(house, url)
 
 
-def _check_url(url: str, allow_private: bool, countries: frozenset[str]) -> None:
+def check_url(house: House, url: str, field: str = "url") -> None:
     """What can be said of a URL without asking anybody; what its name leads to is looked at anew at each connection."""
+    allow_private, countries = house.config.webhooks.allow_private, house.config.countries
     schemes = ("https", "http") if allow_private else ("https",)
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
-        raise Invalid.field("url", "cannot be read", "an absolute https URL") from None
+        raise Invalid.field(field, "cannot be read", "an absolute https URL") from None
     if parts.scheme not in schemes or not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
-        raise Invalid.field("url", "cannot be used", f"an absolute {' or '.join(schemes)} URL")
+        raise Invalid.field(field, "cannot be used", f"an absolute {' or '.join(schemes)} URL")
     if parts.username is not None or parts.fragment:
-        raise Invalid.field("url", "has a user or a fragment", "a URL without; the signature says that it is us")
+        raise Invalid.field(field, "has a user or a fragment", "a URL without; the signature says that it is us")
     if any(spells_a_number(unquote(text), countries) for text in _texts(parts)):
-        raise _number_in("url")
+        raise _number_in(field)
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
         return
     if not may_reach(str(address), allow_private):
-        raise Invalid.field("url", "leads to a private address", "an address of the public Internet")
+        raise Invalid.field(field, "leads to a private address", "an address of the public Internet")
 
 
 def _texts(parts: SplitResult) -> list[str]:

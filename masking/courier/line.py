@@ -14,11 +14,12 @@ import anyio
 import structlog
 
 from masking import webhooks
+from masking.breakers import Breaker
 from masking.courier import owed
 from masking.courier.finisher import unbroken
 from masking.courier.owed import Owed
-from masking.courier.patience import GIVE_UP, Breaker, pause
-from masking.courier.post import AT_ONCE, Outcome, Post
+from masking.courier.patience import GIVE_UP, pause
+from masking.post import AT_ONCE, Outcome, Post
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -14,8 +14,8 @@ from masking import access, webhooks
 from masking.courier import owed
 from masking.courier.finisher import unbroken
 from masking.courier.line import Line
-from masking.courier.post import Post
 from masking.logs import place
+from masking.post import Post
 from masking.webhooks import Kept, Replay
 from pools.redis import Unavailable
 

@@ -12,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from masking import archive, webhooks
+from masking import archive, post, webhooks
+from masking.breakers import LONGEST, TRIPS_AT, Breaker
 from masking.config import WebhooksSection
-from masking.courier import owed, post
+from masking.courier import owed
 from masking.courier.line import Line
-from masking.courier.patience import GIVE_UP, LONGEST, TRIPS_AT, Breaker, pause
-from masking.courier.post import Post
+from masking.courier.patience import GIVE_UP, pause
 from masking.courier.postroom import PostRoom
 from masking.events import Event, append_loose, event_id, moment
 from masking.house import House
+from masking.post import Post
 from masking.webhooks import Kept, NewWebhookEndpoint, WebhookEndpointChange, WebhookEndpointSecret, may_reach
 from tests.courier.conftest import Round
 from tests.courier.receiver import OK, Heard, Receiver, receiver, status

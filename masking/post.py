@@ -1,15 +1,17 @@
-"""One delivery over HTTP: to the address that was checked, no further than there, and not for long.
+"""One POST to somebody else's server: to the address that was checked, no further than there, and not for long.
 
 A receiver's URL is a stranger's wish (SSRF): names are looked up here, each address they lead to is held against
 `webhooks.may_reach`, and the connection goes to the very address that was checked, so that a name which changes its
-mind in between gains nothing. Redirects are not followed, answers hardly read.
+mind in between gains nothing. Redirects are not followed, answers are read to 16 KiB.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import anyio
@@ -23,14 +25,17 @@ WHOLE: Final = 15.0  # seconds for a whole delivery
 READ: Final = 16 * 1024  # bytes of an answer; a longer one costs its connection
 KEEPALIVE: Final = 20.0  # seconds an idle connection is kept
 AT_ONCE: Final = 32  # connections to one receiver
+NAMES: Final = 30.0  # seconds for which a receiver's addresses are remembered
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of an attempt: the answer's status, or the word for why there was none; seconds it took."""
+    """What came of an attempt: the answer's status, or the word for why there was none; seconds it took. `body`: what
+    was answered; None when it was too long to be read."""
 
     status: int | None
     error: str | None
     took: float
+    body: bytes | None = None
 
     @property
     def delivered(self) -> bool:
@@ -41,11 +46,42 @@ class Forbidden(httpcore2.ConnectError):
     """The name leads to no address that may be reached."""
 
 
+@cache
+def trusted() -> ssl.SSLContext:
+    """Who may say whose certificate is whose, as the system has it. Read from files, once: ask first where nothing
+    waits."""
+    return httpcore2.default_ssl_context()
+
+
+class _Names:
+    """What a receiver's name leads to. Asked once for all who want to know, however soon each of them gives up: a name
+    server that is silent holds one thread."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, int], tuple[float, asyncio.Future[list[str]]]] = {}
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        at, found = self._asked.get((host, port), (0.0, None))
+        if found is None or (found.done() and (found.exception() or anyio.current_time() - at >= NAMES)):
+            found = asyncio.ensure_future(self._look_up(host, port))
+            found.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._asked = {(host, port): (anyio.current_time(), found)}
+        return await asyncio.shield(found)
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as unknown:
+            raise httpcore2.ConnectError("no such name") from unknown
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 class _Guarded(httpcore2.AsyncNetworkBackend):
     """Connects to checked addresses only."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
+        self._names = _Names()
         self._inner = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -56,12 +92,8 @@ class _Guarded(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as unknown:
-            raise httpcore2.ConnectError("no such name") from unknown
-        addresses = [str(entry[4][0]) for entry in found]
-        allowed = [one for one in dict.fromkeys(addresses) if may_reach(one, self._allow_private)]
+        found = await self._names.addresses(host, port)
+        allowed = [one for one in found if may_reach(one, self._allow_private)]
         if not allowed:
             raise Forbidden("no address that may be reached")
         for address in allowed[:-1]:
@@ -78,22 +110,25 @@ class _Guarded(httpcore2.AsyncNetworkBackend):
 class Post:
     """The connections to one receiver: a slow one keeps nobody else's."""
 
-    def __init__(self, allow_private: bool, trusted: ssl.SSLContext | None = None) -> None:
+    def __init__(self, allow_private: bool, keepalive: float = KEEPALIVE) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=trusted,
+            ssl_context=trusted(),
             max_connections=AT_ONCE,
-            keepalive_expiry=KEEPALIVE,
+            keepalive_expiry=keepalive,
             network_backend=_Guarded(allow_private),
         )
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """POSTs `body`; never raises for what the receiver or the network does."""
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, within: float | None = None) -> Outcome:
+        """POSTs `body`, JSON unless `headers` say otherwise; never raises for what the receiver or the network does.
+        `within`: seconds for all of it."""
         began = anyio.current_time()
+        whole = WHOLE if within is None else within
         status: int | None = None
         error: str | None = None
+        said: bytes | None = None
         try:
-            with anyio.fail_after(WHOLE):
-                status = await self._send(url, headers, body)
+            with anyio.fail_after(whole):
+                status, said = await self._send(url, headers, body, whole)
         except (TimeoutError, httpcore2.TimeoutException):
             error = "timeout"
         except Forbidden:
@@ -104,21 +139,21 @@ class Post:
             error = "broken"
         if status is not None and 300 <= status < 400:
             error = "redirect"
-        return Outcome(status, error, round(anyio.current_time() - began, 4))
+        return Outcome(status, error, round(anyio.current_time() - began, 4), said)
 
-    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        timeout = {"connect": CONNECT, "read": WHOLE, "write": WHOLE, "pool": WHOLE}
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes, whole: float) -> tuple[int, bytes | None]:
+        timeout = {"connect": min(CONNECT, whole), "read": whole, "write": whole, "pool": whole}
         common = {"content-type": "application/json", "user-agent": "masking-webhooks"}
         sent: list[tuple[bytes | str, bytes | str]] = list((common | dict(headers)).items())
         async with self._pool.stream(
             "POST", url, headers=sent, content=body, extensions={"timeout": timeout}
         ) as answer:
-            seen = 0
+            said = b""
             async for chunk in answer.aiter_stream():
-                seen += len(chunk)
-                if seen > READ:
-                    break
-            return answer.status
+                said += chunk
+                if len(said) > READ:
+                    return answer.status, None
+            return answer.status, said
 
     async def close(self) -> None:
         await self._pool.aclose()
