@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pools.inventory import PhoneNumber
     from pools.numbers import Number
 
-Looked = Literal["trunk", "spelling", "number", "caller", "binding", "late", "limits", "pin", "callee"]
+Looked = Literal["trunk", "spelling", "number", "caller", "binding", "late", "limits", "pin", "app", "callee"]
 Asks = Literal["pin", "extension"]
 
 SLACK: Final = 60.0  # seconds that a clock elsewhere may be behind ours
@@ -245,6 +245,10 @@ async def _somebody(
         return told.end(refused, None, *common)
     if not intended and await _asks_pin(told, number, record, source, target, asked.attestation):
         return told.end("pin", "pin", *common)
+    service = await services.looked(told.house, number.tenant, number.service)
+    if service is not None and service.intercept_url is not None:
+        without = "goes on" if service.intercept_on_error == "allow" else "is refused"
+        told.look("app", "asked", f"The app may refuse the call; without an answer it {without}.")
     return told.end("routed", None, *common, sees=await _sees(told, number, holder, record, source, target))
 
 

@@ -15,6 +15,7 @@ import msgspec
 from masking import barring, extensions, intents, interactions, pins, records, reopening, services, sessions
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
+from masking.consultations import Question
 from masking.events import append_loose, fact, filled
 from masking.interactions import Attestation
 from masking.pins import Keyed
@@ -26,8 +27,10 @@ from pools.redis import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from masking.consultations import Advice
     from masking.house import House
     from masking.records import Record
+    from masking.services import Service
 
 RefusedBy = Literal["no_binding", "ended", "pin", "limit", "mode", "direction", "blocked", "unavailable"]
 
@@ -65,6 +68,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     sliding: bool = False  # the session lives on after each call
     confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
     decision: Literal["routed", "pin", "ended"] = "routed"  # by what the caller was let through
+    question: Question | None = None  # what the app is asked before the callee's phone rings
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +154,7 @@ async def claim(
     # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
     party = house.keyring.index(caller if caller is not None else called)
     barring.look(house, number.tenant)
+    services.look(house, number.tenant, number.service)
     found = await _ask(house, number, party, attempt)
     if found.decision == "no_binding":
         return await _nobody(house, number, party if caller is not None else None, attempt)
@@ -224,7 +229,47 @@ async def _claimed(
     if route.sliding and not found.repeated:
         with contextlib.suppress(Unavailable):  # the call has its slot, and is told to slide the session when it ends
             await sessions.slide(house, route.session)
+    service = await services.looked(house, number.tenant, number.service)
+    if service is not None and service.intercept_url is not None and route.to_participant:
+        question = _question(service, service.intercept_url, route, record, attempt)
+        route = msgspec.structs.replace(route, question=question)
     return route, record
+
+
+def _question(service: Service, url: str, route: Route, record: Record, attempt: Attempt) -> Question:
+    """What the service's app is asked about a call that has its slot: who calls whom, in tokens."""
+    return Question(
+        id="req_" + attempt.interaction.removeprefix("int_"),
+        type="call.intercept",
+        tenant=record.tenant,
+        service=service,
+        url=url,
+        within=service.intercept_timeout_ms / 1000,
+        at=attempt.at,
+        session=route.session,
+        data={
+            "interaction": route.interaction,
+            "unique_name": record.unique_name,
+            "metadata": record.metadata,
+            "from": {"participant": route.from_participant, "role": route.from_role},
+            "to": {"participant": route.to_participant, "role": route.to_role},
+            "dialled": route.dialled,
+            "trunk": attempt.trunk,
+            "attestation": attempt.attestation,
+        },
+    )
+
+
+async def advised(house: House, route: Route, advice: Advice, at: float) -> Refusal | None:
+    """What the app's advice makes of the call that waited: nothing, or a refusal, told and its slot freed."""
+    question, answer = route.question, advice.answer
+    assert question is not None, "nobody was asked"
+    if answer is not None and answer.verdict == "deny":
+        reason = f"intercept:{answer.reason}" if answer.reason is not None else "intercept"
+        return await _refuse_claimed(house, route, "blocked", reason, at)
+    if answer is None and question.service.intercept_on_error == "deny":
+        return await _refuse_claimed(house, route, "blocked", "intercept_failed", at)
+    return None
 
 
 async def _trusted(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import latecalls
+from masking import latecalls, webhooks
 from masking.access import DEFAULT_TENANT
-from masking.events import moment
-from masking.house import letters, script
+from masking.events import moment, seconds
+from masking.house import Unavailable, letters, script
 from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
 from masking.numbering import spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
@@ -39,6 +41,11 @@ MaxConcurrentCalls = Annotated[int, Meta(ge=1, le=100)]
 UniqueName = Annotated[str, Meta(min_length=1, max_length=191)]
 FriendlyName = Annotated[str, Meta(max_length=255)]
 
+Url = Annotated[str, Meta(min_length=1, max_length=2048)]
+AnsweredWithin = Annotated[int, Meta(ge=100, le=5000, description="Milliseconds.")]
+# What becomes of a call whose app should have been asked and did not answer.
+OnError = Literal["allow", "deny"]
+
 REMEMBERED: Final = 1.0  # seconds for which `lately` trusts what it read; another process's change is seen after that
 
 FIND: Final = script("find_service")
@@ -64,6 +71,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls: MaxConcurrentCalls = 1
     out_of_session: OutOfSession = "announce"
     late_call: LateCall = LateCall()
+    intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
+    intercept_timeout_ms: AnsweredWithin = 700
+    intercept_on_error: OnError = "allow"
+    webhook_secrets: int = 0  # how often `:rotate_secret` was asked; the last signs, for a day the one before it too
+    webhook_secret_rotated_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -94,6 +106,9 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
     out_of_session: OutOfSession | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
+    intercept_url: Url | None | UnsetType = UNSET
+    intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET
+    intercept_on_error: OnError | UnsetType = UNSET
 
     async def said(self, house: House, service: str) -> dict[str, object]:
         """The fields that were given, as the service of that id keeps them."""
@@ -101,6 +116,13 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if isinstance(self.late_call, LateCallWish):
             found["late_call"] = await latecalls.kept(house, self.late_call, service)
         return found
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service's questions to the app are signed with, told this once."""
+
+    service: str
+    secret: str
 
 
 async def create(house: House, tenant: str, new: ServiceChange) -> Service:
@@ -129,6 +151,31 @@ def _seen(tenant: str) -> str:
     return f"services of {tenant}"
 
 
+def look(house: House, tenant: str, service: str) -> Awaitable[Any]:
+    """Asks, once a second at most, for the service of that id. It is on its way when this returns, so that it travels
+    with what a call asks next; `looked` has the answer."""
+    known, now = house.seen.setdefault(_looked(tenant), {}), house.now()
+    at, asked = known.get(service, (0.0, None))
+    if asked is None or abs(now - at) >= REMEMBERED:
+        asked = house.ahead("HGET", f"svc:{tenant}", service)
+        known[service] = (now, asked)
+    return cast("Awaitable[Any]", asked)
+
+
+async def looked(house: House, tenant: str, service: str) -> Service | None:
+    """The service of that id as it was at most a second ago; None where nobody has asked for it yet."""
+    try:
+        raw = await look(house, tenant, service)
+    except Unavailable:
+        house.seen.pop(_looked(tenant), None)  # the next call asks anew
+        raise
+    return _decode(raw) if raw is not None else None
+
+
+def _looked(tenant: str) -> str:
+    return f"services of {tenant} by id"
+
+
 async def listing(house: House, tenant: str) -> list[Service]:
     """All services of the tenant, `default` first, then oldest first."""
     default = await get(house, tenant, "default")
@@ -140,17 +187,43 @@ async def listing(house: House, tenant: str) -> list[Service]:
 async def change(house: House, tenant: str, service: str, wish: ServiceChange) -> Service:
     """Applies what `wish` says; open sessions keep what they started with."""
     _check(house, wish)
-    for _ in range(16):
-        raw = (await _find(house, tenant, service))[1]
-        now = msgspec.json.decode(raw, type=_Stored)
+
+    async def changed(now: _Stored) -> _Stored:
         if now.id == default_id(tenant) and wish.unique_name not in (UNSET, "default"):
             raise Invalid.field(
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"
             )
+        return msgspec.structs.replace(now, **await wish.said(house, now.id))
+
+    return await _change(house, tenant, service, changed)
+
+
+async def rotate_secret(house: House, tenant: str, service: str) -> WebhookSecret:
+    """A new secret for what the service asks its app; the one before it signs beside it for a day."""
+
+    async def rotated(now: _Stored) -> _Stored:
+        at = moment(house.now())
+        return msgspec.structs.replace(now, webhook_secrets=now.webhook_secrets + 1, webhook_secret_rotated_at=at)
+
+    after = await _change(house, tenant, service, rotated)
+    return WebhookSecret(service=after.name, secret=webhooks.told_secret(webhook_keys(house, after)[0]))
+
+
+def webhook_keys(house: House, service: Service) -> list[bytes]:
+    """What its questions are signed with, the newest first."""
+    generations = [service.webhook_secrets]
+    rotated = service.webhook_secret_rotated_at
+    if service.webhook_secrets > 1 and rotated is not None and house.now() - seconds(rotated) < webhooks.ROTATION:
+        generations.append(service.webhook_secrets - 1)
+    return [house.keyring.derived(f"service secret {service.id} {one}") for one in generations]
+
+
+async def _change(house: House, tenant: str, service: str, wish: Callable[[_Stored], Awaitable[_Stored]]) -> Service:
+    for _ in range(16):
+        raw = (await _find(house, tenant, service))[1]
+        now = msgspec.json.decode(raw, type=_Stored)
         try:
-            return await _keep(
-                house, tenant, raw, msgspec.structs.replace(now, **await wish.said(house, now.id)), now.unique_name
-            )
+            return await _keep(house, tenant, raw, await wish(now), now.unique_name)
         except _Stale:
             continue
     raise Conflict("The service is being changed by many at once; try again.")
@@ -184,6 +257,7 @@ async def _keep(house: House, tenant: str, held: bytes | None, new: _Stored, nam
     words = [new.id, held or "", kept, name or "", new.unique_name or ""]
     outcome: bytes = await house.redis.script(KEEP, [f"svc:{tenant}"], words)
     house.seen.pop(_seen(tenant), None)
+    house.seen.pop(_looked(tenant), None)
     if outcome == b"stale":
         raise _Stale
     if outcome != b"ok":
@@ -205,8 +279,11 @@ def _check(house: House, wish: ServiceChange) -> None:
         if isinstance(text, str) and spells_a_number(text, countries):
             error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
+    if isinstance(wish.intercept_url, str):
+        webhooks.check_url(house, wish.intercept_url, "intercept_url")
 
 
+@lru_cache(maxsize=256)  # every call looks at its own
 def _decode(raw: bytes) -> Service:
     """The service as it is shown: without its support number."""
     return msgspec.json.decode(raw, type=Service)

@@ -19,7 +19,7 @@ from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.numbering import Number
 from masking.routes import Challenge, Claimed, Refusal, Route
-from sipedge import announcements, dialogues, refusing, snapshots, trunks
+from sipedge import announcements, consultations, dialogues, refusing, snapshots, trunks
 from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
@@ -352,6 +352,8 @@ class IncomingCall(Call):
         if isinstance(claimed, Refusal):
             await refusing.refuse(self, claimed)
         self.hold(claimed)
+        if claimed.question is not None:
+            await consultations.intercept(self, claimed, claimed.question)
         await self.connect(claimed)
 
     def admit(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from masking.consultations import Consultant
 from masking.house import House
 from masking.interactions import Notice, Side
 from masking.numbering import Number
@@ -82,6 +83,7 @@ class Exchange:
     random: Random
     owner: str
     stir: Verifier
+    consultant: Consultant
     media_host: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Call] = field(default_factory=dict)
@@ -92,6 +94,10 @@ class Exchange:
 
 class Leave:
     """In a call's inbox: the edge is leaving."""
+
+
+class Advised:
+    """In a call's inbox: the app that was asked about it has answered, or will not."""
 
 
 class Over(Exception):
@@ -114,7 +120,7 @@ class Circuit:
         self.plane = exchange.plane
         self.loop = exchange.driver.loop
         self.id = interaction
-        self.inbox: Inbox[LegEvent | MediaEvent | Leave] = Inbox(self.loop)
+        self.inbox: Inbox[LegEvent | MediaEvent | Leave | Advised] = Inbox(self.loop)
         self.legs: dict[int, CallerLeg | DialledLeg] = {}
         self.spoken: list[Notice] = []  # the proof of what was heard
         self._host = ""
@@ -149,7 +155,7 @@ class Circuit:
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 
-    async def hear(self, until: float | None) -> LegEvent | MediaEvent | None:
+    async def hear(self, until: float | None) -> LegEvent | MediaEvent | Advised | None:
         """The next thing that matters; None when `until` passes. What ends a call raises `Over`."""
         while True:
             event = await self.inbox.get(self._next(until))

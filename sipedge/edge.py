@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import structlog
 
-from masking import texts
+from masking import post, texts
 from masking.config import TRANSPORTS, Listener
+from masking.consultations import Consultant
 from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
@@ -106,6 +107,7 @@ class Edge:
             random=random,
             owner=owner,
             stir=Verifier(config.stir),
+            consultant=Consultant(house),
             media_host=config.media.advertise,
         )
         self.orphans = Orphans(self.exchange, is_gone)
@@ -130,6 +132,7 @@ class Edge:
             await beat(self.exchange)
             await self.house.leases.prepare()
         await asyncio.to_thread(self.exchange.stir.load)
+        await asyncio.to_thread(post.trusted)
         relay_up = asyncio.Event()
         background = [self._start(self.plane.run(relay_up.set)), self._start(heartbeat(self.exchange))]
         try:
@@ -156,6 +159,7 @@ class Edge:
             for task in background:
                 task.cancel()
             self.driver.close()
+            await self.exchange.consultant.close()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
         task = self.loop.create_task(work, name=name)

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from masking.consultations import Consultant
 from sipedge.edge import Edge
 from sipedge.media.plane import Measures, PlaneError
 from sipedge.trunks import Trunk
@@ -34,6 +35,7 @@ class EdgeCollector(Collector):
         states = Counter(call.state for call in exchange.calls.values())
         yield _gauge("masking_sip_calls", "Calls by state.", "state", states)
         yield _counter("masking_sip_events", "What happened to calls.", "event", exchange.counts)
+        yield from consultation_families(exchange.consultant)
         yield _counter("masking_sip_refused", "Requests answered or dropped before they were calls.", "reason", refused)
         yield _counter("masking_sip_wire", "What happened on sockets.", "event", edge.driver.wire.counts)
         yield _gauge(
@@ -60,6 +62,20 @@ class EdgeCollector(Collector):
         yield GaugeMetricFamily("masking_sip_relay_up", "1 while the relay can be asked.", int(edge.plane.up))
         if self.relay is not None:
             yield from relay_families(self.relay)
+
+
+def consultation_families(consultant: Consultant) -> Iterable[Family]:
+    """How apps answer while calls wait for them."""
+    asked = CounterMetricFamily(
+        "masking_sip_consultations", "Questions to apps about calls, and what came of them.", labels=["type", "outcome"]
+    )
+    for (kind, outcome), count in sorted(consultant.counts.items()):
+        asked.add_metric([kind, outcome], count)
+    yield asked
+    yield _counter("masking_sip_consultation_seconds", "What calls have waited for apps.", "type", consultant.seconds)
+    yield GaugeMetricFamily(
+        "masking_sip_receivers_resting", "Apps that are left alone after failures.", consultant.resting
+    )
 
 
 def trunk_families(trunks: Iterable[Trunk], now: float) -> Iterable[Family]:
@@ -104,7 +120,7 @@ def relay_families(relay: Measures) -> Iterable[Family]:
     )
 
 
-def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=[label])
     for value, count in sorted(counts.items()):
         family.add_metric([value], count)

@@ -25,6 +25,10 @@ async def change_service(asked: Asked) -> Answer:
     return Answer(200, await services.change(asked.house, asked.tenant, asked.path["service"], asked.body))
 
 
+async def rotate_service_secret(asked: Asked) -> Answer:
+    return Answer(200, await services.rotate_secret(asked.house, asked.tenant, asked.path["service"]))
+
+
 async def list_pools(asked: Asked) -> Answer:
     return Answer(200, Page(await capacity.pools(asked.house, asked.tenant, asked.path["service"]), None))
 

@@ -186,3 +186,21 @@ async def test_a_block_that_is_none_is_refused(api: Client, block: str) -> None:
 async def test_a_request_carries_a_thousand_numbers_at_most(api: Client) -> None:
     problem(await api.post(NUMBERS, batch("+842471000000-+842471001000")), 422, "invalid_request")
     problem(await api.post(NUMBERS, batch("+842471000000-+842479999999")), 422, "invalid_phone_number")
+
+
+async def test_a_service_asks_its_app_at_a_url_with_a_secret_told_once(api: Client) -> None:
+    wish = {"intercept_url": "https://app.example.com/calls", "intercept_on_error": "deny", "intercept_timeout_ms": 900}
+    assert wish.items() <= (await api.patch("/v1/services/default", wish)).json().items()
+    first = (await api.post("/v1/services/default:rotate_secret")).json()
+    second = (await api.post("/v1/services/default:rotate_secret")).json()
+    assert first["secret"].startswith("whsec_") and first["secret"] != second["secret"]
+    service = (await api.get("/v1/services/default")).json()
+    assert service["webhook_secrets"] == 2 and first["secret"] not in str(service)
+    number = f"https://app.example.com/{CUSTOMER}"
+    for url in ("https://127.0.0.1/", "http://app.example.com/", number, "nonsense"):
+        code = "contains_phone_number" if url == number else "invalid_request"
+        refused = problem(await api.patch("/v1/services/default", {"intercept_url": url}), 422, code)
+        assert refused["errors"][0]["field"] == "intercept_url"
+    problem(await api.patch("/v1/services/default", {"intercept_timeout_ms": 6000}), 422, "invalid_request")
+    problem(await api.post("/v1/services/nowhere:rotate_secret"), 404, "not_found")
+    assert (await api.patch("/v1/services/default", {"intercept_url": None})).json()["intercept_url"] is None

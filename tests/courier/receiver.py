@@ -20,6 +20,12 @@ def status(code: int, *headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def said(body: Any, code: int = 200) -> bytes:
+    """An answer with a body, JSON unless it is bytes."""
+    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return f"HTTP/1.1 {code} So\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw
+
+
 @dataclass
 class Heard:
     """One delivery as it came."""
@@ -43,9 +49,10 @@ class Heard:
 
 @dataclass
 class Receiver:
-    """`answer` is asked for every delivery; None hangs up without a word."""
+    """`answer` is asked for every delivery; None hangs up without a word. While `held` is unset nobody is answered."""
 
     port: int = 0
+    held: asyncio.Event | None = None
     heard: list[Heard] = field(default_factory=list)
     answer: Callable[[Heard], bytes | None] = lambda _: OK
 
@@ -65,10 +72,12 @@ class Receiver:
                 body = await reader.readexactly(int(headers["content-length"]))
                 one = Heard(head[0].split(" ")[1], headers, body)
                 self.heard.append(one)
-                said = self.answer(one)
-                if said is None:
+                if self.held is not None:
+                    await self.held.wait()
+                answer = self.answer(one)
+                if answer is None:
                     return
-                writer.write(said)
+                writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -96,7 +96,7 @@ class Socket:
         return len(data)
 
 
-NOTHING_HELD = (b"EXISTS", b"HLEN")  # no tenant of the bench has blocks
+NOTHING_HELD = (b"EXISTS", b"HLEN")  # no tenant of the bench has blocks; nor, by HGET, a service that asks an app
 
 
 class CannedRedis:
@@ -119,7 +119,7 @@ class CannedRedis:
     def _write(self, data: bytes) -> None:
         self._reader.feed(data)
         while (words := self._reader.gets()) is not False:
-            reply: Any = 0 if words[0] in NOTHING_HELD else b"PONG"
+            reply: Any = 0 if words[0] in NOTHING_HELD else None if words[0] == b"HGET" else b"PONG"
             if words[0] == b"EVALSHA":
                 claims = words[1].decode() == SHARD.route.sha
                 reply = self.routes[self._asked(words)] if claims else [b"appended", 5, 1]

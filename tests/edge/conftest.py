@@ -28,6 +28,7 @@ from masking.config import (
     SipSection,
     StirSection,
     TrunkSection,
+    WebhooksSection,
 )
 from masking.house import House, open_house
 from masking.interactions import Interaction
@@ -205,6 +206,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
                 media=MediaSection(ports=relay.ports, **(media or {})),
                 sip=SipSection(**sip),
                 stir=stir or StirSection(),
+                webhooks=WebhooksSection(allow_private=True),
                 trunk=list(trunks),
             )
             house = await stack.enter_async_context(

@@ -50,6 +50,7 @@ async def compared(world: World, caller: str | None, called: str) -> Explanation
     else:
         assert (told.decision, told.asks, told.session) == (met.decision, None, met.session)
         assert (told.from_, told.to or "") == (met.from_participant, met.to_participant)
+        assert ("app" in steps(told)) == (met.question is not None)
         assert told.sees is not None
         assert (told.sees.number, told.sees.trunk, told.sees.country) == (met.shows, met.trunk, met.country)
     return told
@@ -74,6 +75,16 @@ async def test_a_bound_caller_is_told_what_the_callee_sees(world: World, model: 
         "limits": "free", "callee": "rings",
     }  # fmt: skip
     assert (await compared(world, CUSTOMER, called)).decision == "limit", "one call is up"
+
+
+async def test_a_call_that_its_app_may_refuse_is_told_so(world: World) -> None:
+    await world.pool(1)
+    _, called = await opened(world)
+    url = ServiceChange(intercept_url="https://app.example.com/calls", intercept_on_error="deny")
+    await services.change(world.house, "acme", "default", url)
+    assert steps(await compared(world, CUSTOMER, called))["app"] == "asked"
+    await services.change(world.house, "acme", "default", ServiceChange(intercept_url=None))
+    assert "app" not in steps(await compared(world, DRIVER, called))
 
 
 async def test_people_of_two_countries_see_their_own_numbers(world: World) -> None:

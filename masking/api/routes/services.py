@@ -4,6 +4,7 @@ from masking import capacity as core_capacity
 from masking import services as core_services
 from masking.api import (
     services,
+    sessions,
 )
 from masking.api.operations import Operation, Said
 from masking.api.paging import Page, Paged
@@ -62,6 +63,18 @@ SERVICES = [
             "conflict",
             "not_implemented_field",
         ),
+        tag="services",
+    ),
+    Operation(
+        "POST",
+        "/v1/services/{service}:rotate_secret",
+        "A new secret for what the service asks its app; the one before it signs beside it for a day.",
+        services.rotate_service_secret,
+        {200: Said("The secret, this once.", core_services.WebhookSecret)},
+        body=sessions.Nothing,
+        body_required=False,
+        scopes=("admin",),
+        problems=("conflict",),
         tag="services",
     ),
     Operation(

@@ -1,0 +1,135 @@
+"""Calls that wait for their app: what it is asked, what its answer does, and what its silence costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from masking import services
+from masking.services import ServiceChange
+from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited
+from tests.courier.receiver import Receiver, receiver, said, status
+from tests.edge.conftest import CUSTOMER, DRIVER, Scene, Stage
+from tests.edge.test_refusals import refusal
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Receiver]:
+    async with receiver() as found:
+        yield found
+
+
+async def asks(scene: Scene, app: Receiver, **more: object) -> str:
+    """The scene's service asks the app; the secret it does so with."""
+    wish = ServiceChange(intercept_url=app.url, **more)  # type: ignore[arg-type]
+    await services.change(scene.place.house, "default", "default", wish)
+    return (await services.rotate_secret(scene.place.house, "default", "default")).secret
+
+
+async def test_an_app_that_allows_a_call_is_asked_once_in_signed_tokens(stage: Stage, app: Receiver) -> None:
+    scene = await stage(unique_name="order-1042", metadata={"city": "HAN"})
+    secret = await asks(scene, app)
+    app.answer = lambda _: said({"action": "allow"})
+    leg = scene.call()
+    scene.callee.answer(await scene.callee.expect(Invited))
+    await scene.callee.expect(Acked)
+    await scene.caller.expect(Answered)
+    scene.caller.hang_up(leg)
+    await scene.callee.expect(Ended)
+    told = await scene.interaction()
+    assert told.status == "completed"
+    (asked,) = app.heard
+    assert asked.signed_with(secret) and abs(int(asked.headers["webhook-timestamp"]) - time.time()) < 5
+    body = asked.event
+    assert body["type"] == "call.intercept" and body["session"] == scene.session and body["service"] == "default"
+    assert asked.headers["webhook-id"] == body["id"]
+    data = body["data"]
+    assert data["interaction"] == told.id and data["dialled"] == scene.dialled
+    assert (data["from"]["participant"], data["to"]["participant"]) == (told.from_, told.to)
+    assert (data["unique_name"], data["metadata"]) == ("order-1042", {"city": "HAN"})
+    for person in (CUSTOMER, DRIVER):
+        assert person[1:].encode() not in asked.body and person[3:].encode() not in asked.body
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (said({"action": "deny", "reason": "outside_hours"}), "intercept:outside_hours"),
+        (said({"reason": "tell +84901234567"}, 403), "intercept"),  # what may be a number is no reason
+        (status(403), "intercept"),
+    ],
+)
+async def test_an_app_that_denies_a_call_gives_it_403_and_its_reason(
+    stage: Stage, app: Receiver, answer: bytes, reason: str
+) -> None:
+    scene = await stage()
+    await asks(scene, app)
+    app.answer = lambda _: answer
+    scene.call()
+    code, _, packets = await refusal(scene.caller)
+    assert code == 403 and packets > 0
+    told = await scene.event("call.refused")
+    assert (told["decision"], told["reason"]) == ("blocked", reason)
+    interaction = await scene.interaction()
+    assert (interaction.status, interaction.decision) == ("refused", "blocked")
+    await scene.callee.silence(0.01)
+    app.answer = lambda _: said({})
+    scene.call()  # the slot of the denied one is free
+    await scene.callee.expect(Invited)
+
+
+@pytest.mark.parametrize("answer", [status(500), status(302, "Location: http://127.0.0.1:1/"), said(b"<html>"), None])
+@pytest.mark.parametrize("on_error", ["allow", "deny"])
+async def test_an_answer_that_is_none_is_what_the_service_says_it_is(
+    stage: Stage, app: Receiver, answer: bytes | None, on_error: str
+) -> None:
+    scene = await stage()
+    await asks(scene, app, intercept_on_error=on_error)
+    app.answer = lambda _: answer
+    scene.call()
+    if on_error == "allow":
+        await scene.callee.expect(Invited)
+        return
+    assert (await refusal(scene.caller))[0] == 403
+    assert (await scene.event("call.refused"))["reason"] == "intercept_failed"
+
+
+async def test_a_silent_app_is_waited_for_as_long_as_the_service_says_and_then_left_alone(
+    stage: Stage, app: Receiver
+) -> None:
+    scene = await stage()
+    await asks(scene, app, intercept_timeout_ms=150)
+    app.held = asyncio.Event()
+    for turn in range(6):
+        began = time.monotonic()
+        leg = scene.call()
+        await scene.callee.expect(Invited)
+        took = time.monotonic() - began
+        assert (0.13 < took < 1.0) if turn < 5 else took < 0.13, turn
+        scene.caller.cancel(leg)
+        await scene.callee.expect(Cancelled)
+        await scene.caller.expect(Failed)
+        await scene.place.idle()
+    assert len(app.heard) == 5, "after five failures a call does not wait for it any more"
+    app.held.set()
+
+
+async def test_a_caller_who_gives_up_while_the_app_thinks_is_gone_at_once(stage: Stage, app: Receiver) -> None:
+    scene = await stage()
+    await asks(scene, app, intercept_timeout_ms=5000)
+    app.held = asyncio.Event()
+    leg = scene.call()
+    async with asyncio.timeout(3.0):
+        while not app.heard:
+            await asyncio.sleep(0.01)
+    assert scene.place.edge.admission.opening == 0, "a call that waits for an app holds no place at the door"
+    began = time.monotonic()
+    scene.caller.cancel(leg)
+    assert (await scene.caller.expect(Failed)).status == 487
+    assert time.monotonic() - began < 1.0
+    assert (await scene.interaction()).status == "canceled"
+    await scene.callee.silence(0.01)
+    app.held.set()
