@@ -51,7 +51,8 @@ async def _told(asked: Asked, after: int) -> AsyncIterator[bytes]:
     desk = asked.desk
     desk.streams += 1
     try:
-        yield b": welcome\n\n"
+        # The id alone is no message, but a reader who comes back before the first one knows where it was.
+        yield f": welcome\nid: {cursor_for('events', after)}\n\n".encode()
         silent_since = desk.clock()
         while not desk.draining:
             async with asked.archive.connect() as connection:

@@ -1,0 +1,546 @@
+"""What the API answers. Unknown fields are left out, so a newer service is no trouble.
+
+Written by scripts/client from the table of the API: change that, not this.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page of a list; `next` is null on the last one."""
+
+    data: list[T]
+    next: str | None = None
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """The process serves."""
+
+    status: str
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One link of the chain: `hash` covers the event and, through the entry before, all that came earlier."""
+
+    seq: int
+    hash: str
+    event: Event
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A block as the API shows it; `who` and `to` are masked (`+8490…67`), `service` is its id."""
+
+    id: str
+    scope: str
+    who: str
+    to: str | None
+    service: str | None
+    direction: str
+    reason: str
+    created_at: datetime
+
+
+class CalleeSees(msgspec.Struct, frozen=True, kw_only=True):
+    """The virtual number that the callee sees and dials to call back, and the trunk it leaves by (null: any of its
+    country)."""
+
+    number: str
+    country: str
+    trunk: str | None
+
+
+class Capacities(msgspec.Struct, frozen=True, kw_only=True):
+    """What each country's pool of the service can carry."""
+
+    service: str
+    number_model: str
+    pair_quarantine: int
+    pools: list[Capacity]
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a country's pool is sure to carry: a session of two people finds a shared number while the numbers that
+    they hold or have in quarantine, this session's included, come to `guaranteed` + 1 at most, as they do while
+    neither has more than `degree`."""
+
+    country: str
+    size: int
+    active: int
+    live: int
+    quarantined: int
+    guaranteed: int
+    degree: int
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is heard on a channel: 1 is what the caller's phone sent, 2 what the callee's sent."""
+
+    index: int
+    participant: str | None
+    role: str | None
+
+
+class Degree(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers that one person of the role holds (`live`) and has in quarantine (`resting`) at most."""
+
+    role: str
+    live: int
+    resting: int
+    degree: int
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One event and one endpoint. `status` is that of the receiver's last answer, `error` the word for why there was
+    none or it does not count: `timeout`, `unreachable`, `forbidden_address`, `tls`, `broken`, `redirect`. `duration`
+    is the last attempt's, in seconds."""
+
+    event: str
+    type: str
+    session: str | None
+    state: str
+    attempts: int
+    first_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    next_attempt_at: datetime | None
+    status: int | None
+    error: str | None
+    duration: float | None
+
+
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute as the API shows it. `sessions` are those it covers."""
+
+    id: str
+    unique_name: str | None
+    sessions: list[str]
+    reason: str
+    requested_by: str
+    approved_by: str | None
+    status: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened, in the one shape that the timeline, `GET /v1/events` and webhooks carry. `id` is made from
+    session and seq, so an event read twice is the same event. `seq` starts at 1; an event of no session has `session:
+    null` and counts within its tenant."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    session: str | None
+    seq: int
+    data: dict[str, Any]
+
+
+class EvidenceKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The Ed25519 key, base64, that `evidence.checkpoint` events are signed with: keep it where we cannot reach."""
+
+    public_key: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the call would come to. `asks`: what the caller is asked to key before anything else is decided.
+    `forwarded`: the session has ended, and the call goes to its support number."""
+
+    decision: str
+    forwarded: bool
+    asks: str | None
+    at: datetime
+    dialled: str | None
+    session: str | None
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
+    sees: CalleeSees | None
+    steps: list[Step]
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True):
+    """One wrong field: which (`participants[0].identifier`), what was wrong, what would be right."""
+
+    field: str
+    problem: str
+    expected: str
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Audio of a channel (1 or 2) that was lost by us, in seconds from the recording's start."""
+
+    from_: float = msgspec.field(name="from")
+    to: float
+    channel: int
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """The same and, this once, the grant: give it as `?grant=` with a recording's media. Null until approved."""
+
+    id: str
+    unique_name: str | None
+    sessions: list[str]
+    reason: str
+    requested_by: str
+    approved_by: str | None
+    status: str
+    created_at: datetime
+    expires_at: datetime | None
+    grant: str | None
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a recording is kept beyond its time, by which API key, and since when."""
+
+    reason: str
+    key: str
+    since: datetime
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """`participant` is about to dial one of `numbers` (virtual ones)."""
+
+    session: str
+    participant: str
+    numbers: list[str]
+    expires_at: datetime
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to reach somebody through a session, as the API shows it."""
+
+    id: str
+    session: str | None
+    type: str
+    direction: str
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
+    dialled: str | None
+    decision: str
+    forwarded: bool
+    attestation: str | None
+    reason: str | None
+    status: str
+    answered_by: str | None
+    started_at: datetime | None
+    ringing_at: datetime | None
+    answered_at: datetime | None
+    bridged_at: datetime | None
+    ended_at: datetime | None
+    billable: float
+    conversation: float
+    hangup_by: str | None
+    legs: list[Leg]
+    recordings: list[str]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one: `status` as that call alone would have answered, with the session or the problem."""
+
+    status: int
+    session: Session | None
+    problem: Problem | None
+
+
+class LateCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What a late caller meets; `display` is the support number as `+8424…00`."""
+
+    policy: str
+    display: str | None
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg as it ended: the trunk it used, its last SIP code and Q.850 cause, the codec it spoke."""
+
+    trunk: str | None
+    sip_code: int | None
+    q850: int | None
+    codec: str | None
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof that a leg (1 or 2) was told: which asset, from `at` to `to` seconds after the recording's start."""
+
+    asset: str
+    sha256: str
+    leg: int
+    at: float
+    to: float
+
+
+class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
+    """How many numbers are in each state; `active` ones alone take new sessions."""
+
+    active: int
+    draining: int
+    suspended: int
+    retired: int
+
+
+class Participant(msgspec.Struct, frozen=True, kw_only=True):
+    """A person of a session as the API shows it; `display` is `+8490…67`."""
+
+    id: str
+    role: str | None
+    friendly_name: str | None
+    language: str | None
+    display: str
+    proxies: list[Proxy]
+
+
+class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual number of a service."""
+
+    id: str
+    phone_number: str
+    service: str
+    country: str
+    trunk: str | None
+    state: str
+
+
+class PhoneNumbers(msgspec.Struct, frozen=True, kw_only=True):
+    """Every number that was asked for, in that order."""
+
+    data: list[PhoneNumber]
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who keys a PIN: nobody, callers whose number nobody is bound to (where the service's `out_of_session` is `pin`),
+    or every caller. `retries`: how often a wrong one may be keyed again."""
+
+    policy: str
+    length: int
+    retries: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How many numbers of each country the load needs in a shard, so that no session is ever refused for want of one.
+    `feasible`: a shard holds as many."""
+
+    service: str
+    number_model: str
+    session_length: int
+    pair_quarantine: int
+    degrees: list[Degree]
+    needed: int
+    feasible: bool
+    pools: list[PoolPlan]
+
+
+class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's numbers in one country."""
+
+    country: str
+    size: int
+    states: NumberStates
+    live: int
+    quarantined: int
+    shards: list[ShardLoad]
+
+
+class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Does a country's pool carry the load? `missing`: how many active numbers more would do, in one shard."""
+
+    country: str
+    guaranteed: int
+    missing: int
+    enough: bool
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every answer that is not a success."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldError] | None = None
+    session: str | None = None
+    reason: str | None = None
+    needed: int | None = None
+    retry_after: int | None = None
+
+
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """The number a participant dials to reach `to`; of a session that is being bound, a place for it. `extension`:
+    what it keys to say whom; `pin`: what it keys when its own number does not say who it is, shown where one session
+    is asked for, never in lists and events."""
+
+    to: str
+    number: str
+    extension: str | None
+    pin: str | None
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What requests stand on answers: each part is `ok` or `gone`."""
+
+    status: str
+    redis: str
+    archive: str
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording as the API shows it. `duration`, `sha256` (of the WAV file) and `bytes` are there once it is
+    available."""
+
+    id: str
+    session: str
+    interaction: str
+    unique_name: str | None
+    status: str
+    hold: Hold | None
+    started_at: datetime
+    duration: float | None
+    sha256: str | None
+    bytes: int | None
+    gaps: list[Gap]
+    channels: list[Channel]
+    notices: list[Notice]
+    retain_until: datetime | None
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events match; with `only_dead` the dead letters among them are sent."""
+
+    endpoint: str
+    events: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A report as it was taken: the block it made, and the recordings it holds."""
+
+    id: str
+    session: str
+    reported_by: str
+    about: str
+    interaction: str | None
+    reason: str
+    block: str | None
+    recordings: list[str]
+    created_at: datetime
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """One for each session asked for, in their order."""
+
+    data: list[Item]
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service and the defaults its sessions start from."""
+
+    id: str
+    unique_name: str | None
+    friendly_name: str | None
+    created_at: datetime
+    ttl: int
+    record: str
+    number_model: str
+    geo_match: str
+    number_selection: str
+    pair_quarantine: int
+    ring_timeout: int
+    call_time_limit: int
+    warning_at: int
+    max_concurrent_calls: int
+    out_of_session: str
+    late_call: LateCall
+    intercept_url: str | None
+    intercept_timeout_ms: int
+    intercept_on_error: str
+    webhook_secrets: int
+    webhook_secret_rotated_at: datetime | None
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as the API shows it. `service` is the service's unique_name, or its id where it has none."""
+
+    id: str
+    service: str
+    unique_name: str | None
+    status: str
+    closed_reason: str | None
+    created_at: datetime
+    expires_at: datetime
+    closed_at: datetime | None
+    mode: str
+    direction: str
+    record: str
+    pair_quarantine: int
+    ring_timeout: int
+    call_time_limit: int
+    warning_at: int
+    max_concurrent_calls: int
+    max_call_attempts_per_hour: int
+    ttl_mode: str
+    pin: Pin
+    caller_trust: str
+    answer_confirm: str
+    late_call: LateCall
+    metadata: dict[str, str]
+    participants: list[Participant]
+
+
+class ShardLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """At most 256 numbers that are decided on together. `live`: sessions with numbers of it; `quarantined`: ended ones
+    whose pairs still rest on theirs."""
+
+    shard: str
+    size: int
+    states: NumberStates
+    live: int
+    quarantined: int
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that plays this one recording without an API key until `expires_at`; every hearing is on the audit."""
+
+    url: str
+    expires_at: datetime
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One look: at what, what was found in a word, and a sentence for a person."""
+
+    step: str
+    found: str
+    detail: str
+
+
+class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A receiver of events. `disabled`: nothing is sent, and what happens meanwhile is not sent later either (fetch it
+    by `GET /v1/events`, or have it replayed)."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    status: str
+    created_at: datetime
+
+
+class WebhookEndpointSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """The same and, this once, the secret its deliveries are signed with."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    status: str
+    created_at: datetime
+    secret: str
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service's questions to the app are signed with, told this once."""
+
+    service: str
+    secret: str
