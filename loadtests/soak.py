@@ -1,11 +1,11 @@
 """`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--bent N] [--tries N]
-[--seconds N] [--faults N]`: the long runs.
+[--seconds N] [--faults N] [--examples N]`: the long runs.
 
 The same code that `make test` runs small: creators through two API processes one of which dies; millions of bent
 messages at every parser (`--messages` of SIP, and as many of SDP, RTP and RTCP together); bent SIP at the service
-beside slow connections and calls; kill -9 of every process in turn; how long each kind of refusal takes; and
-coverage-guided fuzzing. Prints one row a run and exits 1 when any promise was broken; a failed run is repeated by
-giving its seed.
+beside slow connections and calls; schemathesis over the API as two tenants; kill -9 of every process in turn; how long
+each kind of refusal takes; and coverage-guided fuzzing. Prints one row a run and exits 1 when any promise was broken; a
+failed run is repeated by giving its seed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loadtests import fuzz, mutations
 from tests.pools.history import overlaps
 from tests.proof import refusals
 from tests.proof.conftest import fill, open_service
-from tests.system import chaos, faults, hostile, lease_run
+from tests.system import chaos, faults, hostile, lease_run, schema_run
 from tests.system.live import live_call
 from tests.system.service import Service
 from tests.system.sipp import Phones
@@ -140,6 +140,16 @@ def refused(asked: argparse.Namespace, console: Console) -> Broken:
     return broken
 
 
+def schema(asked: argparse.Namespace, console: Console) -> Broken:
+    with fresh_folder() as folder, Service(folder / "service") as service:
+        done = schema_run.run(service, folder / "schemathesis", examples=asked.examples, seed=asked.seed)
+        broken = quiet(service)
+    console.print(f"schemathesis: {done.cases} requests of two tenants, {done.seconds:.0f} s")
+    if not done.clean:
+        console.print(done.said, markup=False)
+    return broken + ([] if done.clean else ["schemathesis found what is told above"])
+
+
 def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
     """Each target in a process of its own, guided by coverage, where atheris is installed."""
     broken: Broken = []
@@ -160,7 +170,7 @@ def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
 
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
     "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths,
-    "refusals": refused, "fuzz": fuzzed,
+    "refusals": refused, "schemathesis": schema, "fuzz": fuzzed,
 }  # fmt: skip
 
 
@@ -173,6 +183,7 @@ def main() -> int:
     arguments.add_argument("--bent", type=int, default=100_000, help="messages at the running service")
     arguments.add_argument("--tries", type=int, default=2_000, help="refused calls of each kind")
     arguments.add_argument("--seconds", type=int, default=120, help="of coverage-guided fuzzing, each target")
+    arguments.add_argument("--examples", type=int, default=300, help="of each call of the API, by schemathesis")
     arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
     asked = arguments.parse_args()
     console = Console(highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ place is taken from its message; the rest is said anew from the type that stands
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -54,10 +55,17 @@ def body_of(raw: bytes, kind: Any, not_built: frozenset[str] = frozenset()) -> A
 def query_of(values: dict[str, str], kind: type[msgspec.Struct]) -> Any:
     """The query parameters as `kind`; a parameter that is not known or cannot be used is 400."""
     try:
-        return msgspec.convert(values, kind, strict=False)
+        found = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         refused = explained(error, kind)
         raise Declined("invalid_parameter", refused.detail, errors=refused.errors) from None
+    for field in msgspec.structs.fields(kind):
+        text, value = values.get(field.encode_name), getattr(found, field.name)
+        # msgspec takes the word "null" for none, and a number of seconds for a time.
+        if text is not None and (value is None or (isinstance(value, datetime) and ":" not in text)):
+            right = words(_fields(_info(kind))[field.encode_name]).removesuffix(" or null")
+            raise bad_field("invalid_parameter", field.encode_name, "cannot be used", right)
+    return found
 
 
 def explained(error: msgspec.ValidationError, kind: Any, not_built: frozenset[str] = frozenset()) -> Declined:

@@ -54,9 +54,9 @@ async def call(house: House, dialled: str, caller: str, at: float, talk: float |
     return route.interaction
 
 
-async def archived(house: House, told: dict[str, Any]) -> None:
+async def archived(house: House, told: dict[str, Any], tenant: str = "acme") -> None:
     """Puts an interaction into the archive, as the courier does."""
-    row = {"id": told["id"], "tenant": "acme", "session": told["session"], "started_at": AT, "body": json.dumps(told)}
+    row = {"id": told["id"], "tenant": tenant, "session": told["session"], "started_at": AT, "body": json.dumps(told)}
     assert house.archive is not None
     async with house.archive.begin() as connection:
         await connection.execute(archive.interactions.insert(), [row])

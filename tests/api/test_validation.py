@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -98,9 +98,13 @@ def test_a_field_of_the_contract_that_is_not_built_is_named_as_that() -> None:
 def test_a_query_reads_numbers_out_of_text() -> None:
     class Query(msgspec.Struct, forbid_unknown_fields=True):
         limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+        status: Literal["open", "closed"] | None = None
+        since: datetime | None = msgspec.field(name="from", default=None)
 
     assert query_of({"limit": "7"}, Query).limit == 7
-    for wrong in ({"limit": "7_0"}, {"limit": ""}, {"limit": "9" * 5000}, {"limits": "7"}):
+    assert query_of({"from": "2026-11-22T09:30:00Z"}, Query).since == datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+    shapes = ({"limit": "7_0"}, {"limit": ""}, {"limit": "9" * 5000}, {"limits": "7"})
+    for wrong in (*shapes, {"status": "null"}, {"from": "null"}, {"from": "0.5"}):
         with pytest.raises(Declined) as caught:
             query_of(wrong, Query)
         assert (caught.value.code, caught.value.status) == ("invalid_parameter", 400)
