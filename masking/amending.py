@@ -63,8 +63,8 @@ async def swap(house: House, access: Access, session: str, participant: str, new
     def swapped(beside: bool) -> Callable[[Holder, Record], Amendment]:
         return lambda holder, record: _swapped(house, holder, record, participant, person, beside=beside)
 
-    if not await _amend(house, access, session, swapped(beside=False)):
-        await _amend(house, access, session, swapped(beside=True))
+    if not await amend(house, access, session, swapped(beside=False)):
+        await amend(house, access, session, swapped(beside=True))
     return await sessions.get(house, access, session)
 
 
@@ -75,11 +75,11 @@ async def replace_number(house: House, access: Access, session: str, number: str
     def renumbered(holder: Holder, record: Record) -> Amendment:
         return _renumbered(house, holder, record, number, overlap * 1000)
 
-    await _amend(house, access, session, renumbered)
+    await amend(house, access, session, renumbered)
     return await sessions.get(house, access, session)
 
 
-async def _amend(house: House, access: Access, session: str, made: Callable[[Holder, Record], Amendment]) -> bool:
+async def amend(house: House, access: Access, session: str, made: Callable[[Holder, Record], Amendment]) -> bool:
     """Does what `made` makes of the session as it is; False when a number is taken for its new party."""
     for _ in range(sessions.TRIES):
         holder, record = await sessions.held_open(house, access, session)
@@ -94,7 +94,7 @@ async def _amend(house: House, access: Access, session: str, made: Callable[[Hol
                 expect_rev=holder.rev,
                 fields={
                     "record": records.packed(wish.record),
-                    "denied": directions.denied(wish.record.direction, wish.record.people),
+                    "denied": directions.denied(wish.record.direction, wish.record.people, wish.record.lines),
                 },
                 events=wish.events,
             )
@@ -154,7 +154,7 @@ def _swapped(
             steps.append(Take(grant.ordinal, to, party))
     steps += [Lease(slot, tuple(entries)) for slot, entries in sorted(leases.items())]
     said = {PARTIES: {person.id: [person.party]}, "replaced": {"from": old.id, "to": person.id}}
-    return Amendment(steps, targets, after, _told(house, holder, after, sorted(leases), said))
+    return Amendment(steps, targets, after, news(house, holder, after, sorted(leases), said))
 
 
 def _is_secret(party: str) -> bool:
@@ -223,10 +223,10 @@ def _renumbered(house: House, holder: Holder, record: Record, number: str, overl
         steps.append(Lease(slot, tuple((grant.ordinal, grant.party) for grant in theirs)))
     until = moment_of(min(house.now_ms + overlap_ms, holder.expires))
     gone = fact("number.released", None, {"number": number, "until": until})
-    return Amendment(steps, list(holder.targets), record, [*_told(house, holder, record, slots, {}), gone])
+    return Amendment(steps, list(holder.targets), record, [*news(house, holder, record, slots, {}), gone])
 
 
-def _told(house: House, holder: Holder, record: Record, slots: list[int], said: Mapping[str, Any]) -> list[Fact]:
+def news(house: House, holder: Holder, record: Record, slots: list[int], said: Mapping[str, Any]) -> list[Fact]:
     """The events: the session as it is then, with a place for each number that is leased anew."""
     numbers = [*holder.numbers, *[""] * (len(record.lines) - len(holder.numbers))]
     for slot in slots:

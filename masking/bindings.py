@@ -9,6 +9,9 @@ the other calls). Otherwise, when a service says `per_party`, or when no shared 
     per_party  per-party
     extension  one X for all who dial in one country, told apart by extensions (`masking.extensions`)
 
+Whoever is alone in a session (Twilio's face opens such) has a per-party X already, and dials it to reach the partner to
+come; nobody at all has none, and the session lives in the service's largest pool.
+
 A home pool is the pool of the person's country; with `geo_match: soft` a country without one borrows the first
 participant's pool, else the service's largest.
 """
@@ -62,6 +65,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     letters: str
     secrets: Mapping[tuple[str, str], str] = {}  # way -> the party that whoever keys its PIN is
     callers: Mapping[tuple[str, str], tuple[str, ...]] = {}  # way -> the parties that dial it, where not people alone
+    partner: str = ""  # the id of whoever will join a person who is alone
 
 
 # What a bind stores under a holder's id: its fields and its first events.
@@ -69,14 +73,11 @@ Write = Callable[[str, Plan], tuple[Fields, list["Fact"]]]
 
 
 class Attempt(NamedTuple):
-    """A plan with a choice of shards, by country. The holder lives in the shard of the plan's first line."""
+    """A plan with a choice of shards, by country. The holder lives in `home`, the shard of the plan's first line."""
 
     plan: Plan
     shards: dict[str, str]
-
-    @property
-    def home(self) -> str:
-        return self.shards[self.plan.countries[0]]
+    home: str
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -91,9 +92,10 @@ class Ground(msgspec.Struct, frozen=True):
         """What to try, best first; a plan is drawn when its turn comes, since the first one mostly does."""
         for draw in self.plans:
             plan = draw()
-            countries = set(plan.countries)
+            countries = {*plan.countries, self.first}
             for turn in range(min(SHARDS_TRIED, max(len(self.shards[country]) for country in countries))):
-                yield Attempt(plan, {country: self._shard(country, turn) for country in countries})
+                shards = {country: self._shard(country, turn) for country in countries}
+                yield Attempt(plan, shards, shards[self.first])
 
     def holders(self, letters: str) -> list[str]:
         """The ids the session may get, one per shard it could live in."""
@@ -109,6 +111,9 @@ def survey(wish: Wish, pools: Mapping[str, Pool]) -> Ground:
     """Draws up the plans for the service's pools; `GeoUnavailable`, or `NumberPoolExhausted` when there is none."""
     if not pools:
         raise NumberPoolExhausted("The service has no phone numbers yet.", needed=1, retry_after=RETRY_WITHOUT_A_DATE)
+    if not wish.people:
+        first = _largest(pools)
+        return Ground((lambda: Plan((), ()),), {first: pools[first].shards}, first, int.from_bytes(wish.random[:4]))
     homes = _homes(wish, pools)
     first = homes[wish.people[0].id]
     shards = {country: pools[country].shards for country in homes.values()}
@@ -157,6 +162,11 @@ def _plans(wish: Wish, homes: dict[str, str], first: str) -> tuple[Callable[[], 
             ways.setdefault(homes[one.id], []).append((one.id, other.id))
         return Plan(tuple(Line(tuple(some)) for some in ways.values()), tuple(ways))
 
+    def alone() -> Plan:
+        return Plan((Line(((wish.people[0].id, wish.partner),)),), (first,))
+
+    if len(wish.people) == 1:
+        return (alone,)
     if wish.number_model == "extension":
         return (one_for_all,)
     if wish.number_model == "shared":
@@ -205,12 +215,12 @@ async def bind(
     parties = {person.id: person.parties for person in wish.people}
     short: list[Exhausted] = []
     for attempt in ground.attempts():
-        plan, shards = attempt
+        plan, shards, home = attempt
         placed = [
             (shards[country], _ask(wish, line, parties))
             for country, line in zip(plan.countries, plan.lines, strict=True)
         ]
-        holder = holder_in(attempt.home, wish.letters)
+        holder = holder_in(home, wish.letters)
         fields, events = write(holder, plan)
         # Noted first, in the same write: a session that did not come to be is passed over where lists are made.
         noting = records.touch(house, wish.tenant, holder) if holder != noted else None

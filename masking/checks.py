@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
+FEWEST: Final = 2  # people of a session
 MOST_PHONES: Final = 5  # of one person
 FEWEST_DIGITS: Final = 7  # of a phone number, in whatever spelling
 E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
@@ -76,9 +77,9 @@ def ending(new_ttl: int | None, expires_at: datetime | None, default: int, now: 
     return ttl * 1000
 
 
-def numbers(house: House, new: NewSession) -> list[list[Number]]:
+def numbers(house: House, new: NewSession, fewest: int = FEWEST) -> list[list[Number]]:
     """Each participant's phones, checked: 2..8 people, each number one that a person may have, none twice."""
-    if not 2 <= len(new.participants) <= 8:
+    if not fewest <= len(new.participants) <= 8:
         raise Invalid.field("participants", "too few or too many", "2..8 participants")
     found = [phones_of(house, participant, f"participants[{i}]") for i, participant in enumerate(new.participants)]
     seen: dict[Number, int] = {}
@@ -143,9 +144,12 @@ def _no_person(field: str, problem: str) -> InvalidPhoneNumber:
     )
 
 
-def person_of(house: House, phones: Sequence[Number], participant: NewParticipant, letters: str) -> Person:
-    """The participant with these phones, in the session with these letters; the first is the one that rings."""
-    own, number = house.token("par_"), phones[0]
+def person_of(
+    house: House, phones: Sequence[Number], participant: NewParticipant, letters: str, own: str | None = None
+) -> Person:
+    """The participant with these phones, in the session with these letters; the first is the one that rings. `own`: the
+    id that was promised to whoever it is."""
+    own, number = own or house.token("par_"), phones[0]
     return Person(
         id=own,
         role=participant.role,

@@ -10,17 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from masking.records import Person
+from masking.pins import Way
+from masking.records import Line, Person
 from masking.refusals import Invalid
 
 EXPECTED: Final = "both, none, a_to_b, b_to_a, or ways by role such as customer->driver"
 
 
-def denied(direction: str, people: Sequence[Person]) -> str:
-    """The closed ways as the pools' route reads them: `from|to` with spaces between. `Invalid` for a direction that
-    names nobody."""
+def denied(direction: str, people: Sequence[Person], lines: Sequence[Line] = ()) -> str:
+    """The closed ways as the pools' route reads them: `from|to` with spaces between; of `lines`, those to somebody who
+    is not there yet. `Invalid` for a direction that names nobody."""
+    there = {person.id for person in people}
+    lonely = {way for line in lines for way in line.ways if way[1] not in there}
+    return " ".join(f"{source}|{target}" for source, target in sorted(_closed(direction, people) | lonely))
+
+
+def _closed(direction: str, people: Sequence[Person]) -> set[Way]:
     if direction == "both":
-        return ""
+        return set()
     ways = {(one.id, other.id) for one in people for other in people if one is not other}
     if direction != "none":
         for way in direction.split(","):
@@ -30,7 +37,7 @@ def denied(direction: str, people: Sequence[Person]) -> str:
             if not allowed & ways:
                 raise Invalid.field("direction", "names no way between the participants", EXPECTED)
             ways -= allowed
-    return " ".join(f"{source}|{target}" for source, target in sorted(ways))
+    return ways
 
 
 def _named(name: str, people: Sequence[Person]) -> Sequence[Person]:

@@ -33,13 +33,14 @@ from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from masking.access import Access
     from masking.bindings import Ground, Plan, Wish
     from masking.house import House
     from masking.services import GeoMatch, Service
     from pools.grants import Bound, Fact, Holder
+    from pools.numbers import Number
 
 # A pool that another process has added is seen when there is no number in those known, or after so many seconds.
 POOLS_REMEMBERED: Final = 1.0
@@ -47,11 +48,18 @@ POLL: Final = 0.02  # seconds between looks at a name that another request is cl
 
 
 async def open_session(
-    house: House, access: Access, new: NewSession, *, token: str | None = None
+    house: House,
+    access: Access,
+    new: NewSession,
+    *,
+    token: str | None = None,
+    letters: Callable[[bytes], str] = letters_of,
+    fewest: int = checks.FEWEST,
 ) -> tuple[Session, bool]:
     """Opens a session; False beside it when `unique_name` with the same participants was open already.
 
-    `token` names the request (an Idempotency-Key's identity): asked twice with it, one session is opened.
+    `token` names the request (an Idempotency-Key's identity): asked twice with it, one session is opened. `letters`
+    makes the session's id, but for its shard, of random bytes; `fewest`: how many participants there must be.
     Refuses with `Invalid` and its kin, `ParticipantConflict`, `UniqueNameConflict` (extra `session`),
     `NumberPoolExhausted`, `GeoUnavailable`, `NotFound` for the service.
     """
@@ -59,9 +67,9 @@ async def open_session(
     service = await services.lately(house, access.tenant, new.service)
     try:
         try:
-            return await _open(house, access, new, service, _random(house, token))
+            return await _open(house, access, new, service, _random(house, token), letters, fewest)
         except _Lost:
-            return await _open(house, access, new, service, house.random(17))
+            return await _open(house, access, new, service, house.random(17), letters, fewest)
     except NumberPoolExhausted as short:
         data = {"service": service.name, "needed": short.needed, "retry_after": short.retry_after}
         await append_loose(house, access.tenant, "number.exhausted", house.now(), data)
@@ -76,9 +84,18 @@ def _random(house: House, token: str | None) -> bytes:
     return blake2b(token.encode(), digest_size=17).digest() if token else house.random(17)
 
 
-async def _open(house: House, access: Access, new: NewSession, service: Service, random: bytes) -> tuple[Session, bool]:
-    late_call = await _late_call(house, access, new, service, letters_of(random))
-    wish, record = _wish(house, access, new, service, random, late_call)
+async def _open(
+    house: House,
+    access: Access,
+    new: NewSession,
+    service: Service,
+    random: bytes,
+    named: Callable[[bytes], str],
+    fewest: int,
+) -> tuple[Session, bool]:
+    letters = named(random)
+    late_call = await _late_call(house, access, new, service, letters)
+    wish, record = _wish(house, access, new, service, random, letters, late_call, checks.numbers(house, new, fewest))
     virtual = house.inventory.in_pools(record.parties)
     pools = await house.inventory.recent_pools(wish.tenant, wish.service, POOLS_REMEMBERED)
     try:
@@ -118,16 +135,16 @@ def _wish(
     new: NewSession,
     service: Service,
     random: bytes,
+    letters: str,
     late_call: latecalls.KeptLateCall,
+    phones: list[list[Number]],
 ) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
     if (new.number_model or service.number_model) == "extension" != service.number_model:
         raise Invalid.field(
             "number_model", "is not its service's", "extension for the service too: its numbers ask for it"
         )
-    letters = letters_of(random)
     lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
-    phones = checks.numbers(house, new)
     numbers = [number for theirs in phones for number in theirs]
     checks.texts(house, _texts(new), map(numbering.country_of, numbers), numbers)
     people = checks.people(house, new, phones, letters)
@@ -143,6 +160,7 @@ def _wish(
         quarantine_ms=quarantine * 1000,
         random=random,
         letters=letters,
+        partner=house.token("par_") if len(people) == 1 else "",
     )
     record = Record(
         tenant=access.tenant,
@@ -276,7 +294,7 @@ class _Draft:
             "mode": drawn.mode,
             sessions.ENDS: self._ends_ms,
         }
-        if denied := directions.denied(drawn.direction, drawn.people):
+        if denied := directions.denied(drawn.direction, drawn.people, drawn.lines):
             fields["denied"] = denied
         if late := records.late(drawn):
             fields["late"] = late

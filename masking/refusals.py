@@ -10,6 +10,8 @@ Refused                      code, detail, errors: what every refusal says
  │   ├─ ParticipantConflict  participant_conflict  the same person twice in one session
  │   ├─ UniqueNameConflict   unique_name_conflict  the name is taken; `session` (or `service`) says by whom
  │   ├─ SessionClosed        session_closed
+ │   ├─ SessionFull          session_full          it takes no more participants
+ │   ├─ NumberInUse          number_in_use         the very number that was wished for is none for that person
  │   ├─ CannotReopen         cannot_reopen         `reason` says why the session stays closed
  │   ├─ NumberPoolExhausted  number_pool_exhausted `needed` numbers more, worth a try in `retry_after` seconds
  │   └─ GeoUnavailable       geo_unavailable       no number of the participant's country
@@ -98,6 +100,14 @@ class UniqueNameConflict(Conflict):
 
 class SessionClosed(Conflict):
     code = "session_closed"
+
+
+class SessionFull(Conflict):
+    code = "session_full"
+
+
+class NumberInUse(Conflict):
+    code = "number_in_use"
 
 
 class CannotReopen(Conflict):

@@ -146,6 +146,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_concurrent_calls: int
     max_call_attempts_per_hour: int = 0
     ttl_mode: Literal["fixed", "sliding"] = "fixed"
+    ttl: int | None = None  # of a sliding one: the seconds it lives on after each call
     pin: pins.Pin = pins.NOBODY
     caller_trust: records.CallerTrust = "any"
     answer_confirm: records.AnswerConfirm = "none"
@@ -221,6 +222,7 @@ def shown(
         max_concurrent_calls=record.max_concurrent_calls,
         max_call_attempts_per_hour=record.max_call_attempts_per_hour,
         ttl_mode="sliding" if record.sliding else "fixed",
+        ttl=record.sliding or None,
         pin=record.pin,
         caller_trust=record.caller_trust,
         answer_confirm=record.answer_confirm,
@@ -305,7 +307,7 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
             "record": records.packed(changed),
             "max_calls": changed.max_concurrent_calls,
             "mode": changed.mode,
-            "denied": directions.denied(changed.direction, changed.people),
+            "denied": directions.denied(changed.direction, changed.people, changed.lines),
             "late": records.late(changed),
         }
         view = live_view(holder, changed, house.now_ms)

@@ -176,6 +176,10 @@ class Inventory:
     def in_pools(self, indexes: Sequence[str]) -> Awaitable[int]:
         """How many of these numbers (`Keyring.index` of each) stand in any pool. It is asked when this is called, and
         may be awaited later, or never: then a failure is nobody's error."""
+        if not indexes:
+            none: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            none.set_result(0)
+            return none
         asked = asyncio.ensure_future(self._redis.command("EXISTS", *("{n}x:" + index for index in indexes)))
         asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         return asked

@@ -42,6 +42,7 @@ async def test_pool_numbers_are_told_from_peoples_by_their_indexes(inventory: In
     assert await inventory.in_pools(indexes) == 2
     assert await inventory.pool_numbers(indexes) == [1, 3]
     assert await inventory.in_pools([indexes[0], indexes[2]]) == 0
+    assert await inventory.in_pools([]) == 0
     assert await inventory.pool_numbers([]) == []
 
 

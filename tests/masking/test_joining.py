@@ -1,0 +1,135 @@
+"""A session whose people come and go one by one: at most two of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from masking import joining, opening, sessions
+from masking.refusals import (
+    NotFound,
+    NumberInUse,
+    NumberPoolExhausted,
+    ParticipantConflict,
+    Refused,
+    SessionClosed,
+    SessionFull,
+    Unserved,
+)
+from masking.routes import Refusal, Route
+from masking.sessions import NewParticipant, NewSession, Participant, Session
+from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, World, participants, proxy
+
+
+async def opened(world: World, *numbers: str) -> Session:
+    new = NewSession(participants=participants(*numbers), number_model="per_party")
+    return (await opening.open_session(world.house, world.access, new, fewest=0))[0]
+
+
+async def joined(world: World, session: str, number: str, wish: int | str = "") -> Participant:
+    new = NewParticipant(identifier=number)
+    return (await joining.join(world.house, world.access, session, new, wish=wish)).participants[-1]  # type: ignore[arg-type]
+
+
+def dials(one: Participant) -> str:
+    return one.proxies[0].number
+
+
+async def reached(world: World, called: str, caller: str) -> str:
+    """Who rings, or why nobody does."""
+    found = await world.call(called, caller)
+    if isinstance(found, Refusal):
+        return found.decision
+    await world.house.leases.append(found.session, [], end_call=found.interaction)
+    return found.callee.reveal()
+
+
+async def test_people_join_an_empty_session_and_reach_each_other_when_both_are_there(world: World) -> None:
+    await world.pool(4)
+    session = (await opened(world)).id
+    customer = await joined(world, session, CUSTOMER)
+    assert await reached(world, dials(customer), CUSTOMER) == "direction", "the partner is not there yet"
+    driver = await joined(world, session, DRIVER)
+    assert (customer.proxies[0].to, driver.proxies[0].to) == (driver.id, customer.id)
+    routed = await world.call(dials(customer), CUSTOMER)
+    assert isinstance(routed, Route) and (routed.callee.reveal(), routed.shows) == (DRIVER, dials(driver))
+    await world.house.leases.append(session, [], end_call=routed.interaction)
+    assert await reached(world, dials(driver), DRIVER) == CUSTOMER
+    assert await world.types(session) == [
+        *["session.opened", "session.updated", "number.leased", "call.refused", "session.updated", "number.leased"],
+        *["call.initiated", "call.initiated"],
+    ]
+
+
+async def test_who_leaves_reaches_nobody_and_the_other_keeps_the_number_for_the_next(world: World) -> None:
+    await world.pool(4)
+    first = await opened(world, CUSTOMER, DRIVER)
+    customer, driver = first.participants
+    left = await joining.leave(world.house, world.access, first.id, driver.id)
+    assert [one.id for one in left.participants] == [customer.id]
+    assert await reached(world, dials(driver), DRIVER) == "ended"
+    assert await reached(world, dials(customer), CUSTOMER) == "direction"
+    merchant = await joined(world, first.id, MERCHANT)
+    after = (await sessions.get(world.house, world.access, first.id)).participants
+    assert proxy(first, 0, 1) == dials(after[0]) and after[0].proxies[0].to == merchant.id
+    assert await reached(world, dials(customer), CUSTOMER) == MERCHANT
+    assert await reached(world, dials(merchant), MERCHANT) == CUSTOMER
+    assert await reached(world, dials(driver), DRIVER) == "ended"
+    for one in after:
+        await joining.leave(world.house, world.access, first.id, one.id)
+    closed = await sessions.close(world.house, world.access, first.id)
+    assert closed.participants == []
+    released = [kind for kind in await world.types(first.id) if kind == "number.released"]
+    assert len(released) == 3, "each number once"
+
+
+async def test_one_person_is_enough_to_open_a_session_and_somebody_of_a_shared_number_may_leave(world: World) -> None:
+    await world.pool(4)
+    alone = await opened(world, CUSTOMER)
+    assert await reached(world, dials(alone.participants[0]), CUSTOMER) == "direction"
+    await joined(world, alone.id, DRIVER)
+    assert await reached(world, dials(alone.participants[0]), CUSTOMER) == DRIVER
+    shared = await world.open(CUSTOMER, DRIVER)
+    await joining.leave(world.house, world.access, shared.id, shared.participants[0].id)
+    merchant = await joined(world, shared.id, MERCHANT)
+    assert await reached(world, proxy(shared, 1, 0), DRIVER) == MERCHANT
+    assert await reached(world, dials(merchant), MERCHANT) == DRIVER
+
+
+async def test_a_person_may_wish_for_a_number_or_for_the_one_they_had_last(world: World) -> None:
+    numbers = await world.pool(3)
+    wished = await world.house.inventory.find(numbers[2])
+    assert wished is not None
+    first, second = (await opened(world)).id, (await opened(world)).id
+    assert dials(await joined(world, first, CUSTOMER, wished.position)) == numbers[2]
+    with pytest.raises(NumberInUse):
+        await joined(world, second, CUSTOMER, wished.position)
+    await sessions.close(world.house, world.access, first)
+    await world.later(1800)
+    assert dials(await joined(world, second, CUSTOMER, "sticky")) == numbers[2]
+
+
+@pytest.mark.parametrize(
+    ("number", "refusal"),
+    [(CUSTOMER, ParticipantConflict), (MERCHANT, SessionFull), ("+842471000000", Refused), ("113", Refused)],
+)
+async def test_nobody_joins_twice_nor_as_the_third(world: World, number: str, refusal: type[Refused]) -> None:
+    await world.pool(4)
+    session = (await opened(world, CUSTOMER, DRIVER)).id
+    with pytest.raises(refusal):
+        await joined(world, session, number)
+
+
+async def test_what_cannot_be_joined_or_left_says_so(world: World) -> None:
+    await world.pool(1)
+    first = await opened(world, CUSTOMER)
+    with pytest.raises(NotFound):
+        await joining.leave(world.house, world.access, first.id, "par_unknown")
+    with pytest.raises(NumberPoolExhausted):
+        await joined(world, (await opened(world)).id, CUSTOMER)
+    await sessions.close(world.house, world.access, first.id)
+    with pytest.raises(SessionClosed):
+        await joined(world, first.id, DRIVER)
+    await world.pool(9)
+    three = await world.open(CUSTOMER, DRIVER, MERCHANT)
+    with pytest.raises(Unserved):
+        await joining.leave(world.house, world.access, three.id, three.participants[0].id)
