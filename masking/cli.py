@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -29,6 +28,7 @@ from rich.table import Table
 from masking.blocks import spread
 from masking.children import NotReady
 from masking.config import BadConfig, Config, load
+from masking.errands import Failed, run, watched
 
 app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
 keys = App(name="keys", help="API keys; a tenant exists by its first key.")
@@ -42,10 +42,6 @@ T = TypeVar("T")
 IMPORT_BATCH = 200  # numbers a request
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Failed(Exception):
-    """What the command could not do, in words for the person who typed it."""
 
 
 @Parameter(name="*")
@@ -83,18 +79,18 @@ def write_json(value: Any) -> None:
 def serve(common: Common = Common()) -> None:
     """Runs the service until SIGTERM or Ctrl-C; prints one JSON line when it accepts traffic."""
     from masking import logs
-    from masking.serve import serve as run
+    from masking.serve import serve as keep
 
     logs.configure()
-    asyncio.run(run(read_config(common), common.config, write_json))
+    asyncio.run(keep(read_config(common), common.config, write_json))
 
 
 @app.command
 def demo(*, once: bool = False, common: Common = Common()) -> int:
     """Places a real masked call between two softphones and shows what each of them saw."""
-    from masking.demo import run
+    from masking.demo import run as demonstrate
 
-    return asyncio.run(run(once=once, machine=common.json))
+    return asyncio.run(demonstrate(once=once, machine=common.json))
 
 
 @keys.command
@@ -295,6 +291,44 @@ def doctor(*, common: Common = Common()) -> int:
     return int(any(one.state == "fault" for one in found))
 
 
+MOVING = "masking.courier.moving"
+
+
+@app.command(name="export")
+def export_all(*, output: Annotated[Path, Parameter(name=["--output", "-o"])], without_recordings: bool = False,
+               common: Common = Common()) -> None:  # fmt: skip
+    """Writes the whole installation into one file, for `masking import`. The service must be stopped.
+
+    People's numbers are in it as they are stored: sealed by keys.json, which is not. `--without-recordings`: for a
+    store that the next installation uses as well.
+    """
+    words = ["export", str(output), *(["--without-recordings"] if without_recordings else [])]
+    told = watched(run(MOVING, words, common.config, "exported"), err, hidden=common.json)
+    write_json(told) if common.json else out.print(f"{output}: {moved(told)}")
+    err.print(
+        f"{output} opens only together with the keys {told['keyring']} ({read_config(common).key_path}), which are not"
+        " in it. Bring them another way, and keep both from everybody else.",
+        style="yellow",
+    )
+
+
+@app.command(name="import")
+def import_all(file: Path, *, keys: Path | None = None, common: Common = Common()) -> None:
+    """Puts an exported installation into the empty stores of this configuration.
+
+    `--keys`: the key file the data was made with, unless it stands where keys.path says. When an import was cut short,
+    the same command begins it anew; no service starts on the data in between.
+    """
+    words = ["import", str(file), *(["--keys", str(keys)] if keys else [])]
+    told = watched(run(MOVING, words, common.config, "imported"), err, hidden=common.json)
+    write_json(told) if common.json else out.print(f"imported {moved(told)}")
+
+
+def moved(told: dict[str, Any]) -> str:
+    kept = "recordings left where they lie" if told["recordings"] is None else f"{told['recordings']} recordings"
+    return f"{told['keys']} keys of Redis, {told['rows']} rows, {kept}, {told['bytes']} bytes"
+
+
 @app.command
 def explain(source: str, target: str, *, trunk: str | None = None, at: str | None = None,
             remote: Remote = Remote()) -> None:  # fmt: skip
@@ -340,15 +374,8 @@ def verify(*, heads: Path | None = None, common: Common = Common()) -> None:
     Reads the archive and the store of this configuration directly. `--heads`: the `evidence.checkpoint` events that a
     webhook receiver kept, one JSON object a line; with them a chain that was rewritten as a whole is found too.
     """
-    words = [sys.executable, "-m", "masking.courier.verification"]
-    words += ["--config", str(common.config)] if common.config else []
-    words += ["--heads", str(heads)] if heads else []
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        said, trouble = child.communicate()
-    lines = [msgspec.json.decode(line) for line in said.splitlines()]
-    if not lines or lines[-1]["event"] != "verified":
-        raise Failed(trouble.strip().splitlines()[-1] if trouble.strip() else "the verification did not end")
-    summary, faults = lines[-1], lines[:-1]
+    words = ["--heads", str(heads)] if heads else []
+    *faults, summary = run("masking.courier.verification", words, common.config, "verified")
     if common.json:
         write_json({"faults": faults, **{name: summary[name] for name in ("entries", "recordings", "heads")}})
     else:

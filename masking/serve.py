@@ -28,6 +28,7 @@ from pools.redis import Redis, Unavailable
 log = structlog.get_logger("masking.serve")
 
 EDGE_DRAIN = 30.0  # seconds that calls get to end by themselves at SIGTERM
+UNFINISHED_IMPORT = "import.unfinished"  # in data_dir while half an export may be in the stores
 
 
 @contextlib.asynccontextmanager
@@ -60,6 +61,27 @@ async def running(config: Config, config_path: Path | None, log_to: int | None =
                         await child.stop()
 
 
+@contextlib.asynccontextmanager
+async def stores(config: Config) -> AsyncIterator[None]:
+    """Redis (started, where it is embedded) and the folders, while no service runs on this data folder."""
+    await asyncio.to_thread(_make_folders, config)
+    try:
+        alone = await asyncio.to_thread(_only_one, config.data_dir / "serve.lock")
+    except BadConfig as served:
+        raise BadConfig(f"{served}: stop it first") from None
+    with alone:
+        if config.redis.url:
+            yield
+            return
+        valkey = Child("valkey", valkey_command(config), announces=False)
+        await valkey.start()
+        try:
+            await _answering(config)
+            yield
+        finally:
+            await valkey.stop()
+
+
 async def serve(config: Config, config_path: Path | None, say: Callable[[dict[str, Any]], None]) -> None:
     """Serves until SIGTERM or SIGINT; `say` is given the ready line."""
     ended = asyncio.Event()
@@ -74,15 +96,21 @@ async def serve(config: Config, config_path: Path | None, say: Callable[[dict[st
 
 def prepare(config: Config) -> None:
     """Makes the folders and the keys; data without its key stops the start (`keyring` says how to mend it)."""
+    _make_folders(config)
+    if (config.data_dir / UNFINISHED_IMPORT).exists():
+        raise BadConfig(f"service.data_dir: an import into {config.data_dir} did not end: run `masking import` again")
+    if not config.key_path.exists():
+        if not config.redis.url and any((config.data_dir / "valkey").iterdir()):
+            raise BadConfig(f"keys.path: {config.key_path} is gone, but there is data made with it: put the key back")
+        Keyring.create(config.key_path)
+
+
+def _make_folders(config: Config) -> None:
     for folder in (config.data_dir, config.run_dir, config.spool_dir, config.data_dir / "valkey"):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise BadConfig(f"service.data_dir: {folder} cannot be made: {error.strerror}") from None
-    if not config.key_path.exists():
-        if not config.redis.url and any((config.data_dir / "valkey").iterdir()):
-            raise BadConfig(f"keys.path: {config.key_path} is gone, but there is data made with it: put the key back")
-        Keyring.create(config.key_path)
 
 
 def _children(config: Config, config_path: Path | None, listening: list[socket.socket]) -> list[Child]:

@@ -29,17 +29,17 @@ def revisions() -> ScriptDirectory:
     return script
 
 
-async def upgrade(engine: AsyncEngine, script: ScriptDirectory) -> None:
-    """Applies what the database lacks, all or nothing."""
+async def upgrade(engine: AsyncEngine, script: ScriptDirectory, to: str = "head") -> None:
+    """Applies what the database lacks up to the revision `to`, all or nothing."""
     async with engine.begin() as connection:
-        await connection.run_sync(partial(_upgrade, script))
+        await connection.run_sync(partial(_upgrade, script, to))
 
 
-def _upgrade(script: ScriptDirectory, connection: sql.Connection) -> None:
+def _upgrade(script: ScriptDirectory, to: str, connection: sql.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     context = MigrationContext.configure(
-        connection, opts={"fn": lambda revision, _: script._upgrade_revs("head", revision), "script": script}
+        connection, opts={"fn": lambda revision, _: script._upgrade_revs(to, revision), "script": script}
     )
     with Operations.context(context):
         context.run_migrations()
