@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from masking import checks, directions, extensions, pins, records, sessions
+from masking import checks, extensions, pins, records, sessions, stages
 from masking.events import PARTIES, fact, filled, moment_of
 from masking.records import Line, Person, Record
 from masking.refusals import (
@@ -94,7 +94,7 @@ async def amend(house: House, access: Access, session: str, made: Callable[[Hold
                 expect_rev=holder.rev,
                 fields={
                     "record": records.packed(wish.record),
-                    "denied": directions.denied(wish.record.direction, wish.record.people, wish.record.lines),
+                    **stages.fields(wish.record),
                 },
                 events=wish.events,
             )

@@ -24,6 +24,7 @@ from pools.numbers import Number
 if TYPE_CHECKING:
     from masking.house import House
     from masking.sessions import NewParticipant, NewSession
+    from masking.stages import Stage
 
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
@@ -35,7 +36,6 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII
 
 # Fields of the contract that later versions bring, with the one value that means "without it".
 NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
-    "stages": ([],),
     "announcements": (None,),
     "on_expiry_in_call": ("finish",),
     "geo_match_level": ("country",),
@@ -185,6 +185,11 @@ def texts(
         if numbering.spells_a_number(text, countries) or any(tail in digits for tail in tails):
             error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
+
+
+def stage_fields(stages: Sequence[Stage]) -> list[tuple[str, str | None]]:
+    """The texts of stages."""
+    return [(f"stages[{place}].name", stage.name) for place, stage in enumerate(stages)]
 
 
 def metadata_fields(metadata: dict[str, str]) -> list[tuple[str, str | None]]:

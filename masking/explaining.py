@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from masking import barring, checks, extensions, intents, numbering, opening, records, reopening, services
+from masking import barring, checks, extensions, intents, numbering, opening, records, reopening, services, stages
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
@@ -297,7 +297,7 @@ async def _limited(told: _Told, holder: Holder, source: str, target: str | None,
     if fields.get("mode") == b"message_only":
         told.look("limits", "mode", "The session is for messages only.")
         return "mode"
-    if f"{source}|{target}" in fields.get("denied", b"").decode().split():
+    if target and f"{source}|{target}" in stages.denied(fields, told.at_ms):
         told.look("limits", "direction", "The session's direction keeps this participant from calling the other.")
         return "direction"
     if most and holder.calls >= most:

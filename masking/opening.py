@@ -16,7 +16,6 @@ from masking import (
     alarms,
     bindings,
     checks,
-    directions,
     extensions,
     latecalls,
     names,
@@ -25,6 +24,7 @@ from masking import (
     records,
     services,
     sessions,
+    stages,
 )
 from masking.events import PARTIES, append_loose, fact, filled
 from masking.records import Record
@@ -144,10 +144,10 @@ def _wish(
         raise Invalid.field(
             "number_model", "is not its service's", "extension for the service too: its numbers ask for it"
         )
-    lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
     numbers = [number for theirs in phones for number in theirs]
     checks.texts(house, _texts(new), map(numbering.country_of, numbers), numbers)
     people = checks.people(house, new, phones, letters)
+    staged = stages.checked(new.stages, people, house.now_ms)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
@@ -156,7 +156,7 @@ def _wish(
         number_model=new.number_model or service.number_model,
         geo_match=_geo(new.geo_match) or service.geo_match,
         number_selection=new.number_selection or service.number_selection,
-        ttl_ms=lives_ms,
+        ttl_ms=_lives_ms(house, new, service),
         quarantine_ms=quarantine * 1000,
         random=random,
         letters=letters,
@@ -183,15 +183,27 @@ def _wish(
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
         answer_confirm=new.answer_confirm,
+        stages=staged,
         late_call=late_call,
         sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,
     )
-    directions.denied(new.direction, people)
+    stages.fields(record)  # Invalid, before anything is claimed
     return wish, record
+
+
+def _lives_ms(house: House, new: NewSession, service: Service) -> int:
+    """The milliseconds it lives: as it says, else as its last stage does, else as its service does."""
+    lives_ms = checks.ending(new.ttl, new.expires_at, service.ttl, house.now())
+    last = stages.end_ms(new.stages)
+    if last is None:
+        return lives_ms
+    staged_ms = checks.ending(None, new.stages[-1].until, 0, house.now())
+    return staged_ms if new.ttl is None and new.expires_at is None else min(lives_ms, staged_ms)
 
 
 def _texts(new: NewSession) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = [("unique_name", new.unique_name), *checks.metadata_fields(new.metadata)]
+    found += checks.stage_fields(new.stages)
     for index, participant in enumerate(new.participants):
         found += [
             (f"participants[{index}].role", participant.role),
@@ -287,15 +299,17 @@ class _Draft:
         """What a bind stores: the record, what the pools' route reads, and the first events."""
         drawn = msgspec.structs.replace(self._record, lines=plan.lines)
         places = [filled(f"x{index}") for index in range(len(plan.lines))]
-        self._session = opened = sessions.shown(holder, drawn, places, self._ends_ms)
+        now_ms = round(drawn.created_at * 1000)
+        self._session = opened = sessions.shown(holder, drawn, places, self._ends_ms, at_ms=now_ms)
         fields: dict[str, str | bytes | int] = {
             "record": records.packed(drawn),
             "max_calls": drawn.max_concurrent_calls,
             "mode": drawn.mode,
             sessions.ENDS: self._ends_ms,
         }
-        if denied := directions.denied(drawn.direction, drawn.people, drawn.lines):
-            fields["denied"] = denied
+        fields |= {name: ways for name, ways in stages.fields(drawn).items() if ways}
+        if wakes := stages.next_ms(drawn.stages, now_ms):
+            fields["wakes"] = wakes
         if late := records.late(drawn):
             fields["late"] = late
         leased = [

@@ -15,6 +15,7 @@ from masking.events import Event
 from masking.latecalls import ANNOUNCED, KeptLateCall
 from masking.pins import NOBODY, Pin, Way
 from masking.refusals import NotFound
+from masking.stages import Stage
 from pools.grants import Holder, shard_of
 from pools.numbers import Number
 
@@ -82,6 +83,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
     answer_confirm: AnswerConfirm = "none"
+    stages: tuple[Stage, ...] = ()
     late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
     sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put
 

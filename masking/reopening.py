@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import checks, names, opening, records, services, sessions
+from masking import checks, names, opening, records, services, sessions, stages
 from masking.events import fact, moment_of
 from masking.refusals import CannotReopen, UniqueNameConflict
 from pools.inventory import CALLABLE
@@ -76,8 +76,12 @@ async def _reopen(
 ) -> None:
     default = (await services.lately(house, record.tenant, record.service)).ttl
     lives_ms = checks.ending(ttl, expires_at, record.sliding or default, house.now())
+    lasting = stages.lasting(record.stages, house.now_ms)
+    if (last := stages.end_ms(lasting)) is not None:
+        lives_ms = min(lives_ms, last - house.now_ms)
+    record = msgspec.structs.replace(record, stages=lasting)
     if holder.status == "open":  # its end has come, and nobody has written it down yet
-        await sessions.release(house, holder, "expired")
+        await sessions.release(house, holder, sessions.ending(holder, record))
     await numbers_work(house, holder)
     if record.unique_name is None:
         await _revive(house, holder, record, lives_ms)
@@ -119,13 +123,27 @@ async def _revive(house: House, holder: Holder, record: Record, lives_ms: int) -
     expires_ms = house.now_ms + lives_ms
     alive = msgspec.structs.replace(holder, status="open", reason="", expires=expires_ms)
     view = sessions.live_view(alive, record, house.now_ms)
-    told = {"status": view.status, "closed_reason": None, "closed_at": None, "expires_at": moment_of(expires_ms)}
+    told = {
+        "status": view.status,
+        "closed_reason": None,
+        "closed_at": None,
+        "expires_at": moment_of(expires_ms),
+        "stages": view.stages,
+        "stage": view.stage,
+    }
     leased = [fact("number.leased", None, {"number": number}) for number in dict.fromkeys(holder.numbers)]
+    fields: dict[str, str | bytes | int] = {sessions.ENDS: expires_ms}
+    if record.stages:
+        fields |= {
+            "record": records.packed(record),
+            **stages.fields(record),
+            "wakes": stages.next_ms(record.stages, house.now_ms) or "",
+        }
     outcome = await house.leases.reopen(
         holder.holder,
         expires=expires_ms,
         events=[fact("session.reopened", None, told), *leased],
-        fields={sessions.ENDS: expires_ms},
+        fields=fields,
     )
     if outcome.outcome not in ("reopened", "open"):
         raise _refusal("crowded" if outcome.outcome == "crowded" else "rested")

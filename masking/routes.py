@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import barring, extensions, intents, interactions, pins, records, reopening, services, sessions
+from masking import barring, extensions, intents, interactions, pins, records, reopening, services, sessions, stages
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.consultations import Question
@@ -424,7 +424,8 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, record:
     caller, callee = record.person(found.source), record.person(found.target)
     shows = found.fields["numbers"].decode().split()[record.line(callee.id, caller.id)]
     shown = number if shows == number.number else await house.inventory.find(shows)
-    recorded = record.record == "always"
+    stage = stages.current(record.stages, round(attempt.at * 1000))
+    recorded = (stage is not None and stage.record or record.record) == "always"
     return Route(
         interaction=attempt.interaction,
         session=found.holder,

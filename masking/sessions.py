@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import checks, directions, latecalls, names, pins, records, services
-from masking.events import Event, fact, moment, moment_of
+from masking import checks, latecalls, names, pins, records, services, stages
+from masking.events import Event, fact, moment, moment_of, seconds
 from masking.latecalls import LateCall, LateCallWish
 from masking.records import Record
-from masking.refusals import Conflict, NotFound, SessionClosed
+from masking.refusals import Conflict, Invalid, NotFound, SessionClosed
 from masking.services import (
     CallTimeLimit,
     FriendlyName,
@@ -27,6 +27,7 @@ from masking.services import (
     UniqueName,
     WarningAt,
 )
+from masking.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=40)], Annotated[str, Meta(max_length=256)]], Meta(max_length=16)
 ]
 Mode = Literal["voice_and_message", "voice_only", "message_only"]
+Stages = Annotated[list[Stage], Meta(max_length=stages.MOST)]
 Direction = Annotated[str, Meta(max_length=255, description="both, none, a_to_b, or ways by role: customer->driver.")]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
 Language = Annotated[str, Meta(max_length=35, description="BCP 47: vi, en-US.")]
@@ -51,6 +53,7 @@ CHANGEABLE: Final = (
     "record", "mode", "direction", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls",
     "max_call_attempts_per_hour", "answer_confirm",
 )  # fmt: skip
+ENDS_WITH_ITS_STAGE: Final = 2000  # a session that ends so few ms before its last stage does ends with it
 ENDS: Final = (
     "ends"  # the holder's field that keeps its end as it was said, when the pools have moved it to its closing
 )
@@ -81,7 +84,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     expires_at: datetime | None = None
     mode: Mode = "voice_and_message"
     direction: Direction = "both"
-    stages: list[dict[str, Any]] = []
+    stages: Stages = []
     number_model: services.NumberModel | None = None
     geo_match: Literal["soft", "strict", "country", "country/soft", "country/strict"] | None = None
     geo_match_level: Literal["none", "country", "region", "area_code"] = "country"
@@ -138,6 +141,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     closed_at: datetime | None = None
     mode: str
     direction: str
+    stages: list[Stage] = []
+    stage: str | None = None
     record: str
     pair_quarantine: int
     ring_timeout: int
@@ -176,6 +181,7 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mode: Mode | UnsetType = UNSET
     answer_confirm: records.AnswerConfirm | UnsetType = UNSET
     direction: Direction | UnsetType = UNSET
+    stages: Stages | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
 
 
@@ -188,9 +194,11 @@ def shown(
     closed_reason: ClosedReason | None = None,
     closed_ms: int | None = None,
     chosen: Mapping[pins.Way, str] | None = None,
+    at_ms: int = 0,
 ) -> Session:
     """The session as the API shows it; `numbers[i]` answers `record.lines[i]`. `chosen`: its PINs, for those who may
-    see them."""
+    see them; `at_ms`: when, for its stage."""
+    stage = stages.current(record.stages, at_ms) if status != "closed" else None
     shown_pins = chosen or {}
     proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
     for line, number in zip(record.lines, numbers, strict=True):
@@ -214,6 +222,8 @@ def shown(
         closed_at=moment_of(closed_ms) if closed_ms is not None else None,
         mode=record.mode,
         direction=record.direction,
+        stages=list(record.stages),
+        stage=stage.name if stage else None,
         record=record.record,
         pair_quarantine=record.pair_quarantine,
         ring_timeout=record.ring_timeout,
@@ -257,17 +267,33 @@ def live_view(holder: Holder, record: Record, now_ms: int, chosen: Mapping[pins.
     if holder.status == "closed":
         status, reason = "closed", msgspec.convert(holder.reason, ClosedReason)
     elif holder.expires <= now_ms:
-        status, reason = "closed", "expired"
+        status, reason = "closed", ending(holder, record)
     ends = int(holder.fields.get(ENDS, holder.expires))
     closed_ms = holder.expires if status == "closed" else None
-    return shown(holder.holder, record, holder.numbers, ends, status, reason, closed_ms, chosen)
+    return shown(holder.holder, record, holder.numbers, ends, status, reason, closed_ms, chosen, now_ms)
+
+
+def ending(holder: Holder, record: Record) -> Literal["expired", "stage_end"]:
+    """Why its time is over: it was long enough, or its last stage has ended."""
+    return _ending(record.stages, int(holder.fields.get(ENDS, holder.expires)))
+
+
+def _ending(past: Sequence[Stage], ends_ms: int) -> Literal["expired", "stage_end"]:
+    last = stages.end_ms(past)
+    return "stage_end" if last is not None and ends_ms >= last - ENDS_WITH_ITS_STAGE else "expired"
 
 
 def archived_view(session: Session, now: float) -> Session:
     """A session as the archive has it, read at `now`."""
-    if session.status in ("open", "in_progress") and session.expires_at <= moment(now):
-        return msgspec.structs.replace(session, status="closed", closed_reason="expired", closed_at=session.expires_at)
-    return session
+    if session.status not in ("open", "in_progress"):
+        return session
+    if session.expires_at <= moment(now):
+        why = _ending(session.stages, round(seconds(session.expires_at) * 1000))
+        return msgspec.structs.replace(
+            session, status="closed", closed_reason=why, closed_at=session.expires_at, stage=None
+        )
+    stage = stages.current(session.stages, round(now * 1000))
+    return msgspec.structs.replace(session, stage=stage.name if stage else None)
 
 
 async def get(house: House, access: Access, session: str) -> Session:
@@ -302,16 +328,18 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
         if isinstance(wish.late_call, LateCallWish):
             late = await latecalls.kept(house, wish.late_call, session[-22:])
             changed = msgspec.structs.replace(changed, late_call=late)
-        lives_ms = _new_life(house, wish, default=None)
+        lives_ms = _new_life(house, wish, changed)
         fields: dict[str, str | bytes | int] = {
             "record": records.packed(changed),
             "max_calls": changed.max_concurrent_calls,
             "mode": changed.mode,
-            "denied": directions.denied(changed.direction, changed.people, changed.lines),
             "late": records.late(changed),
+            **stages.fields(changed),
         }
+        if changed.stages or record.stages:
+            fields["wakes"] = stages.next_ms(changed.stages, house.now_ms) or ""
         view = live_view(holder, changed, house.now_ms)
-        events = [fact("session.updated", None, msgspec.to_builtins(view))] if lives_ms is None else []
+        events = [fact("session.updated", None, msgspec.to_builtins(view))]
         told = await house.leases.append(session, events, set_fields=fields, expect_rev=holder.rev)
         if told.outcome == "conflict":
             continue
@@ -329,15 +357,28 @@ def _changed(house: House, record: Record, wish: SessionChange) -> Record:
         metadata = {name: value for name, value in merged.items() if value is not None}
         checks.texts(house, checks.metadata_fields(metadata), [person.country for person in record.people])
         said["metadata"] = metadata
+    if isinstance(wish.stages, list):
+        said["stages"] = stages.checked(wish.stages, record.people, house.now_ms)
+        checks.texts(house, checks.stage_fields(wish.stages), [person.country for person in record.people])
     return msgspec.structs.replace(record, **said)
 
 
-def _new_life(house: House, wish: SessionChange, default: int | None) -> int | None:
+def _new_life(house: House, wish: SessionChange, changed: Record) -> int | None:
+    """The milliseconds it lives on, where that is said: by `ttl` or `expires_at`, or by its last stage's end."""
     ttl = wish.ttl if isinstance(wish.ttl, int) else None
     expires_at = wish.expires_at if isinstance(wish.expires_at, datetime) else None
-    if ttl is None and expires_at is None and default is None:
-        return None
-    return checks.ending(ttl, expires_at, default or 0, house.now())
+    if ttl is not None or expires_at is not None:
+        return _life(house, changed, checks.ending(ttl, expires_at, 0, house.now()))
+    last = stages.end_ms(changed.stages) if wish.stages is not UNSET else None
+    return None if last is None else checks.ending(None, moment_of(last), 0, house.now())
+
+
+def _life(house: House, record: Record, lives_ms: int) -> int:
+    """What a session may live on; `Invalid` past its last stage's end."""
+    last = stages.end_ms(record.stages)
+    if last is not None and house.now_ms + lives_ms > last + ENDS_WITH_ITS_STAGE:
+        raise Invalid.field("expires_at", "is after the last stage's end", "an earlier time, or other `stages` as well")
+    return lives_ms if last is None else min(lives_ms, last - house.now_ms)
 
 
 async def extend(
@@ -346,7 +387,8 @@ async def extend(
     """Moves its end to `ttl` seconds from now, or to `expires_at`, or by the service's ttl; `SessionClosed`."""
     _, record = await held_open(house, access, session)
     default = record.sliding or (await services.get(house, access.tenant, record.service)).ttl
-    await _prolong(house, session, record, checks.ending(ttl, expires_at, default, house.now()))
+    lives_ms = _life(house, record, checks.ending(ttl, expires_at, default, house.now()))
+    await _prolong(house, session, record, lives_ms)
     await records.touch(house, access.tenant, session)
     return await get(house, access, session)
 
@@ -367,10 +409,25 @@ async def slide(house: House, session: str) -> None:
     if holder is None or "record" not in holder.fields:
         return
     record = records.unpacked(holder.fields["record"])
-    lives_ms = record.sliding * 1000
-    if lives_ms and house.now_ms < holder.expires < house.now_ms + lives_ms:
+    last = stages.end_ms(record.stages)
+    lives_ms = record.sliding * 1000 if last is None else min(record.sliding * 1000, last - house.now_ms)
+    if record.sliding and house.now_ms < holder.expires < house.now_ms + lives_ms:
         with contextlib.suppress(SessionClosed):  # it was closed meanwhile
             await _prolong(house, session, record, lives_ms)
+
+
+async def tell_stage(house: House, session: str) -> bool:
+    """Tells that the session's next stage has begun; False for one that is over, or has no stages."""
+    holder = await house.leases.read(session)
+    record = records.unpacked(holder.fields["record"]) if holder is not None and "record" in holder.fields else None
+    if holder is None or record is None or live_view(holder, record, house.now_ms).status == "closed":
+        await house.leases.rest(session)
+        return False
+    now_ms = house.now_ms
+    stage, wakes = stages.current(record.stages, now_ms), stages.next_ms(record.stages, now_ms)
+    told = fact("session.updated", None, {"stage": stage.name if stage else None})
+    appended = await house.leases.append(session, [told], set_fields={"wakes": wakes or ""}, expect_rev=holder.rev)
+    return appended.outcome == "appended"  # else it was changed just now, and the next round looks again
 
 
 async def close(house: House, access: Access, session: str) -> Session:
@@ -378,15 +435,15 @@ async def close(house: House, access: Access, session: str) -> Session:
     found = await records.held(house, access.tenant, session)
     if found is not None and found[0].status != "closed":
         holder, record = found
-        await release(house, holder, "api" if holder.expires > house.now_ms else "expired")
+        await release(house, holder, "api" if holder.expires > house.now_ms else ending(holder, record))
         await records.touch(house, access.tenant, session)
     return await get(house, access, session)
 
 
 async def release(house: House, holder: Holder, reason: ClosedReason) -> bool:
-    """Ends the session's leases and writes its last events; False when somebody else had. A session is `expired` only
-    when the shard's own clock says so too."""
-    lapsed = reason == "expired"
+    """Ends the session's leases and writes its last events; False when somebody else had. A session's time is over
+    only when the shard's own clock says so too."""
+    lapsed = reason in ("expired", "stage_end")
     outcome = await house.leases.release(
         holder.holder, reason=reason, events=closing(holder, reason), only_lapsed=lapsed
     )

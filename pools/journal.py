@@ -141,6 +141,16 @@ class Journal:
             await self._adopt(shard, stray[1:], now)
         return [name for name in names if not name.startswith("~")]
 
+    async def woken(self, shard: str, now: int, limit: int = 100) -> list[str]:
+        """Holders of the shard that wanted to be looked at by `now` (ms, their field `wakes`), earliest first. Each is
+        named again until that field changes, or `rest`."""
+        rows = await self._redis.command("ZRANGEBYSCORE", key(shard, "w"), "-inf", now, "LIMIT", 0, limit)
+        return [row.decode() for row in rows]
+
+    async def rest(self, holder: str) -> None:
+        """The holder has ended: nobody looks at it any more."""
+        await self._redis.command("ZREM", key(shard_of(holder), "w"), holder)
+
     async def _adopt(self, shard: str, holder: str, now: int) -> None:
         owner = await self._redis.command("HMGET", record_key(holder), "status", "expires")
         if owner[1] is None:

@@ -75,7 +75,8 @@ def _tight(shard: str, reply: Any) -> list[Tight]:
 
 
 class Leases(Journal):
-    """Grants and their journals. Every method raises `pools.redis.Unavailable` when Redis cannot answer in time."""
+    """Grants and their journals. Of a holder's fields `wakes` (ms, or empty) is when `woken` names it. Every
+    method raises `pools.redis.Unavailable` when Redis cannot answer in time."""
 
     def __init__(self, redis: Redis, scripts: ShardScripts = SHARD) -> None:
         super().__init__(redis, scripts)
@@ -302,9 +303,10 @@ class Leases(Journal):
         it is up, the answer is the same and nothing is written.
 
         Read here are the holder's fields `max_calls` (0 or absent: no limit), `mode` (``voice_only`` or
-        ``message_only``), `denied` (``from|to`` pairs with spaces between), `paused` and `late` (any text). After
-        `Unavailable` the slot may have been claimed: end the call with `append(end_call=…)` when Redis is back; the
-        sweeper does when the owner is dead.
+        ``message_only``), `denied` (``from|to`` pairs with spaces between), `stages` (of each ``begins:``, ms, and
+        its denied pairs with commas between; the last that has begun counts instead), `paused` and `late` (any text).
+        After `Unavailable` the slot may have been claimed: end the call with `append(end_call=…)` when Redis is back;
+        the sweeper does when the owner is dead.
         """
         if _OWNER.fullmatch(owner) is None:
             raise ValueError("an owner is letters, digits and _ . : -")

@@ -40,8 +40,9 @@ def _shape_after(session: Session, event: Event) -> Session:
         return _changed(session, event.data)
     if event.type == "session.closed" and session.status != "closed":
         closed = _changed(session, event.data)
-        expired = closed.closed_reason == "expired"
-        return msgspec.structs.replace(closed, closed_at=closed.expires_at if expired else event.occurred_at)
+        lapsed = closed.closed_reason in ("expired", "stage_end")
+        ended = closed.expires_at if lapsed else event.occurred_at
+        return msgspec.structs.replace(closed, closed_at=ended, stage=None)
     if event.type == "session.reopened":
         said = {"closed_reason": None, "closed_at": None} | dict(event.data)
         return msgspec.structs.replace(

@@ -1,4 +1,5 @@
-"""What nobody is left to do: end the sessions whose time is over, and the calls whose edge is dead.
+"""What nobody is left to do: end the sessions whose time is over, tell that a stage has begun, and end the calls whose
+edge is dead.
 
 Neither is needed to be correct (a lapsed lease is a free one, a dead call's slot binds nobody else): the sweeper writes
 the events. Both ends are idempotent, so an edge that comes back, or a second sweeper, changes nothing.
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from masking import sessions
+from masking import records, sessions
 from masking.events import fact
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Sweeper:
         for shard in sorted(await self._house.inventory.shard_names()):
             due = await self._house.leases.due(shard, self._house.now_ms, AT_ONCE)
             ended += sum(await asyncio.gather(*map(self._expire, due)))
+            woken = await self._house.leases.woken(shard, self._house.now_ms, AT_ONCE)
+            await asyncio.gather(*(sessions.tell_stage(self._house, name) for name in woken))
             calls += await self._house.leases.live_calls(shard)
         dead = await self._dead({call.owner for call in calls})
         orphans = [call for call in calls if call.owner in dead]
@@ -48,7 +51,11 @@ class Sweeper:
 
     async def _expire(self, name: str) -> bool:
         holder = await self._house.leases.read(name)
-        return holder is not None and await sessions.release(self._house, holder, "expired")
+        if holder is None:
+            return False
+        raw = holder.fields.get("record")
+        reason = sessions.ending(holder, records.unpacked(raw)) if raw is not None else "expired"
+        return await sessions.release(self._house, holder, reason)
 
     async def _dead(self, owners: set[str]) -> set[str]:
         now = self._house.now()

@@ -20,14 +20,14 @@ class ShardScripts:
         def script(name: str, *shared: str) -> Script:
             return Script(name, first + "".join(_TEXTS[part] for part in (*shared, name)))
 
-        self.bind = script("bind", "secrets", "journal")
+        self.bind = script("bind", "secrets", "journal", "wakes")
         self.extend = script("extend", "secrets", "journal", "entries")
         self.release = script("release", "secrets", "journal", "entries")
-        self.reopen = script("reopen", "secrets", "journal", "entries")
+        self.reopen = script("reopen", "secrets", "journal", "entries", "wakes")
         self.amend = script("amend", "secrets", "journal")
         self.undo = script("undo", "secrets", "entries")
         self.route = script("route")
-        self.append = script("append", "journal")
+        self.append = script("append", "journal", "wakes")
 
 
 SHARD: Final = ShardScripts()

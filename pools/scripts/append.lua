@@ -34,4 +34,5 @@ elseif name ~= '' then
   call('HSET', tag .. 'live', name, holder .. '|' .. ARGV[5] .. '|' .. since .. '|' .. ARGV[6])
 end
 call('HSET', record, 'seq', seq, 'rev', rev, 'calls', calls, unpack(ARGV, 9, fields))
+wake(holder, 9, fields)
 return {'appended', seq, rev}

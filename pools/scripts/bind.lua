@@ -201,5 +201,6 @@ else
 end
 call('HSET', record, 'status', 'open', 'expires', expires, 'until', ends, 'quarantine', ARGV[3], 'rev', '1', 'calls', '0',
   'numbers', listed, 'targets', ARGV[7], 'shards', ARGV[8], 'grants', table.concat(grants, ' '), 'seq', seq, unpack(ARGV, at + 1, fields))
+wake(holder, at + 1, fields)
 if not home then call('PEXPIRE', record, lapses - now + HOLDER_MARGIN) end
 return {'bound', listed, expires, 'open', seq, 1, used, size}

@@ -35,6 +35,7 @@ local fields = 4 + 2 * tonumber(ARGV[4])
 local seq = append(holder, tonumber(known[6]), fields + 1, present)
 call('HSET', record, 'status', 'open', 'expires', expires, 'until', lapses, 'rev', known[7] + 1, 'seq', seq, unpack(ARGV, 5, fields))
 call('HDEL', record, 'reason')
+wake(holder, 5, fields)
 call('HSET', KEYS[1], 'clock', present)
 call('ZREM', tag .. 'q', holder)
 if home then

@@ -24,13 +24,19 @@ else
 end
 
 local record = tag .. 's:' .. holder
-local known = call('HMGET', record, 'targets', 'status', 'calls', 'max_calls', 'mode', 'denied', 'paused', 'late', unpack(ARGV, 13))
+local known = call('HMGET', record, 'targets', 'status', 'calls', 'max_calls', 'mode', 'denied', 'paused', 'late', 'stages', unpack(ARGV, 13))
 local targets, status, calls, most, mode, denied, paused = known[1], known[2], known[3], known[4], known[5], known[6], known[7]
 if not targets then return {'no_binding'} end
 -- An entry of this shard ends when its holder does. One of another shard may be behind: there the holder has the last word.
 if not expires then
   expires = call('HGET', record, 'expires')
   live = live and expires + 0 > now
+end
+-- Of stages, each `its beginning:from|to,from|to…`, the last that has begun says which ways are closed.
+if known[9] and known[9] ~= '' then
+  for begins, closed in string.gmatch(known[9], '(%d+):(%S*)') do
+    if begins + 0 <= now then denied = string.gsub(closed, ',', ' ') end
+  end
 end
 -- The targets stand one after the other with a space between: a pattern of as many words as come before finds the one.
 local skip = ordinal == '0' and '' or string.rep('%S+ ', ordinal)
@@ -40,7 +46,7 @@ local claimed, decision, present = false, 'routed', string.format('%d', now)
 local ended = not live or status == 'closed' or status == 'failed'
 local forward, message = ended and ARGV[6] == 'forward', ARGV[6] == 'message'
 if ended and ARGV[6] == 'voice' and known[8] and known[8] ~= '' or not ended and ARGV[6] == 'forward' then
-  return {'late', holder, from, to, expires, call('HGET', record, 'seq'), '', unpack(known, 9, 8 + #ARGV - 12)}
+  return {'late', holder, from, to, expires, call('HGET', record, 'seq'), '', unpack(known, 10, 9 + #ARGV - 12)}
 elseif ended and not forward then
   decision = 'ended'
 elseif paused and paused ~= '' then
@@ -80,4 +86,4 @@ else
   if first == 7 then call('HSET', record, 'seq', seq, 'calls', calls + 1) else call('HSET', record, 'seq', seq) end
 end
 if forward and decision == 'routed' then decision = 'forward' end
-return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 9, 8 + #ARGV - 12)}
+return {decision, holder, from, to, expires, seq, claimed and '1' or '', unpack(known, 10, 9 + #ARGV - 12)}

@@ -132,7 +132,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("stages", [{"name": "offer"}]),
         ("record", "on_demand"),
         ("announcements", {"a": "b"}),
         ("recording_notice", None),
@@ -334,6 +333,20 @@ async def test_the_app_says_that_a_participant_is_about_to_call(api: Client) -> 
     closed = await api.post(f"/v1/sessions/{shown['id']}:intend", {"participant": customer["id"]})
     problem(closed, 409, "session_closed")
     problem(await api.post("/v1/sessions/ses_nobody:intend", {"participant": customer["id"]}), 404, "not_found")
+
+
+async def test_stages_are_shown_with_the_one_of_the_moment_and_may_be_replaced(api: Client) -> None:
+    stages = [{"name": "offer", "until": "2099-12-24T18:00:00Z", "direction": "customer->driver"}, {"name": "active"}]
+    shown = await opened(api, stages=stages)
+    blank: dict[str, Any] = {"until": None, "direction": "both", "record": None}
+    assert shown["stages"] == [blank | stage for stage in stages] and shown["stage"] == "offer"
+    told = (await api.get(f"/v1/sessions/{shown['id']}/events")).json()["data"][0]["data"]
+    assert (told["stages"], told["stage"]) == (shown["stages"], "offer")
+    changed = (await api.patch(f"/v1/sessions/{shown['id']}", {"stages": [{"name": "active"}]})).json()
+    assert (changed["stage"], changed["expires_at"]) == ("active", shown["expires_at"])
+    for wrong in ([{"name": ""}], [{"name": "a"}] * 2, [{"name": "a"}] * 9, [{"until": None}]):
+        problem(await api.post("/v1/sessions", order(stages=wrong)), 422, "invalid_request")
+        problem(await api.patch(f"/v1/sessions/{shown['id']}", {"stages": wrong}), 422, "invalid_request")
 
 
 async def test_late_calls_go_where_the_session_says_and_its_number_is_not_shown(api: Client) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from masking import interactions, sessions
+from masking import interactions, sessions, shelves
 from masking.courier.lease import Lease
 from masking.courier.sweeper import GRACE, Sweeper
+from masking.events import moment
 from masking.interactions import Call, Ending
 from masking.routes import Route
+from masking.stages import Stage
 from tests.courier.conftest import Round
-from tests.masking.world import CUSTOMER, DRIVER, World, proxy
+from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, START, World, proxy
 
 
 async def test_expired_sessions_are_ended_once(world: World, courier: Round) -> None:
@@ -123,3 +125,29 @@ async def test_one_courier_holds_the_lease(world: World) -> None:
     assert await first.hold(), "nobody gives away what is not theirs"
     await first.leave()
     assert await second.hold() and not await first.hold()
+
+
+async def test_a_stage_that_begins_is_told_once_and_the_last_ones_end_closes(world: World, courier: Round) -> None:
+    await world.pool(2)
+    stages = [
+        Stage(name="offer", until=moment(START + 60)),
+        Stage(name="active", until=moment(START + 120)),
+        Stage(name="grace", until=moment(START + 180)),
+    ]
+    session, closed = await world.open(stages=stages), await world.open(CUSTOMER, MERCHANT, stages=stages)
+    await sessions.close(world.house, world.access, closed.id)
+    for name in ("offer", "active", "grace"):
+        await courier.sweeper.round()
+        await courier.sweeper.round()
+        await courier.carry()
+        [kept] = (await shelves.listing(world.house, world.access, status="open")).data
+        assert (kept.id, kept.stage) == (session.id, name)
+        await world.later(60)
+    await courier.sweeper.round()
+    await courier.carry()
+    assert (await world.types(session.id))[2:] == [*["session.updated"] * 2, "session.closed", "number.released"]
+    assert "session.updated" not in await world.types(closed.id)
+    found = await sessions.get(world.house, world.access, session.id)
+    assert (found.status, found.closed_reason, found.stage) == ("closed", "stage_end", None)
+    [shard] = await world.house.inventory.shard_names()
+    assert await world.house.leases.woken(shard, world.house.now_ms) == [], "nobody is looked at for nothing"

@@ -306,6 +306,13 @@ async def test_a_call_either_ends_or_goes_on(world: World) -> None:
         ({"denied": "par_binh|par_an"}, "voice", "routed"),
         ({"denied": "par_an|par_binhx"}, "voice", "routed"),
         ({"max_calls": "0"}, "voice", "routed"),
+        ({"stages": f"0:par_an|par_binh {START + 1}:"}, "voice", "direction"),
+        ({"stages": f"0:par_an|par_binh {START}:par_x|par_y,par_binh|par_an"}, "voice", "routed"),
+        ({"stages": f"0: {START}:par_x|par_y,par_an|par_binh"}, "voice", "direction"),
+        ({"stages": "0:", "denied": "par_an|par_binh"}, "voice", "routed"),
+        ({"stages": "", "denied": "par_an|par_binh"}, "voice", "direction"),
+        ({"late": "word"}, "forward", "late"),
+        ({"late": "word"}, "refuse", "routed"),
         ({"status": "in_progress"}, "voice", "routed"),
     ],
 )
@@ -320,7 +327,7 @@ async def test_a_holders_fields_decide_who_may_talk(
     route = await world.call(bound.numbers[0], "an", channel=channel)
     assert route.decision == decision
     events = await world.events(bound.holder)
-    assert events == (["call.initiated"] if decision == "routed" else ["call.refused"])
+    assert events == {"routed": ["call.initiated"], "late": []}.get(decision, ["call.refused"])
     assert len(await world.leases.live_calls(shard)) == (decision == "routed")
 
 
@@ -403,3 +410,21 @@ async def test_a_calls_scripts_are_known_before_the_first_call(world: World) -> 
     await leases.prepare()
     shas = [script.sha for script in (SHARD.route, SHARD.append)]
     assert await world.redis.command("SCRIPT", "EXISTS", *shas) == [1, 1]
+
+
+async def test_a_holder_is_woken_when_it_asked_to_be_until_it_asks_for_another_time_or_rests(world: World) -> None:
+    shard = await world.pool(3)
+    first, second = START + 10, START + 20
+    bound = await world.bind(shard, pair("an", "binh"), fields={"wakes": first})
+    await world.bind(shard, pair("an", "chi"))
+    woken = world.leases.woken
+    assert await woken(shard, first - 1) == [] and await woken(shard, first) == [bound.holder]
+    await world.leases.append(bound.holder, [], set_fields={"wakes": second})
+    assert await woken(shard, first) == [] and await woken(shard, second) == [bound.holder]
+    await world.leases.append(bound.holder, [], set_fields={"wakes": ""})
+    assert await woken(shard, second) == []
+    await world.leases.release(bound.holder, reason="api")
+    await world.leases.reopen(bound.holder, expires=START + TTL, fields={"wakes": first})
+    assert await woken(shard, first) == [bound.holder]
+    await world.leases.rest(bound.holder)
+    assert await woken(shard, second) == []
