@@ -473,6 +473,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None
     mode: str
     direction: str
+    stages: list[Stage]
+    stage: str | None
     record: str
     pair_quarantine: int
     ring_timeout: int
@@ -481,6 +483,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls: int
     max_call_attempts_per_hour: int
     ttl_mode: str
+    ttl: int | None
     pin: Pin
     caller_trust: str
     answer_confirm: str
@@ -505,6 +508,16 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     expires_at: datetime
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a session's life: `direction` says who may call whom in it, `record` (null: as the session says)
+    whether calls that begin in it are recorded."""
+
+    name: str
+    until: datetime | None
+    direction: str
+    record: str | None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

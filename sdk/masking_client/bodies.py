@@ -125,7 +125,7 @@ class NewSession(TypedDict, total=False):
     expires_at: datetime | str | None
     mode: Literal["message_only", "voice_and_message", "voice_only"]
     direction: str
-    stages: Sequence[Mapping[str, Any]]
+    stages: Sequence[Stage]
     number_model: Literal["auto", "extension", "per_party", "shared"] | None
     geo_match: Literal["country", "country/soft", "country/strict", "soft", "strict"] | None
     geo_match_level: Literal["area_code", "country", "none", "region"]
@@ -263,6 +263,7 @@ class SessionChange(TypedDict, total=False):
     mode: Literal["message_only", "voice_and_message", "voice_only"]
     answer_confirm: Literal["keypress", "none"]
     direction: str
+    stages: Sequence[Stage]
     late_call: LateCallWish
 
 
@@ -273,6 +274,16 @@ class Someone(TypedDict, total=False):
     session: str | None
     participant: str | None
     identifier: str | None
+
+
+class Stage(TypedDict, total=False):
+    """A part of a session's life: `direction` says who may call whom in it, `record` (null: as the session says)
+    whether calls that begin in it are recorded."""
+
+    name: Required[str]
+    until: Required[datetime | str | None]
+    direction: Required[str]
+    record: Required[Literal["always", "never"] | None]
 
 
 class Swap(TypedDict, total=False):
