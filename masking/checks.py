@@ -116,6 +116,8 @@ def phones_of(house: House, participant: NewParticipant, field: str) -> list[Num
     """The phones of the participant that stands at `field`, when each has a number that a person may have."""
     if participant.language is not None and not _LANGUAGE.fullmatch(participant.language):
         raise Invalid.field(f"{field}.language", "is no language tag", "BCP 47, like vi or en-US")
+    if participant.caller_token is not None:
+        raise Invalid.field(f"{field}.caller_token", "has no place here", "alone, in a session that is opened")
     if participant.identifiers is None:
         if not isinstance(participant.identifier, str):
             raise Invalid.field(f"{field}.identifier", "is missing", E164)

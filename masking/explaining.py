@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from masking.access import Access
     from masking.house import House
     from masking.records import Record
+    from masking.services import Service
     from masking.trunks import TrunkSection
     from pools.grants import Holder, Standing
     from pools.inventory import PhoneNumber
@@ -208,6 +209,7 @@ async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanat
     service = await services.lately(told.house, number.tenant, number.service)
     pin, extension = service.out_of_session == "pin", service.number_model == "extension"
     if not pin and not extension:
+        _may_introduce(told, service)
         return told.end("no_binding", number=number)
     meant = await intents.standing(told.house, number, told.at_ms)
     standing = await told.house.leases.standing(number, meant) if meant is not None else None
@@ -217,8 +219,15 @@ async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanat
     if extension:
         told.look("pin", "extension", "The caller is asked for the extension of whom to reach.")
         return told.end("no_binding", "extension", number)
+    _may_introduce(told, service)
     told.look("pin", "asked", "The service lets whoever calls key a PIN.")
     return told.end("pin", "pin", number)
+
+
+def _may_introduce(told: _Told, service: Service) -> None:
+    """Has the service an app that may know the caller?"""
+    if service.out_of_session_url is not None:
+        told.look("app", "asked", "The app may open a session for the caller; unless it does, it is a stranger's call.")
 
 
 async def _somebody(

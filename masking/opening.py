@@ -15,6 +15,7 @@ import msgspec
 from masking import (
     alarms,
     bindings,
+    callers,
     checks,
     extensions,
     latecalls,
@@ -66,10 +67,11 @@ async def open_session(
     checks.built(new)
     service = await services.lately(house, access.tenant, new.service)
     try:
-        try:
-            return await _open(house, access, new, service, _random(house, token), letters, fewest)
-        except _Lost:
-            return await _open(house, access, new, service, house.random(17), letters, fewest)
+        async with callers.redeemed(house, access.tenant, new) as known:
+            try:
+                return await _open(house, access, known, service, _random(house, token), letters, fewest)
+            except _Lost:
+                return await _open(house, access, known, service, house.random(17), letters, fewest)
     except NumberPoolExhausted as short:
         data = {"service": service.name, "needed": short.needed, "retry_after": short.retry_after}
         await append_loose(house, access.tenant, "number.exhausted", house.now(), data)

@@ -93,6 +93,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     trunk: str
     at: float
     attestation: Attestation | None = None
+    dialled: str = ""  # the X, where it is one of ours
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +128,22 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
         return [Budget(f"pin:c:{self.caller}", WRONG_PINS, WRONG_PINS_SECONDS), place]
 
 
-Claimed = Route | Refusal | Challenge
+Known = Route | Refusal | Challenge
+
+
+class Stranger(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller whom nobody is bound to, in a service whose app may make it known (`masking.introductions`): it is asked
+    at `url`. `otherwise`: what the caller is asked if the app does not; None: nothing. `caller` None: withheld."""
+
+    attempt: Attempt
+    number: PhoneNumber
+    caller: Number | None
+    service: Service
+    url: str
+    otherwise: Challenge | None
+
+
+Claimed = Known | Stranger
 
 
 async def claim(
@@ -151,13 +167,14 @@ async def claim(
         return _stranger(house, attempt, "no_binding", None)
     if number.state not in CALLABLE:
         return _stranger(house, attempt, "unavailable", number)
+    attempt = msgspec.structs.replace(attempt, dialled=number.number)
     # A withheld caller asks as the dialled number itself, which nobody can be: the same question at the same price.
     party = house.keyring.index(caller if caller is not None else called)
     barring.look(house, number.tenant)
     services.look(house, number.tenant, number.service)
     found = await _ask(house, number, party, attempt)
     if found.decision == "no_binding":
-        return await _nobody(house, number, party if caller is not None else None, attempt)
+        return await _nobody(house, number, caller, attempt)
     claimed = await _claimed(house, number, found, attempt)
     if isinstance(claimed, Refusal):
         return claimed
@@ -168,7 +185,7 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
     """Asks the shard of the number; a yes has taken the slot and is journaled, and so is a no of somebody's session."""
     common = {
         "interaction": attempt.interaction,
-        "dialled": number.number,
+        "dialled": attempt.dialled,
         "from": filled("from"),
         "to": filled("to"),
     }
@@ -295,25 +312,47 @@ async def _trusted(
     )
 
 
-async def _nobody(house: House, number: PhoneNumber, party: str | None, attempt: Attempt) -> Claimed:
+async def _nobody(house: House, number: PhoneNumber, caller: Number | None, attempt: Attempt) -> Claimed:
     """Nobody is bound to (X, caller). What comes next hangs on the service X belongs to alone, so that it tells a
     stranger nothing of who else is."""
     service = await services.lately(house, number.tenant, number.service)
     asks_pin, asks_extension = service.out_of_session == "pin", service.number_model == "extension"
-    if not asks_pin and not asks_extension:
-        return _stranger(house, attempt, "no_binding", number)
-    meant = await intents.take(house, number)
-    if meant is not None:
-        claimed = await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
-        return claimed if isinstance(claimed, Refusal) else claimed[0]
-    return Challenge(
-        attempt=attempt,
-        number=number,
-        caller=party,
-        retries=pins.NOBODY.retries,
-        pins=asks_pin,
-        extension=asks_extension,
-    )
+    challenge = None
+    if asks_pin or asks_extension:
+        meant = await intents.take(house, number)
+        if meant is not None:
+            claimed = await _claimed(house, number, await _ask(house, number, meant, attempt), attempt)
+            return claimed if isinstance(claimed, Refusal) else claimed[0]
+        challenge = Challenge(
+            attempt=attempt,
+            number=number,
+            caller=house.keyring.index(caller) if caller is not None else None,
+            retries=pins.NOBODY.retries,
+            pins=asks_pin,
+            extension=asks_extension,
+        )
+    if service.out_of_session_url is not None and not asks_extension:
+        return Stranger(
+            attempt=attempt,
+            number=number,
+            caller=caller,
+            service=service,
+            url=service.out_of_session_url,
+            otherwise=challenge,
+        )
+    return challenge or _stranger(house, attempt, "no_binding", number)
+
+
+async def vouched(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> Route | Refusal:
+    """The route of a caller whom the app has just made known, over the session's `number` instead of the one that was
+    dialled: nothing more is asked."""
+    claimed = await _claimed(house, number, await _ask(house, number, party, attempt), attempt)
+    return claimed if isinstance(claimed, Refusal) else msgspec.structs.replace(claimed[0], question=None)
+
+
+def turned_away(house: House, stranger: Stranger, reason: str, problem: Mapping[str, object] | None = None) -> Refusal:
+    """What every stranger meets. `reason` and `problem` are for the app, which reads them in the event."""
+    return _stranger(house, stranger.attempt, "no_binding", stranger.number, reason, problem)
 
 
 # ---- PINs ----------------------------------------------------------------------------------------------------------
@@ -324,7 +363,7 @@ async def may_key(house: House, challenge: Challenge) -> bool:
     return challenge.extension or all([await budget.left(house) for budget in challenge.budgets])
 
 
-async def keyed(house: House, challenge: Challenge, digits: str) -> Claimed | None:
+async def keyed(house: House, challenge: Challenge, digits: str) -> Known | None:
     """Who keyed these digits; None when they are wrong. A try at a PIN is counted before it is judged, and given back
     when it was right: however many calls try at once, no more tries are judged than there are."""
     if challenge.extension and len(digits) <= extensions.LONGEST:
@@ -345,7 +384,7 @@ async def keyed(house: House, challenge: Challenge, digits: str) -> Claimed | No
     return found
 
 
-async def _reached_by(house: House, challenge: Challenge, digits: str) -> Claimed | None:
+async def _reached_by(house: House, challenge: Challenge, digits: str) -> Known | None:
     """Whom the caller means by an extension; its session may want a PIN besides."""
     if challenge.caller is None:
         return None
@@ -404,17 +443,26 @@ async def _refuse_claimed(house: House, route: Route, decision: RefusedBy, reaso
     )
 
 
-def _stranger(house: House, attempt: Attempt, decision: RefusedBy, number: PhoneNumber | None) -> Refusal:
+def _stranger(
+    house: House,
+    attempt: Attempt,
+    decision: RefusedBy,
+    number: PhoneNumber | None,
+    reason: str | None = None,
+    problem: Mapping[str, object] | None = None,
+) -> Refusal:
     """Nobody is bound here. What an unknown number was is not kept: it may be a person's."""
-    data: dict[str, str | None] = {
+    data: dict[str, object] = {
         "interaction": attempt.interaction,
         "decision": decision,
-        "reason": decision,
+        "reason": reason or decision,
         "dialled": number.number if number is not None else None,
         "trunk": attempt.trunk,
     }
     if attempt.attestation is not None:
         data["attestation"] = attempt.attestation
+    if problem is not None:
+        data["problem"] = problem
     tenant = number.tenant if number is not None else None
     append_loose(house, tenant, "call.refused", attempt.at, data)
     return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant)
@@ -432,7 +480,7 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, record:
         tenant=record.tenant,
         service=record.service,
         owner=attempt.owner,
-        dialled=number.number,
+        dialled=attempt.dialled,
         from_participant=caller.id,
         to_participant=callee.id,
         from_role=caller.role,
@@ -464,7 +512,7 @@ def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: R
         tenant=record.tenant,
         service=record.service,
         owner=attempt.owner,
-        dialled=number.number,
+        dialled=attempt.dialled,
         from_participant=found.source,
         to_participant="",
         from_role=caller.role if caller else None,

@@ -74,6 +74,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
     intercept_on_error: OnError = "allow"
+    out_of_session_url: Url | None = None  # asked about callers nobody is bound to (`masking.introductions`)
+    out_of_session_timeout_ms: AnsweredWithin = 2000
     webhook_secrets: int = 0  # how often `:rotate_secret` was asked; the last signs, for a day the one before it too
     webhook_secret_rotated_at: datetime | None = None
 
@@ -109,6 +111,8 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET
     intercept_on_error: OnError | UnsetType = UNSET
+    out_of_session_url: Url | None | UnsetType = UNSET
+    out_of_session_timeout_ms: AnsweredWithin | UnsetType = UNSET
 
     async def said(self, house: House, service: str) -> dict[str, object]:
         """The fields that were given, as the service of that id keeps them."""
@@ -279,8 +283,10 @@ def _check(house: House, wish: ServiceChange) -> None:
         if isinstance(text, str) and spells_a_number(text, countries):
             error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
-    if isinstance(wish.intercept_url, str):
-        webhooks.check_url(house, wish.intercept_url, "intercept_url")
+    for field in ("intercept_url", "out_of_session_url"):
+        url = getattr(wish, field)
+        if isinstance(url, str):
+            webhooks.check_url(house, url, field)
 
 
 @lru_cache(maxsize=256)  # every call looks at its own

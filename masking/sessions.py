@@ -60,7 +60,8 @@ ENDS: Final = (
 
 
 class NewParticipant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A person who joins: `identifier` is the real number, E.164. Its repr does not show it."""
+    """A person who joins: `identifier` is the real number, E.164, or `caller_token` stands for that of somebody who is
+    calling (`call.out_of_session`), for a minute and once. Its repr does not show it."""
 
     identifier: Identifier | UnsetType = UNSET
     role: Role | None = None
@@ -68,6 +69,7 @@ class NewParticipant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     language: Language | None = None
     identifiers: Annotated[list[Identifier], Meta(min_length=1, max_length=5)] | None = None
     ring: Literal["first", "sequential"] | None = None
+    caller_token: Annotated[str, Meta(max_length=64)] | None = None
 
     def __repr__(self) -> str:
         return f"<NewParticipant {self.role}>"

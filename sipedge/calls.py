@@ -18,7 +18,7 @@ from masking.house import Unavailable
 from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.numbering import Number
-from masking.routes import Challenge, Claimed, Refusal, Route
+from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
 from sipedge import announcements, consultations, dialogues, refusing, snapshots, trunks
 from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
@@ -347,6 +347,8 @@ class IncomingCall(Call):
         caller = trunks.caller(self.trunk, self.caller.request)
         self.refuse_loop(caller)
         claimed = await self.claim(caller)
+        if isinstance(claimed, Stranger):
+            claimed = await consultations.introduce(self, claimed)
         if isinstance(claimed, Challenge):
             claimed = await dialogues.challenge(self, claimed)
         if isinstance(claimed, Refusal):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masking import routes
+from masking import introductions, routes
 from masking.consultations import Advice, Question
 from masking.house import Unavailable
-from masking.routes import Route
+from masking.routes import Known, Route, Stranger
 from sipedge import refusing
 from sipedge.circuits import Advised, Over
 
@@ -27,6 +27,25 @@ async def intercept(call: IncomingCall, route: Route, question: Question) -> Non
         raise Over("platform", "unavailable", 503) from None
     if refused is not None:
         await refusing.refuse(call, refused)
+
+
+async def introduce(call: IncomingCall, stranger: Stranger) -> Known:
+    """May the app make the caller known? The route over the session it named, else what every stranger meets."""
+    try:
+        question = await introductions.question(call.house, stranger)
+        try:
+            advice = await _ask(call, question)
+        except Over:
+            call.ask(lambda: _gave_up(call, stranger))
+            raise
+        return await introductions.introduced(call.house, stranger, advice)
+    except Unavailable:  # fail closed
+        call.exchange.unsure[call.id] = call.circuit.loop.time()
+        raise Over("platform", "unavailable", 503) from None
+
+
+async def _gave_up(call: IncomingCall, stranger: Stranger) -> None:
+    routes.turned_away(call.house, stranger, "no_binding")
 
 
 async def _ask(call: IncomingCall, question: Question) -> Advice:

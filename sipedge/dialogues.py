@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from masking import routes
 from masking.house import Unavailable
-from masking.routes import Challenge, Claimed, Refusal, Route
+from masking.routes import Challenge, Known, Refusal, Route
 from sipedge import announcements
 from sipedge.causes import NO_ANSWER
 from sipedge.circuits import SIDES, SLACK, Over, media_failed
@@ -55,13 +55,13 @@ class Entry:
 
 async def challenge(call: IncomingCall, asked: Challenge) -> Route | Refusal:
     """Asks for the extension or the PIN, or for one after the other: the route that opens."""
-    claimed: Claimed = asked
+    claimed: Known = asked
     while isinstance(claimed, Challenge):
         claimed = await _ask(call, claimed)
     return claimed
 
 
-async def _ask(call: IncomingCall, asked: Challenge) -> Claimed:
+async def _ask(call: IncomingCall, asked: Challenge) -> Known:
     """One question: what it opens, else the plain refusal, whatever was wrong with the answers."""
     if asked.route is not None:
         call.hold(asked.route)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from masking import amending, intents, interactions, opening, reopening, searches, sessions, shelves
+from masking import amending, callers, intents, interactions, opening, reopening, searches, sessions, shelves
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
@@ -145,3 +145,7 @@ async def list_session_events(asked: Asked) -> Answer:
     query: Paged = asked.query
     rows = await sessions.timeline(asked.house, asked.access, asked.path["session"])
     return Answer(200, page_of(rows, "session_events", query, lambda event: event.id))
+
+
+async def look_up_caller(asked: Asked) -> Answer:
+    return Answer(200, callers.look_up(asked.house, asked.tenant, asked.body))

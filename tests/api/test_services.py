@@ -204,3 +204,11 @@ async def test_a_service_asks_its_app_at_a_url_with_a_secret_told_once(api: Clie
     problem(await api.patch("/v1/services/default", {"intercept_timeout_ms": 6000}), 422, "invalid_request")
     problem(await api.post("/v1/services/nowhere:rotate_secret"), 404, "not_found")
     assert (await api.patch("/v1/services/default", {"intercept_url": None})).json()["intercept_url"] is None
+
+
+async def test_a_person_has_one_handle_within_a_tenant(api: Client, stranger: Client) -> None:
+    asked = {"identifier": CUSTOMER}
+    mine = (await api.post("/v1/callers:lookup", asked)).json()["caller"]
+    assert mine.startswith("clr_") and (await api.post("/v1/callers:lookup", asked)).json()["caller"] == mine
+    assert (await stranger.post("/v1/callers:lookup", asked)).json()["caller"] != mine
+    problem(await api.post("/v1/callers:lookup", {"identifier": "113"}), 422, "invalid_phone_number")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from masking import services
+from masking import events, services
 from masking.services import ServiceChange
-from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited
-from tests.courier.receiver import Receiver, receiver, said, status
-from tests.edge.conftest import CUSTOMER, DRIVER, Scene, Stage
+from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Responded
+from tests.courier.receiver import Heard, Receiver, receiver, said, status
+from tests.edge.conftest import CUSTOMER, DRIVER, STRANGER, Make, Opener, Place, Scene, Stage, X, trunk
+from tests.edge.phones import Phone
 from tests.edge.test_refusals import refusal
 
 
@@ -132,4 +134,118 @@ async def test_a_caller_who_gives_up_while_the_app_thinks_is_gone_at_once(stage:
     assert time.monotonic() - began < 1.0
     assert (await scene.interaction()).status == "canceled"
     await scene.callee.silence(0.01)
+    app.held.set()
+
+
+class Doorstep:
+    """A stranger's phone, a driver's, a number that nobody uses, and an app that is asked about strangers."""
+
+    def __init__(self, place: Place, stranger: Phone, driver: Phone, app: Receiver) -> None:
+        self.place = place
+        self.stranger = stranger
+        self.driver = driver
+        self.app = app
+
+    def call(self, **more: Any) -> str:
+        return self.stranger.call(self.place.address, X[0], **more)
+
+    async def reasons(self) -> list[str]:
+        found = await events.loose_outbox(self.place.house, "0", 1000)
+        return [one.counted("default", 1).data["reason"] for one in found if one.type == "call.refused"]
+
+
+@pytest.fixture
+async def doorstep(open_edge: Opener, phones: Make, app: Receiver) -> Doorstep:
+    stranger, driver = phones(STRANGER), phones(DRIVER)
+    place = await open_edge(trunk("callers", stranger), trunk("callees", driver))
+    await place.numbers(*X[:3], trunk="callees")
+    url = ServiceChange(out_of_session_url=app.url, out_of_session_timeout_ms=1000)
+    await services.change(place.house, "default", "default", url)
+    return Doorstep(place, stranger, driver, app)
+
+
+def opens(asked: Heard, **more: Any) -> bytes:
+    """An app's answer that connects whoever calls with the driver."""
+    token = asked.event["data"]["caller"]["token"]
+    people = [{"caller_token": token, "role": "customer"}, {"identifier": DRIVER, "role": "driver"}]
+    return said({"session": {"participants": people, "record": "never", **more}})
+
+
+async def test_a_stranger_whom_the_app_knows_is_connected_over_a_session_opened_while_it_waits(
+    doorstep: Doorstep, app: Receiver
+) -> None:
+    app.answer = lambda asked: opens(asked, unique_name="order-7")
+    leg = doorstep.call()
+    invited = await doorstep.driver.expect(Invited)
+    shown = invited.request.from_.uri.digits
+    assert invited.request.uri.digits == DRIVER and shown in X[:3]
+    doorstep.driver.answer(invited)
+    await doorstep.driver.expect(Acked)
+    await doorstep.stranger.expect(Answered)
+    doorstep.stranger.hang_up(leg)
+    await doorstep.driver.expect(Ended)
+    (asked,) = app.heard
+    assert asked.event["type"] == "call.out_of_session" and asked.event["session"] is None
+    assert STRANGER[3:].encode() not in asked.body
+    assert not any(STRANGER.encode() in heard for heard in doorstep.driver.heard)
+    await doorstep.place.idle()
+    await doorstep.stranger.expect(Responded)  # its BYE's 200
+    doorstep.stranger.call(doorstep.place.address, str(shown))  # the number of its session now: nobody is asked
+    await doorstep.driver.expect(Invited)
+    assert len(app.heard) == 1
+
+
+async def test_a_stranger_whom_the_app_does_not_know_meets_what_every_stranger_meets(
+    doorstep: Doorstep, app: Receiver
+) -> None:
+    withheld = "Anonymous <sip:anonymous@anonymous.invalid>"
+    answers = [
+        (said({}), None, "no_binding"),
+        (said({"action": "deny", "reason": "not_ours"}), None, "out_of_session:not_ours"),
+        (status(500), None, "no_binding"),
+        (said({"session": {"participants": []}}), None, "out_of_session_failed"),
+        (said({"session": "ses_x"}), withheld, "out_of_session_failed"),
+    ]
+    for answer, from_, reason in answers:
+        app.answer = lambda _, answer=answer: answer  # type: ignore[misc]
+        doorstep.stranger.audio.clear()
+        doorstep.call(from_=from_)
+        code, cause, packets = await refusal(doorstep.stranger)
+        assert (code, cause) == (404, 1) and 13 <= packets <= 17
+        assert (await doorstep.reasons())[-1] == reason
+    await doorstep.driver.silence(0.01)
+
+
+async def test_a_stranger_who_gives_up_while_the_app_thinks_has_one_ending(doorstep: Doorstep, app: Receiver) -> None:
+    app.held = asyncio.Event()
+    leg = doorstep.call()
+    async with asyncio.timeout(3.0):
+        while not app.heard:
+            await asyncio.sleep(0.01)
+    doorstep.stranger.cancel(leg)
+    assert (await doorstep.stranger.expect(Failed)).status == 487
+    await doorstep.place.idle()
+    assert await doorstep.reasons() == ["no_binding"]
+    app.held.set()
+
+
+async def test_one_apps_silence_delays_no_other_tenants_calls(stage: Stage, app: Receiver) -> None:
+    """Forty calls wait for an app that never answers; calls of another service go through at once meanwhile."""
+    scene = await stage(max_concurrent_calls=100)
+    await asks(scene, app, intercept_timeout_ms=5000)
+    app.held = asyncio.Event()
+    await services.create(scene.place.house, "default", ServiceChange(unique_name="other"))
+    await scene.place.numbers(*X[4:6], trunk="callees", service="other")
+    other = await scene.place.session(CUSTOMER, DRIVER, service="other")
+    waiting = [scene.call() for _ in range(40)]
+    async with asyncio.timeout(5.0):
+        while len(app.heard) < 32:  # as many as one receiver's connections
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    leg = scene.caller.call(scene.place.address, other.participants[0].proxies[0].number)
+    await scene.callee.expect(Invited)
+    assert time.monotonic() - began < 0.5
+    for one in (*waiting, leg):
+        scene.caller.cancel(one)
+    await scene.place.idle()
     app.held.set()

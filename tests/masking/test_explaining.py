@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from masking import amending, barring, explaining, intents, opening, reopening, services, sessions
+from masking import amending, barring, explaining, intents, opening, reopening, routes, services, sessions
 from masking.events import moment
 from masking.explaining import Explanation, Question
 from masking.pins import Pin
 from masking.refusals import Invalid, NotBuilt
-from masking.routes import Challenge, Refusal
+from masking.routes import Challenge, Refusal, Stranger
 from masking.services import ServiceChange
 from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import State
@@ -42,6 +42,9 @@ async def compared(world: World, caller: str | None, called: str) -> Explanation
     """The explanation, once the real call has met just that."""
     told = await explain(world, caller, called)
     met = await world.dial(called, caller)
+    if isinstance(met, Stranger):
+        assert steps(told)["app"] == "asked"
+        met = met.otherwise or routes.turned_away(world.house, met, "no_binding")
     if isinstance(met, Challenge):
         assert told.asks == ("extension" if met.extension else "pin")
         assert (told.session is not None) == (met.route is not None)
@@ -85,6 +88,17 @@ async def test_a_call_that_its_app_may_refuse_is_told_so(world: World) -> None:
     assert steps(await compared(world, CUSTOMER, called))["app"] == "asked"
     await services.change(world.house, "acme", "default", ServiceChange(intercept_url=None))
     assert "app" not in steps(await compared(world, DRIVER, called))
+
+
+@pytest.mark.parametrize("otherwise", ["announce", "pin"])
+async def test_a_stranger_whom_the_app_may_know_is_told_so(world: World, otherwise: str) -> None:
+    await world.pool(1)
+    _, called = await opened(world)
+    url = ServiceChange(out_of_session_url="https://app.example.com/calls", out_of_session=otherwise)  # type: ignore[arg-type]
+    await services.change(world.house, "acme", "default", url)
+    for caller in (STRANGER, None):
+        assert steps(await compared(world, caller, called))["app"] == "asked"
+    assert "app" not in steps(await compared(world, CUSTOMER, called)), "its caller is known"
 
 
 async def test_people_of_two_countries_see_their_own_numbers(world: World) -> None:

@@ -14,7 +14,7 @@ from masking.access import SCOPES, Access
 from masking.config import Config, RedisSection, ServiceSection, TrunkSection
 from masking.house import House
 from masking.interactions import Attestation
-from masking.routes import Challenge, Claimed, Refusal, Route
+from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
 from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import Inventory, Item
 from pools.keyring import Keyring
@@ -89,7 +89,7 @@ class World:
         self, called: str, caller: str | None, interaction: str | None = None, trunk: str = "carrier-vn"
     ) -> Route | Refusal:
         claimed = await self.dial(called, caller, interaction, trunk)
-        assert not isinstance(claimed, Challenge)
+        assert not isinstance(claimed, Challenge | Stranger)
         return claimed
 
     async def dial(

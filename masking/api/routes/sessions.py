@@ -1,5 +1,6 @@
 """Sessions, and what is done with one."""
 
+from masking import callers as core_callers
 from masking import intents as core_intents
 from masking import searches
 from masking import sessions as core_sessions
@@ -176,6 +177,17 @@ SESSIONS = [
         query=Paged,
         scopes=("disputes",),
         problems=("reason_required", "invalid_phone_number", "contains_phone_number", "invalid_parameter"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/callers:lookup",
+        "The handle of a person, as `call.out_of_session` names whoever calls: the same for every call of theirs.",
+        sessions.look_up_caller,
+        {200: Said("The handle.", core_callers.Caller)},
+        body=core_callers.Lookup,
+        scopes=("sessions",),
+        problems=("invalid_phone_number",),
         tag="sessions",
     ),
 ]
