@@ -112,6 +112,11 @@ class Phone:
         )
         return (await self.outcome(key)).status
 
+    @property
+    def calls(self) -> list[Call]:
+        """Those that stand or ring."""
+        return list(self._calls.values())
+
     # -- for its calls ----------------------------------------------------------------------------------------------
 
     async def outcome(self, transaction: str) -> Responded:

@@ -1,0 +1,92 @@
+"""An app's own test suite, run as its developers run it: with the plugin that comes with the service alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+APP = """
+import time
+
+import pytest
+
+from masking_client.problems import ParticipantConflict
+
+CUSTOMER, DRIVER, TOURIST = "+84901234567", "+84907654321", "+66812345678"
+BEGAN = time.monotonic()
+
+
+def open_order(masking, *people, **more):
+    return masking.client.open_session(participants=[{"identifier": one} for one in people], **more)
+
+
+def test_the_customer_reaches_the_driver_and_neither_sees_the_other(masking):
+    session = open_order(masking, CUSTOMER, DRIVER, unique_name="order-1")
+    customer, driver = session.participants
+    call = masking.phone(CUSTOMER).call(customer.proxies[0].number)
+    ringing = masking.phone(DRIVER).answer()
+    call.answered()
+    print("FIRST CALL", time.monotonic() - BEGAN)
+    assert ringing.shown == driver.proxies[0].number
+    call.say(440)
+    ringing.say(600)
+    assert ringing.hears(440) and call.hears(600)
+    call.hang_up()
+    ringing.over()
+    ended = masking.webhooks.wait("call.ended", session=session.id)
+    assert [event.type for event in masking.webhooks.events if event.session == session.id][0] == "session.opened"
+    (interaction,) = masking.client.list_interactions(session.id)
+    assert interaction.status == "completed" and CUSTOMER not in str(ended)
+
+
+def test_the_next_test_starts_with_nothing_open(masking):
+    assert list(masking.client.list_sessions(status="open")) == [] and masking.webhooks.events == []
+    session = open_order(masking, CUSTOMER, DRIVER, unique_name="order-1")
+    assert session.unique_name == "order-1"
+    assert masking.webhooks.wait("session.opened").session == session.id
+
+
+def test_a_driver_who_declines(masking):
+    number = open_order(masking, CUSTOMER, DRIVER).participants[0].proxies[0].number
+    call = masking.phone(CUSTOMER).call(number)
+    masking.phone(DRIVER).ringing().decline()
+    with pytest.raises(Exception, match="603"):
+        call.answered()
+
+
+def test_two_countries(masking):
+    session = open_order(masking, TOURIST, DRIVER, number_model="per_party")
+    tourist, driver = session.participants
+    assert tourist.proxies[0].number in masking.numbers["TH"] and driver.proxies[0].number in masking.numbers["VN"]
+    call = masking.phone(DRIVER).call(driver.proxies[0].number)
+    ringing = masking.phone(TOURIST).answer()
+    call.answered()
+    assert ringing.shown == tourist.proxies[0].number
+
+
+def test_nobody_rings_when_the_app_forgot_to_open_a_session(masking):
+    call = masking.phone(CUSTOMER).call(masking.numbers["VN"][0])
+    with pytest.raises(AssertionError, match="no call came"):
+        masking.phone(DRIVER).ringing(timeout=0.5)
+    call.over()
+    assert call.status == 404
+    with pytest.raises(ParticipantConflict):
+        open_order(masking, DRIVER, DRIVER)
+"""
+
+
+@pytest.mark.service
+@pytest.mark.timeout(120)
+async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path: Path) -> None:
+    await asyncio.to_thread((tmp_path / "test_app.py").write_text, APP)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--durations=8", "test_app.py"]
+    pipe = asyncio.subprocess.PIPE
+    suite = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    out = (await suite.communicate())[0].decode()
+    assert suite.returncode == 0, out
+    assert "5 passed" in out, out
+    (first,) = [float(line.split()[-1]) for line in out.splitlines() if "FIRST CALL" in line]
+    assert first < 10.0, f"{first:.1f} s on a test machine; 5 s on one that has nothing else to do"
