@@ -56,6 +56,12 @@ class CalleeSees(msgspec.Struct, frozen=True, kw_only=True):
     trunk: str | None
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """How the person is named when they call and nobody is bound to them."""
+
+    caller: str
+
+
 class Capacities(msgspec.Struct, frozen=True, kw_only=True):
     """What each country's pool of the service can carry."""
 
@@ -456,6 +462,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: str
+    out_of_session_url: str | None
+    out_of_session_timeout_ms: int
     webhook_secrets: int
     webhook_secret_rotated_at: datetime | None
 

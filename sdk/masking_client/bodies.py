@@ -53,6 +53,12 @@ class LateCallWish(TypedDict, total=False):
     forward_to: str | None
 
 
+class Lookup(TypedDict, total=False):
+    """Whose handle is asked for. Its repr does not show it."""
+
+    identifier: Required[str]
+
+
 class NewBlock(TypedDict, total=False):
     """`POST /v1/blocks`. `direction`: may `who` not call (`outbound`), not be called (`inbound`), or neither. `to`:
     the other one of a `pair`; `service`: where a block of `scope: service` holds."""
@@ -78,7 +84,8 @@ class NewDispute(TypedDict, total=False):
 
 
 class NewParticipant(TypedDict, total=False):
-    """A person who joins: `identifier` is the real number, E.164. Its repr does not show it."""
+    """A person who joins: `identifier` is the real number, E.164, or `caller_token` stands for that of somebody who is
+    calling (`call.out_of_session`), for a minute and once. Its repr does not show it."""
 
     identifier: str
     role: str | None
@@ -86,6 +93,7 @@ class NewParticipant(TypedDict, total=False):
     language: str | None
     identifiers: Sequence[str] | None
     ring: Literal["first", "sequential"] | None
+    caller_token: str | None
 
 
 class NewPhoneNumber(TypedDict, total=False):
@@ -246,6 +254,8 @@ class ServiceChange(TypedDict, total=False):
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: Literal["allow", "deny"]
+    out_of_session_url: str | None
+    out_of_session_timeout_ms: int
 
 
 class SessionChange(TypedDict, total=False):

@@ -152,6 +152,13 @@ class Calls:
         )
 
     @asks
+    def look_up_caller(
+        self, *, idempotency_key: str | None = None, **body: Unpack[bodies.Lookup]
+    ) -> Ask[answers.Caller]:
+        """The handle of a person, as `call.out_of_session` names whoever calls: the same for every call of theirs."""
+        return Ask("POST", "/v1/callers:lookup", answers.Caller, body=body, idempotency_key=idempotency_key)
+
+    @asks
     def create_service(
         self, *, idempotency_key: str | None = None, **body: Unpack[bodies.ServiceChange]
     ) -> Ask[answers.Service]:
