@@ -72,6 +72,7 @@ BENCHES: dict[str, Bench] = {
     "relay": Bench(relay_rows, RELAY),
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
     "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
+    "recordings": Bench(lambda quick: measured_by("tests.recordings.bench", quick), ("sealing", "sealed-capture")),
     "rest": Bench(rest_rows, ("rest-create", "rest-create-p99")),
 }
 

@@ -51,6 +51,7 @@ GOALS: Final[dict[tuple[str, str], Goal]] = {
     ("bind-busy-party", "bind"): most(5.0),
     ("bind-100000-numbers", "bind"): most(1.2),
     ("bind-1000000-live", "bind"): most(1.2),
+    ("sealing", "plain"): most(1.1),
     ("rest-create", "no-op"): least(0.3),
     # Alone: of the value.
     ("signalling-200-answered", ALONE): least(0.999),

@@ -32,6 +32,7 @@ from sipedge.media.plane import Reply, Request, Terms
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
+SEAL = plane.Seal("load", "k1", bytes([9]).ljust(32, b"\0"))  # a public key; nobody reads what is recorded here
 WINDOW = 0.8  # seconds: what the tap collects for, so that each window has all there is to a recording
 
 
@@ -110,7 +111,7 @@ def measure_recorder(tools: Tools, calls: int, turns: int) -> Recorder:
         for turn in range(turns):
             spool = tools.folder / f"spool-{turn}"
             for index in range(calls):
-                edge.ask(plane.Record(f"call-{index}", f"rec_{index}", str(spool)))
+                edge.ask(plane.Record(f"call-{index}", f"rec_{index}", str(spool), SEAL))
                 edge.ask(plane.Keep(f"call-{index}"))
             busy.append(spent())
             for index in range(calls):
@@ -305,7 +306,7 @@ class Edge:
             terms = Terms("127.0.0.1", theirs[2 * index + number - 1], "PCMA", ("127.0.0.0/8",), dtmf=101)
             self.ask(plane.Connect(call, 1 if number == 1 else 2, terms))
         if spool is not None:
-            self.ask(plane.Record(call, f"rec_{index}", str(spool)))
+            self.ask(plane.Record(call, f"rec_{index}", str(spool), SEAL))
         self.ask(plane.Bridge(call))
         return ports.ports
 

@@ -16,6 +16,11 @@ import msgspec
 import sqlalchemy as sql
 
 from recordings.render import Gap
+from recordings.seals import SealedKey
+from recordings.tables import data_keys
+from recordings.tables import metadata as metadata
+from recordings.tables import recording_keys as recording_keys
+from recordings.tables import recordings as recordings
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,8 +55,8 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording as the API shows it. `duration`, `sha256` (of the WAV file) and `bytes` are there once it is
-    available."""
+    """A recording as the API shows it. `duration`, `sha256` (of the WAV file as it is downloaded) and `bytes` are
+    there once it is available."""
 
     id: str
     session: str
@@ -94,41 +99,6 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
 
 
-metadata = sql.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
-
-recordings = sql.Table(
-    "recordings",
-    metadata,
-    sql.Column("id", sql.String(80), primary_key=True),
-    sql.Column("tenant", sql.String(64), nullable=False),
-    sql.Column("session", sql.String(64), nullable=False),
-    sql.Column("interaction", sql.String(64), nullable=False),
-    sql.Column("unique_name", sql.String(255)),
-    sql.Column("status", sql.String(16), nullable=False),
-    sql.Column("started_at", sql.Double, nullable=False),
-    sql.Column("ended_at", sql.Double),
-    sql.Column("key", sql.String(255)),
-    sql.Column("told", sql.Boolean, nullable=False),  # the session's stream has this recording's last event
-    sql.Column("body", sql.Text, nullable=False),
-    sql.Index(None, "tenant", "started_at", "id"),
-    sql.Index(None, "tenant", "unique_name", "started_at"),
-    sql.Index(None, "session", "started_at"),
-    sql.Index(None, "interaction"),
-    sql.Index(None, "told", "ended_at"),
-    sql.Index(None, "status", "key"),
-)
-
-# Found by: one row per virtual number, participant and person (blind index), so that either search reads one index.
-recording_keys = sql.Table(
-    "recording_keys",
-    metadata,
-    sql.Column("tenant", sql.String(64), primary_key=True),
-    sql.Column("word", sql.String(80), primary_key=True),
-    sql.Column("started_at", sql.Double, primary_key=True),
-    sql.Column("recording", sql.String(80), primary_key=True),
-)
-
-
 class Draft:
     """The rows that a batch of events is about: read once, changed here, written once, all in the caller's transaction.
 
@@ -141,6 +111,7 @@ class Draft:
         self._of: dict[str, list[str]] = {}  # interaction -> its recordings
         self._new: dict[str, set[str]] = {}  # recording without a row yet -> the words it is found by
         self._changed: dict[str, None] = {}
+        self._shredded: list[str] = []
 
     async def load(self, interactions: Sequence[str]) -> None:
         """Reads the rows of these calls, and keeps the finisher from changing them meanwhile."""
@@ -193,10 +164,12 @@ class Draft:
             self._change(row, row.ended_at, hold=hold)
 
     def erased(self, recording: str) -> None:
-        """Its sound is to be gone (`recording.erased`); a hold that came first is stronger."""
+        """Its sound is to be gone (`recording.erased`); a hold that came first is stronger. Without its data key what
+        is left of it anywhere is noise; the finisher deletes that too."""
         row = self._rows.get(recording)
         if row is not None and row.recording.hold is None:
             self._change(row, row.ended_at, status="erased")
+            self._shredded.append(recording)
 
     async def write(self) -> None:
         """Writes what is new and what has changed."""
@@ -215,6 +188,8 @@ class Draft:
             told: dict[str, Any] = {name: sql.bindparam(f"new_{name}") for name in ("status", "ended_at", "body")}
             query = recordings.update().where(recordings.c.id == sql.bindparam("row")).values(told)
             await self._connection.execute(query, [_change_of(row) for row in changed])
+        if self._shredded:
+            await self._connection.execute(data_keys.delete().where(data_keys.c.recording.in_(self._shredded)))
 
     def _keep(self, row: Catalogued) -> None:
         self._rows[row.recording.id] = row
@@ -259,10 +234,14 @@ async def finished(
     size: int,
     duration: float,
     gaps: Sequence[Gap],
+    sealed: SealedKey | None = None,
 ) -> None:
-    """The file lies in the store under `key`: the recording is available. Only what was processing becomes
-    available."""
+    """The file lies in the store under `key`, and opens with what is `sealed` (None: it is plain): the recording is
+    available. Only what was processing becomes available."""
     for row in await _processing(connection, recording):
+        if sealed is not None:
+            place = {"recording": recording, "key": sealed.key, "box": sealed.box}
+            await connection.execute(data_keys.insert().values(place))
         whole = {"duration": duration, "sha256": sha256, "bytes": size, "gaps": tuple(gaps)}
         await _rewrite(connection, row, columns={"key": key}, status="available", **whole)
 

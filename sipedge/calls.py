@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import structlog
 
-from masking import interactions, numbering, routes
+from masking import interactions, locks, numbering, routes
 from masking.house import Unavailable
 from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
@@ -25,7 +25,7 @@ from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
 from sipedge.legs import Agreed, DialledLeg
 from sipedge.media import sdp
-from sipedge.media.plane import Digit, PlaneError
+from sipedge.media.plane import Digit, PlaneError, Seal
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Invited
 from sipedge.trunks import Trunk
@@ -190,8 +190,10 @@ class Call:
         if not route.record or route.recording is None:
             return
         try:
-            await self.circuit.plane.record(self.id, route.recording, str(self.house.config.spool_dir))
-        except PlaneError as problem:
+            lock = await locks.lock_of(self.house, route.tenant)
+            seal = Seal(route.tenant, lock.key, lock.public)
+            await self.circuit.plane.record(self.id, route.recording, str(self.house.config.spool_dir), seal)
+        except (PlaneError, locks.NoLock) as problem:
             self.exchange.counts["recordings_not_begun"] += 1
             log.error("recording_not_begun", interaction=self.id, recording=route.recording, problem=problem.code)
             if self.facts is not None:

@@ -53,6 +53,7 @@ from sipedge.media.plane import (
     Request,
     Result,
     RingBack,
+    Seal,
     Stop,
     Terms,
     Warn,
@@ -275,8 +276,8 @@ class RelayClient:
     def bridge(self, call: str) -> Awaitable[object]:
         return self._ask(Bridge(call), Done)
 
-    async def record(self, call: str, recording: str, directory: str) -> None:
-        await self._ask(Record(call, recording, directory), Done)
+    async def record(self, call: str, recording: str, directory: str, seal: Seal) -> None:
+        await self._ask(Record(call, recording, directory, seal), Done)
 
     async def keep(self, call: str) -> None:
         await self._ask(Keep(call), Done)

@@ -31,7 +31,9 @@ from masking.house import open_house
 from masking.logs import configure
 from pools.keyring import KeyringError
 from pools.redis import Unavailable
+from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
+from recordings.vault import Vault
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
@@ -98,7 +100,9 @@ async def serve(config: Config, listening: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with open_house(config, now=time.time, random=os.urandom, budget=REDIS_BUDGET) as house:
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
-        desk = Desk.of(house, store, time.monotonic)
+        assert house.archive is not None, "opened with the archive"
+        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
+        desk = Desk.of(house, Vault(house.archive, store, provider, os.urandom), time.monotonic)
         settings = uvicorn.Config(
             App(desk),
             http=Connection,

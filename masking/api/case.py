@@ -110,7 +110,7 @@ async def _zip(asked: Asked, dispute: disputes.Dispute, rows: list[Catalogued]) 
         name = f"recordings/{row.recording.id}.wav"
         assert row.key is not None, "only what lies in the store is exported"
         try:
-            async for piece in case.stream(name, asked.desk.store.get(row.key)):
+            async for piece in case.stream(name, (await asked.desk.vault.sound(row)).get()):
                 yield piece
         except NotStored:  # its file is gone: the manifest says what was there, and the chain what it was
             continue

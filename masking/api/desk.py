@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from masking.api.idempotency import Idempotency
 from masking.api.metrics import Metrics
 from masking.house import House
-from recordings.store import Store
+from recordings.vault import Vault
 
 
 @dataclass(slots=True)
 class Desk:
-    """The house, the recordings' store, and what only HTTP needs. `clock` is monotonic seconds, for durations."""
+    """The house, the recordings' vault, and what only HTTP needs. `clock` is monotonic seconds, for durations."""
 
     house: House
-    store: Store
+    vault: Vault
     idempotency: Idempotency
     metrics: Metrics
     clock: Callable[[], float]
@@ -24,5 +24,5 @@ class Desk:
     streams: int = 0  # server-sent event streams that are open
 
     @classmethod
-    def of(cls, house: House, store: Store, clock: Callable[[], float]) -> Desk:
-        return cls(house, store, Idempotency(house), Metrics(), clock)
+    def of(cls, house: House, vault: Vault, clock: Callable[[], float]) -> Desk:
+        return cls(house, vault, Idempotency(house), Metrics(), clock)

@@ -12,7 +12,7 @@ from masking import disputes, searches
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
-from masking.api.problems import Declined, bad_field
+from masking.api.problems import Declined, bad_field, unavailable
 from masking.api.ranges import part_of
 from masking.events import EventType, append_loose, fact
 from masking.numbering import spells_a_number
@@ -20,7 +20,11 @@ from masking.refusals import FieldError, NotFound
 from recordings import catalogue
 from recordings.catalogue import Catalogued, Filter
 from recordings.catalogue import Recording as Recording
+from recordings.chunks import Altered
+from recordings.providers import KeyRefused, KeysAway
+from recordings.seals import NotOpened
 from recordings.store import NotStored
+from recordings.vault import Sound
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 REASON_LIMIT = 255
@@ -110,12 +114,25 @@ async def get_media(asked: Asked) -> Answer:
     status = 206 if part.partial else 200
     if asked.method == "HEAD":
         return Answer(status, b"", headers, "audio/wav")
+    sound = await _sound(asked, row)
+    await told(asked, recording, "recording.accessed", why | {"bytes": [part.start, part.end - 1]})
+    return Answer(status, sound.get(part.start, part.end), headers, "audio/wav")
+
+
+async def _sound(asked: Asked, row: Catalogued) -> Sound:
+    """The stored sound, as long as the catalogue says it is."""
     try:
-        await asked.desk.store.size(row.key)
+        sound = await asked.desk.vault.sound(row)
+        size = await sound.size()
     except NotStored:
         raise Declined("recording_not_available", "The recording's file is not in the storage.") from None
-    await told(asked, recording, "recording.accessed", why | {"bytes": [part.start, part.end - 1]})
-    return Answer(status, asked.desk.store.get(row.key, part.start, part.end), headers, "audio/wav")
+    except (Altered, NotOpened, KeyRefused):
+        size = None
+    except KeysAway:
+        raise unavailable(5) from None
+    if size != row.recording.bytes:
+        raise Declined("recording_not_available", "The recording's file is not what was stored.")
+    return sound
 
 
 async def found(asked: Asked) -> Catalogued:

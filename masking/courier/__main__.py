@@ -26,6 +26,7 @@ from masking.courier import schema
 from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
+from masking.courier.locksmith import Locksmith
 from masking.courier.months import Months
 from masking.courier.notary import Notary
 from masking.courier.outbox import Outbox
@@ -36,7 +37,9 @@ from masking.logs import configure
 from pools.keyring import KeyringError
 from pools.leases import Leases
 from pools.redis import Redis, Unavailable
+from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
+from recordings.vault import Vault
 
 NICE = 10  # the archive waits for calls, never calls for the archive
 PATIENCE = 2.0  # seconds until Redis counts as gone: nobody waits for the courier
@@ -54,13 +57,18 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         months = Months(house, house.archive)
         await months.round()  # before anything is written
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
+        vault = Vault(house.archive, store, provider, os.urandom)
+        locksmith = Locksmith(house, vault)
+        await locksmith.round()
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)
         post_room = PostRoom(house, house.archive, random.random)
         courier = Courier(
             Lease(house, house.token("courier-")),
             Outbox(house, house.archive, Leases(waiting), post_room.tell),
             Sweeper(house),
-            Finisher(house, house.archive, store, config.spool_dir),
+            Finisher(house, house.archive, vault, config.spool_dir),
+            locksmith,
             Notary(house, house.archive),
             months,
             post_room,

@@ -1,4 +1,5 @@
-"""The courier at work: outbox, sweeper, finisher, notary, months and post room side by side, while it holds the lease.
+"""The courier at work: outbox, sweeper, finisher, locksmith, notary, months and post room side by side, while it holds
+the lease.
 
 Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
 """
@@ -16,6 +17,7 @@ from masking.logs import place
 if TYPE_CHECKING:
     from masking.courier.finisher import Finisher
     from masking.courier.lease import Lease
+    from masking.courier.locksmith import Locksmith
     from masking.courier.months import Months
     from masking.courier.notary import Notary
     from masking.courier.outbox import Outbox
@@ -27,6 +29,7 @@ log = structlog.get_logger("masking.courier")
 LEASE_PAUSE: Final = 1.0
 OUTBOX_PAUSE: Final = 0.05  # what is written meanwhile shares one transaction; the archive is promised within 2 s
 SWEEP_PAUSE: Final = 0.5
+LOCKSMITH_PAUSE: Final = 1.0
 NOTARY_PAUSE: Final = 1.0
 MONTHS_PAUSE: Final = 3600.0
 TROUBLE_PAUSE: Final = 0.5
@@ -41,6 +44,7 @@ class Courier:
         outbox: Outbox,
         sweeper: Sweeper,
         finisher: Finisher,
+        locksmith: Locksmith,
         notary: Notary,
         months: Months,
         post_room: PostRoom,
@@ -49,6 +53,7 @@ class Courier:
         self._outbox = outbox
         self._sweeper = sweeper
         self._finisher = finisher
+        self._locksmith = locksmith
         self._notary = notary
         self._months = months
         self._post_room = post_room
@@ -70,6 +75,7 @@ class Courier:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, OUTBOX_PAUSE)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
+            tasks.start_soon(self._again_and_again, "locksmith", self._locksmith.round, LOCKSMITH_PAUSE)
             tasks.start_soon(self._again_and_again, "notary", self._notary.round, NOTARY_PAUSE)
             tasks.start_soon(self._again_and_again, "months", self._months.round, MONTHS_PAUSE)
             tasks.start_soon(self._finisher.run)

@@ -4,22 +4,22 @@ A recording is due when its call has ended and nobody writes its capture any mor
 is dead and the kernel let go of its lock. Then, in this order, each step idempotent, so that a courier killed
 anywhere goes on where it was:
 
-    1. render and store     create-only; the same capture renders to the same bytes, so what is there already is what
-    we wanted 2. one SQL UPDATE       status available (or failed, when nothing is playable); the row names the file
-    and its SHA-256 3. one event            recording.available | recording.failed, in one step with a mark on the
-    session, so never twice 4. delete the capture   nothing before this line loses anything 5. told
-    the row is nobody's business any more
+    1. render, seal, store  create-only; a whole file under this data key that is there already is what we wanted
+    2. one SQL transaction  status available (or failed, when nothing is playable); the row names the file and the
+                            SHA-256 of what it holds, and the sealed data key moves in beside it
+    3. one event            recording.available | recording.failed, in one step with a mark on the session, so never
+                            twice
+    4. wipe the capture     nothing before this line loses anything
+    5. told                 the row is nobody's business any more
 
 Whatever fails (storage away, Redis away, disk full) is tried again, later and later, and holds up no other recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,15 +29,26 @@ import structlog
 from anyio.to_thread import run_sync
 
 from recordings import catalogue
-from recordings.capture import CaptureBroken, left_behind, open_for_reading, path_of, writer_lives
+from recordings.capture import (
+    CaptureBroken,
+    begun_of,
+    left_behind,
+    open_for_reading,
+    path_of,
+    wipe,
+    writer_lives,
+)
 from recordings.catalogue import Catalogued, Recording
+from recordings.chunks import Altered
 from recordings.render import Gap, duration_of, survey, wav
-from recordings.store import AlreadyStored, NotStored, Store, Stored
+from recordings.seals import NotOpened, SealedKey
+from recordings.store import AlreadyStored, NotStored, Stored
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from masking.house import House
+    from recordings.vault import Vault
 
 log = structlog.get_logger("masking.courier")
 
@@ -48,16 +59,25 @@ LONGEST_DELAY: Final = 60.0
 STRAY: Final = 7 * 86_400.0
 """Seconds after which a capture that no row of the catalogue names is nobody's: an edge died before it told of it."""
 STRAYS_EVERY: Final = 3600.0
-SECONDS_A_CHUNK: Final = 32
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """A recording's file as it lies in the store. `sealed`: what opens it, where the archive does not have it yet."""
+
+    stored: Stored
+    duration: float
+    gaps: tuple[Gap, ...]
+    sealed: SealedKey | None
 
 
 class Finisher:
-    """One a courier. `engine`: the archive; `store`: where recordings lie; `spool`: where the relay writes captures."""
+    """One a courier. `engine`: the archive; `vault`: where recordings lie; `spool`: where the relay writes captures."""
 
-    def __init__(self, house: House, engine: AsyncEngine, store: Store, spool: Path) -> None:
+    def __init__(self, house: House, engine: AsyncEngine, vault: Vault, spool: Path) -> None:
         self._house = house
         self._engine = engine
-        self._store = store
+        self._vault = vault
+        self._store = vault.store
         self._spool = spool
         self._later: dict[str, tuple[float, float]] = {}
         self._strays_seen = 0.0
@@ -101,7 +121,7 @@ class Finisher:
         for row in rows:
             assert row.key is not None, "asked for by its key"
             await self._store.delete(row.key)
-            await run_sync(partial(path_of(self._spool, row.recording.id).unlink, missing_ok=True))
+            await run_sync(wipe, path_of(self._spool, row.recording.id))
             async with unbroken(self._engine.begin()) as connection:
                 await catalogue.gone(connection, row.recording.id)
             log.info("recording_erased", recording=row.recording.id)
@@ -119,7 +139,7 @@ class Finisher:
         for name in names:
             if name not in known:
                 log.warning("capture_without_recording", recording=name)
-                await run_sync(partial(path_of(self._spool, name).unlink, missing_ok=True))
+                await run_sync(wipe, path_of(self._spool, name))
 
     async def _finish(self, row: Catalogued) -> None:
         recording = row.recording
@@ -128,9 +148,11 @@ class Finisher:
             if not await self._is_due(row, capture):
                 return
             recording = await self._settle(row, capture)
-        if recording.status != "erased":  # which somebody told
+        if recording.status == "erased":  # which somebody told, while it was made perhaps
+            await self._store.delete(key_of(row))
+        else:
             await self._tell(recording)
-        await run_sync(partial(capture.unlink, missing_ok=True))
+        await run_sync(wipe, capture)
         async with unbroken(self._engine.begin()) as connection:
             await catalogue.told(connection, recording.id)
         log.info("recording_finished", recording=recording.id, status=recording.status, gaps=len(recording.gaps))
@@ -150,43 +172,58 @@ class Finisher:
             if whole is None:
                 await catalogue.failed(connection, recording.id)
             else:
-                stored, duration, gaps = whole
                 await catalogue.finished(
                     connection,
                     recording.id,
-                    key=stored.key,
-                    sha256=stored.sha256,
-                    size=stored.bytes,
-                    duration=duration,
-                    gaps=gaps,
+                    key=whole.stored.key,
+                    sha256=whole.stored.sha256,
+                    size=whole.stored.bytes,
+                    duration=whole.duration,
+                    gaps=whole.gaps,
+                    sealed=whole.sealed,
                 )
             settled = await catalogue.get(connection, row.tenant, recording.id)
         assert settled is not None, "rows are never deleted"
         return settled.recording
 
-    async def _render(self, row: Catalogued, capture: Path) -> tuple[Stored, float, tuple[Gap, ...]] | None:
+    async def _render(self, row: Catalogued, capture: Path) -> Whole | None:
         """Step 1: the file, its length in seconds and its gaps, or None when nothing is playable."""
-        key = key_of(row)
         try:
-            reader = await run_sync(open_for_reading, capture)
-        except CaptureBroken:
+            begun = await run_sync(begun_of, capture)
+            sealed = SealedKey(begun.key, begun.box)
+            data_key = await self._vault.data_key(row.tenant, row.recording.id, sealed)
+            reader = await run_sync(open_for_reading, capture, data_key)
+        except (CaptureBroken, NotOpened):
             return None
         except FileNotFoundError:
-            # A power cut can lose step 2 after step 4 was done: the file is there, and all of it.
-            with suppress(NotStored):
-                stored = await self._store.stored(key)
-                return stored, duration_of(stored.bytes), ()
-            return None
+            return await self._rendered(row)
         started_at = row.recording.started_at.timestamp()
         known_end = None if row.ended_at is None else max(row.ended_at - started_at, 0.0)
         rendering = await run_sync(survey, reader, known_end)
         if not rendering.playable:
             return None
+        key, name = key_of(row), row.recording.id
         try:
-            stored = await self._store.put(key, _in_a_thread(wav(reader, rendering)))
+            stored = await self._vault.put(key, name, data_key, wav(reader, rendering))
         except AlreadyStored:
-            stored = await self._store.stored(key)
-        return stored, rendering.duration, rendering.gaps
+            try:
+                stored = await self._vault.stored(key, name, data_key)
+            except Altered:
+                log.warning("upload_redone", recording=name)
+                await self._store.delete(key)
+                stored = await self._vault.put(key, name, data_key, wav(reader, rendering))
+        return Whole(stored, rendering.duration, rendering.gaps, sealed)
+
+    async def _rendered(self, row: Catalogued) -> Whole | None:
+        """Without its capture: a power cut can lose the row after step 4 was done, while the file and its key stand."""
+        sealed = await self._vault.sealed_key(row.recording.id)
+        if sealed is None:
+            return None
+        data_key = await self._vault.data_key(row.tenant, row.recording.id, sealed)
+        with suppress(NotStored, Altered):
+            stored = await self._vault.stored(key_of(row), row.recording.id, data_key)
+            return Whole(stored, duration_of(stored.bytes), (), None)
+        return None
 
     async def _tell(self, recording: Recording) -> None:
         """Step 3. A courier killed between the append and its answer finds its own mark on the session, and appends
@@ -216,7 +253,7 @@ async def unbroken(opening: AbstractAsyncContextManager[AsyncConnection]) -> Asy
 def key_of(row: Catalogued) -> str:
     """Where a recording's file lies: by tenant and day, so that retention and export walk folders."""
     day = row.recording.started_at.astimezone(UTC)
-    return f"{row.tenant}/{day:%Y/%m/%d}/{row.recording.id}.wav"
+    return f"{row.tenant}/{day:%Y/%m/%d}/{row.recording.id}.sealed"
 
 
 def _data(recording: Recording) -> bytes:
@@ -225,9 +262,3 @@ def _data(recording: Recording) -> bytes:
         facts |= {"duration": recording.duration, "sha256": recording.sha256, "bytes": recording.bytes}
         facts["gaps"] = recording.gaps
     return msgspec.json.encode(facts)
-
-
-async def _in_a_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks, made in a worker thread, some at a time: the loop stays free and memory small."""
-    while part := b"".join(await run_sync(lambda: list(islice(chunks, SECONDS_A_CHUNK)))):
-        yield part

@@ -30,7 +30,11 @@ from masking.logs import configure
 from pools.keyring import Keyring, KeyringError
 from recordings import catalogue
 from recordings.catalogue import Catalogued
-from recordings.store import NotStored, Store, StoreFailed, open_store
+from recordings.chunks import Altered
+from recordings.providers import PURPOSE, FileProvider, KeyRefused, KeysAway
+from recordings.seals import NotOpened
+from recordings.store import NotStored, StoreFailed, open_store
+from recordings.vault import Vault, whole
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -66,9 +70,9 @@ class Head(msgspec.Struct, frozen=True):
 class Verification:
     """One walk. `key`: the public key that checkpoints must carry; `heads`: those that were kept elsewhere."""
 
-    def __init__(self, engine: AsyncEngine, store: Store, key: str, heads: Iterable[Head] = ()) -> None:
+    def __init__(self, engine: AsyncEngine, vault: Vault, key: str, heads: Iterable[Head] = ()) -> None:
         self._engine = engine
-        self._store = store
+        self._vault = vault
         self._key = key
         self._heads = list(heads)
         self._said: dict[str, dict[str, Any]] = {}  # recording -> what recording.available said of it
@@ -188,9 +192,11 @@ class Verification:
             return Fault(kind="row_altered", tenant=row.tenant, recording=recording.id)
         assert row.key is not None, "asked for by its key"
         try:
-            found = await self._store.stored(row.key)
+            found = await whole(row.key, await self._vault.sound(row))
         except NotStored:
             return Fault(kind="file_missing", tenant=row.tenant, recording=recording.id)
+        except (Altered, NotOpened):
+            return Fault(kind="file_altered", tenant=row.tenant, recording=recording.id)
         if (found.sha256, found.bytes) != (recording.sha256, recording.bytes):
             return Fault(kind="file_altered", tenant=row.tenant, recording=recording.id)
         return None
@@ -217,7 +223,8 @@ async def verify(path: Path | None, heads: list[Head]) -> int:
     store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
     engine = archive.engine(config.archive_url)
     try:
-        walk = Verification(engine, store, evidence.public_key(keyring), heads)
+        provider = FileProvider(keyring.derived(PURPOSE), os.urandom)
+        walk = Verification(engine, Vault(engine, store, provider, os.urandom), evidence.public_key(keyring), heads)
         async for fault in walk.run():
             _say(fault)
         _say(walk.summary)
@@ -240,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         heads = heads_in(given.heads.read_text(encoding="utf-8").splitlines()) if given.heads else []
         return asyncio.run(verify(given.config, heads))
-    except (BadConfig, KeyringError, StoreFailed, OSError, ValueError) as trouble:
+    except (BadConfig, KeyringError, KeyRefused, KeysAway, StoreFailed, OSError, ValueError) as trouble:
         sys.stderr.write(f"masking recordings verify: {trouble}\n")
     except SQLAlchemyError as trouble:
         kind = type(getattr(trouble, "orig", None) or trouble).__name__

@@ -8,7 +8,7 @@ The life of a recorded call, as the edge asks for it::
     ports = await plane.open(call, hear)                      # two even ports; NoPorts -> 503
     await plane.connect(call, 2, terms)                       # the callee's answer
     await plane.connect(call, 1, terms)                       # just before the caller's 200
-    await plane.record(call, recording, directory)            # the recording's first instant: the caller's 200
+    await plane.record(call, recording, directory, seal)      # the recording's first instant: the caller's 200
     await plane.play(call, 1, notice); await plane.play(call, 2, notice)   # -> two PlayFinished events
     await plane.bridge(call)                                  # audio flows, and is kept from here on
     await plane.end(call)                                     # the recording's last instant: the first BYE
@@ -209,12 +209,22 @@ class Bridge(msgspec.Struct, frozen=True, tag="bridge"):
     call: str
 
 
+class Seal(msgspec.Struct, frozen=True):
+    """To whom a recording is sealed: the tenant, the name of its key, and its X25519 public key (32 bytes)."""
+
+    tenant: str
+    key: str
+    public: bytes
+
+
 class Record(msgspec.Struct, frozen=True, tag="record"):
-    """Begins a recording *now* under `directory`; its audio is silence until `Bridge` or `Keep`. Answer: `Done`."""
+    """Begins a recording *now* under `directory`; its audio is silence until `Bridge` or `Keep`. What is written opens
+    with the private key of `seal` alone. Answer: `Done`."""
 
     call: str
     recording: str
     directory: str
+    seal: Seal
 
 
 class Keep(msgspec.Struct, frozen=True, tag="keep"):
@@ -500,7 +510,7 @@ class MediaPlane(Protocol):
         """Lets the legs hear each other, keeps audio in a begun recording: asked at once, answered when awaited."""
         ...
 
-    async def record(self, call: str, recording: str, directory: str) -> None:
+    async def record(self, call: str, recording: str, directory: str, seal: Seal) -> None:
         """Begins a recording now. Raises `CaptureFailed`."""
         ...
 

@@ -164,6 +164,10 @@ class Board:
         spool = Spool(self._backlog, failed)
         return Tap(recording, self.loop.now, spool, self._writer, self._backlog), spool
 
+    def data_key(self) -> bytes:
+        """A recording's own key: 32 random bytes, kept nowhere."""
+        return self._randbits(256).to_bytes(32)
+
     def ended(self, dropped: int) -> None:
         """A recording ended before its call."""
         self._recorder_dropped += dropped

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from recordings.capture import G711
+from recordings.seals import Lock
 from sipedge.media import plane, sdp, telephone_events
 from sipedge.media.plane import Done, Failed, FailureCode, Held, Playing, Ports, Reply, Request, Result
 from sipedge.relay.background import Background
@@ -86,8 +87,8 @@ class Commands:
                     raise Refused("bad_request", "a bridge needs two legs")
                 self._call(id).bridge(now)
                 return _DONE
-            case plane.Record(id, recording, directory):
-                return self._record(owner, request.id, self._call(id), recording, directory)
+            case plane.Record(id) as asked:
+                return self._record(owner, request.id, self._call(id), asked)
             case plane.Keep(id):
                 self._recorded(id).keep(now)
                 return _DONE
@@ -213,15 +214,15 @@ class Commands:
 
     # ---- recordings ----
 
-    def _record(self, owner: Owner, request: int, call: Call, recording: str, directory: str) -> Result | None:
+    def _record(self, owner: Owner, request: int, call: Call, asked: plane.Record) -> Result | None:
         if call.tap is not None:
             raise Refused("bad_request", "a recording runs already")
-        folder = Path(directory)
+        folder = Path(asked.directory)
         if not folder.is_absolute():
             raise Refused("bad_request", "the directory is not absolute")
         channels = [dict(G711) | _audio_of(leg) for leg in call.legs]
         channels += [dict(G711)] * (2 - len(channels))
-        tap, spool = self._board.tap(call, recording)
+        tap, spool = self._board.tap(call, asked.recording)
         call.record(tap)
 
         def created(why: str | None) -> None:
@@ -232,8 +233,9 @@ class Commands:
         def done(why: str | None) -> None:
             self._board.loop.post(lambda: created(why))
 
-        wall = self._board.wall()
-        self._writer.do(lambda: spool.create(folder, recording, channels, wall, done))
+        wall, data_key = self._board.wall(), self._board.data_key()
+        lock = Lock(asked.seal.tenant, asked.seal.key, asked.seal.public)
+        self._writer.do(lambda: spool.create(folder, asked.recording, channels, wall, lock, data_key, done))
         return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from recordings.capture import STAMP, Capture, on_tape
+from recordings.seals import Lock
 from sipedge.media.plane import Recorded
 from sipedge.relay.background import Background, Job
 from sipedge.relay.loop import SECOND
@@ -112,11 +113,13 @@ class Spool:
         recording: str,
         channels: Sequence[Mapping[int, str]],
         started_at: float,
+        lock: Lock,
+        data_key: bytes,
         done: Callable[[str | None], None],
     ) -> None:
-        """Begins the capture; `done(None)`, or `done(why not)`."""
+        """Begins the capture, which the holder of the lock's private key can read; `done(None)`, or `done(why not)`."""
         try:
-            self._capture = Capture.create(directory, recording, channels, started_at)
+            self._capture = Capture.create(directory, recording, channels, started_at, lock, data_key)
         except (OSError, ValueError) as error:
             done(_reason(error))
         else:

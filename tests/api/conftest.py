@@ -18,7 +18,9 @@ from masking.config import Config, RedisSection, ServiceSection, TrunkSection
 from masking.house import House, open_house
 from recordings import catalogue
 from recordings.store import ObjectStore, open_store
+from recordings.vault import Vault
 from tests.api.client import Client
+from tests.recordings.vaults import vault_of
 
 TRUNK = TrunkSection(name="carrier-vn", uri="sip:127.0.0.1:5070", sources=["127.0.0.1"], country="VN")
 X = [f"+8424710000{n:02}" for n in range(1, 41)]
@@ -46,8 +48,14 @@ async def store(config: Config) -> ObjectStore:
 
 
 @pytest.fixture
-def desk(house: House, store: ObjectStore) -> Desk:
-    return Desk.of(house, store, time.monotonic)
+def vault(house: House, store: ObjectStore) -> Vault:
+    assert house.archive is not None
+    return vault_of(house.archive, store)
+
+
+@pytest.fixture
+def desk(house: House, vault: Vault) -> Desk:
+    return Desk.of(house, vault, time.monotonic)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from masking.api.app import App
 from masking.api.desk import Desk
 from masking.house import House
 from recordings import catalogue
-from recordings.store import ObjectStore
+from recordings.vault import Vault
 from tests.api.client import Client, problem
 from tests.api.conftest import CUSTOMER, DRIVER, key_of
 from tests.api.test_events import happen
@@ -24,8 +24,8 @@ CASE = {"reason": "rider felt threatened", "requested_by": "anna"}
 
 
 @pytest.fixture
-def shelf(house: House, store: ObjectStore) -> Shelf:
-    return Shelf(house, store)
+def shelf(house: House, vault: Vault) -> Shelf:
+    return Shelf(house, vault)
 
 
 async def opened(api: Client, name: str = "order-1042") -> str:

@@ -17,7 +17,7 @@ from masking.api import openapi
 from masking.api.operations import Operation
 from masking.api.routes import TABLE
 from masking.house import House
-from recordings.store import ObjectStore
+from recordings.vault import Vault
 from tests.api.belongings import Here, belongings
 from tests.api.client import Client
 from tests.api.test_interactions import archived
@@ -84,9 +84,9 @@ def test_every_parameter_of_the_table_is_asked_for() -> None:
 
 
 async def test_what_is_one_tenants_is_not_found_by_another_in_any_row_of_the_table(
-    api: Client, stranger: Client, house: House, store: ObjectStore
+    api: Client, stranger: Client, house: House, vault: Vault
 ) -> None:
-    shelf = Shelf(house, store)
+    shelf = Shelf(house, vault)
     theirs = await belongings(stranger, house, shelf, "other", "+842471000100", archived)
     ours = await belongings(api, house, shelf, "acme", "+842471000000", archived)
     for row in OF_AN_OBJECT:
@@ -106,9 +106,9 @@ async def test_what_is_one_tenants_is_not_found_by_another_in_any_row_of_the_tab
 
 @pytest.mark.parametrize("row", LISTS, ids=lambda row: row.path)
 async def test_no_list_shows_what_is_another_tenants(
-    row: Operation, api: Client, stranger: Client, house: House, store: ObjectStore
+    row: Operation, api: Client, stranger: Client, house: House, vault: Vault
 ) -> None:
-    ours = await belongings(api, house, Shelf(house, store), "acme", "+842471000000", archived)
+    ours = await belongings(api, house, Shelf(house, vault), "acme", "+842471000000", archived)
     seen = (await ask(stranger, row, {}, ours)).text
     assert not any(mine in seen for mine in ours.values()), seen
     assert not set(ID.findall(seen)) & set(ID.findall(msgspec.json.encode(ours).decode()))

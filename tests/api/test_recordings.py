@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,9 +15,11 @@ from pools.numbers import Number
 from recordings import catalogue
 from recordings.catalogue import Channel
 from recordings.store import ObjectStore
+from recordings.vault import Vault
 from tests.api.client import Client, problem
 from tests.api.conftest import CUSTOMER, DRIVER, THIRD
 from tests.recordings import drafts
+from tests.recordings.vaults import shelved
 
 SOUND = bytes(range(256)) * 2000
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC).timestamp()
@@ -29,16 +31,15 @@ class Shelf:
     """A catalogue and a store to put recordings in, as the courier does."""
 
     house: House
-    store: ObjectStore
+    vault: Vault
 
     async def put(
         self, name: str, *, tenant: str = "acme", at: float = START, whole: bool = True, people: Sequence[str] = ()
     ) -> str:
         recording = f"rec_{name}"
 
-        async def sound() -> AsyncIterator[bytes]:
-            yield SOUND
-
+        if whole:
+            stored, sealed = await shelved(self.vault, tenant, recording, SOUND)
         assert self.house.archive is not None
         async with self.house.archive.begin() as connection:
             await drafts.begun(
@@ -53,7 +54,6 @@ class Shelf:
                 words=["+842471000001", *(self.house.keyring.index(Number.parse(person)) for person in people)],
             )
             if whole:
-                stored = await self.store.put(f"{recording}.wav", sound())
                 await drafts.call_ended(connection, f"int_{name}", at + 10)
                 await catalogue.finished(
                     connection,
@@ -63,13 +63,14 @@ class Shelf:
                     size=stored.bytes,
                     duration=9.98,
                     gaps=[],
+                    sealed=sealed,
                 )
         return recording
 
 
 @pytest.fixture
-def shelf(house: House, store: ObjectStore) -> Shelf:
-    return Shelf(house, store)
+def shelf(house: House, vault: Vault) -> Shelf:
+    return Shelf(house, vault)
 
 
 async def test_a_recording_is_shown_with_its_facts(api: Client, shelf: Shelf) -> None:
@@ -213,7 +214,7 @@ async def test_what_is_not_whole_cannot_be_heard(api: Client, shelf: Shelf) -> N
 
 async def test_a_file_that_is_gone_is_said_to_be(api: Client, shelf: Shelf, store: ObjectStore, house: House) -> None:
     recording = await shelf.put("one")
-    await store.delete(f"{recording}.wav")
+    await store.delete(f"{recording}.sealed")
     answer = await api.get(f"/v1/recordings/{recording}/media", headers=REASON)
     problem(answer, 409, "recording_not_available")
     assert await house.redis.command("XLEN", LOOSE_OUTBOX) == 0

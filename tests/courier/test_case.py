@@ -21,7 +21,6 @@ from masking.api.app import App
 from masking.api.desk import Desk
 from masking.courier.notary import Notary
 from masking.events import append_loose
-from recordings.store import ObjectStore
 from tests.api.client import Client, problem
 from tests.courier.conftest import Round
 from tests.courier.test_evidence import Archive, kept, session, store
@@ -30,8 +29,8 @@ __all__ = ["kept", "session", "store"]  # fixtures
 
 
 @pytest.fixture
-async def api(kept: Archive, store: ObjectStore) -> Client:
-    desk = Desk.of(kept.house, store, time.monotonic)
+async def api(kept: Archive) -> Client:
+    desk = Desk.of(kept.house, kept.vault, time.monotonic)
     return Client(httpx2.ASGITransport(App(desk)), (await create_key(kept.house, "acme", list(SCOPES)))[1])
 
 

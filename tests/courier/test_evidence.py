@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +24,7 @@ from recordings.store import ObjectStore, open_store
 from tests.courier.conftest import Round
 from tests.masking.world import World
 from tests.recordings import drafts
+from tests.recordings.vaults import shelved, vault_of
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ class Archive:
         self.courier = courier
         self.house = courier.world.house
         self.engine = courier.engine
-        self.store = store
+        self.vault = vault_of(self.engine, store)
 
     async def recorded(self, count: int, session: str) -> list[str]:
         """So many recordings of the session, from their start to `recording.available`."""
@@ -47,11 +48,7 @@ class Archive:
             place = len(names)
             recording, interaction = f"rec_{session[-4:]}{place}", f"int_{session[-4:]}{place}"
             sound = hashlib.sha256(recording.encode()).digest() * 20
-
-            async def chunks(sound: bytes = sound) -> AsyncIterator[bytes]:
-                yield sound
-
-            stored = await self.store.put(f"{recording}.wav", chunks())
+            stored, sealed = await shelved(self.vault, "acme", recording, sound)
             async with self.engine.begin() as connection:
                 await drafts.begun(
                     connection,
@@ -73,6 +70,7 @@ class Archive:
                     size=stored.bytes,
                     duration=1.0,
                     gaps=[],
+                    sealed=sealed,
                 )
             said = {"recording": recording, "interaction": interaction, "sha256": stored.sha256, "bytes": stored.bytes}
             await self.house.leases.append(session, [fact("recording.available", None, said)])
@@ -86,7 +84,7 @@ class Archive:
         await self.courier.carry()
 
     async def faults(self, heads: list[Head] | None = None) -> list[Fault]:
-        walk = Verification(self.engine, self.store, evidence.public_key(self.house.keyring), heads or [])
+        walk = Verification(self.engine, self.vault, evidence.public_key(self.house.keyring), heads or [])
         return [fault async for fault in walk.run()]
 
     async def status(self, recording: str) -> catalogue.Recording:
@@ -123,7 +121,7 @@ async def test_a_hold_is_stronger_than_erasure_and_release_lets_it_go(
     kept: Archive, session: str, world: World, store: ObjectStore, tmp_path: Path
 ) -> None:
     (recording,) = await kept.recorded(1, session)
-    finisher = Finisher(kept.house, kept.engine, store, tmp_path)
+    finisher = Finisher(kept.house, kept.engine, kept.vault, tmp_path)
     hold = {"reason": "case 7", "key": "key_1", "since": "2026-11-22T09:00:00Z"}
     await kept.decide(session, "recording.held", recording, reason="case 7", hold=hold)
     held = (await kept.status(recording)).hold
@@ -249,7 +247,7 @@ async def test_tampering_is_found_and_named_wherever_it_is_done(
     for seq in random.Random(7).sample(range(2, 13), 8):
         async with kept.engine.connect() as connection:  # never committed: the next place begins anew
             await tamper(connection, seq)
-            found = [fault async for fault in Verification(same(connection), kept.store, _key(kept), elsewhere).run()]
+            found = [fault async for fault in Verification(same(connection), kept.vault, _key(kept), elsewhere).run()]
             await connection.rollback()
         kinds = {fault.kind for fault in found}
         assert kinds & named, (seq, kinds)
@@ -302,10 +300,10 @@ async def test_an_event_put_in_beside_the_chain_is_found(kept: Archive, session:
 async def test_a_recording_that_is_not_what_was_said_is_found(kept: Archive, session: str, tmp_path: Path) -> None:
     flipped, deleted, changed, lost = await kept.recorded(4, session)
     folder = tmp_path / "recordings"
-    sound = bytearray((folder / f"{flipped}.wav").read_bytes())
+    sound = bytearray((folder / f"{flipped}.sealed").read_bytes())
     sound[100] ^= 1
-    (folder / f"{flipped}.wav").write_bytes(sound)
-    (folder / f"{deleted}.wav").unlink()
+    (folder / f"{flipped}.sealed").write_bytes(sound)
+    (folder / f"{deleted}.sealed").unlink()
     table = catalogue.recordings
     async with kept.engine.begin() as connection:
         row = await catalogue.get(connection, "acme", changed)

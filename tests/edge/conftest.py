@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from masking import interactions, opening, services, sessions
+from masking import interactions, locks, opening, services, sessions
 from masking.access import SCOPES, Access
 from masking.config import (
     Config,
@@ -38,6 +38,7 @@ from sipedge.edge import Edge
 from sipedge.media import spoken
 from sipedge.media.spoken import Asset
 from tests.edge.phones import Address, Phone
+from tests.recordings.phones import LOCK
 
 CUSTOMER, DRIVER, STRANGER = "+84901234567", "+84907654321", "+84912345678"
 X = [f"+8424710000{n:02}" for n in range(1, 9)]
@@ -212,6 +213,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
             house = await stack.enter_async_context(
                 open_house(config, now=time.time, random=os.urandom, archive=False, budget=1.0)
             )
+            await locks.tell(house, "default", locks.Lock("k1", LOCK.public))
             owner = f"edge-test.{os.getpid()}.{os.urandom(4).hex()}"
             edge = Edge(house, random=random.Random(7), owner=owner, is_gone=lambda owner: "gone" in owner)
             listeners = [Listener(kind, host, 0) for kind in listen]  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from masking import numbering, routes
+from masking import locks, numbering, routes
+from masking.house import Unavailable
 from masking.routes import Claimed
 from sipedge.media import spoken
 from sipedge.media.plane import PlaneGone
@@ -99,6 +100,41 @@ async def test_a_recording_that_cannot_begin_is_not_announced_and_the_call_goes_
     scene.caller.hang_up(leg)
     assert (await scene.interaction()).recordings == []
     assert scene.place.edge.exchange.counts["recordings_not_begun"] == 1
+
+
+async def test_without_a_key_to_seal_to_nothing_is_recorded_and_the_call_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await stage(record="always")
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    await scene.place.house.redis.command("DEL", "lock:default")
+    leg, invited, answered = await up(scene)
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    assert (await scene.interaction()).recordings == []
+    assert scene.place.edge.exchange.counts["recordings_not_begun"] == 1
+
+
+async def test_a_key_is_remembered_while_redis_is_away_and_its_successor_found(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = (await stage()).place.house
+    known = await locks.lock_of(house, "default")
+    await locks.tell(house, "default", locks.Lock("k2", known.public))
+    assert await locks.lock_of(house, "default") == known
+    monkeypatch.setattr(locks, "REMEMBERED", 0.0)
+    assert (await locks.lock_of(house, "default")).key == "k2"
+    object.__setattr__(house, "redis", Away())
+    assert (await locks.lock_of(house, "default")).key == "k2"
+    with pytest.raises(locks.NoLock):
+        await locks.lock_of(house, "another")
+
+
+class Away:
+    """A Redis that does not answer."""
+
+    async def command(self, *words: object) -> None:
+        raise Unavailable("no answer within the budget")
 
 
 async def test_the_callee_calls_back_the_number_it_saw(open_edge: Opener, phones: Make) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from masking import interactions, opening, services, sessions
+from masking import interactions, locks, opening, services, sessions
 from masking.config import load
 from masking.house import House, open_house
 from masking.interactions import Interaction
@@ -25,6 +25,7 @@ from sipedge.__main__ import host_name, is_gone
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited
 from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, Make, RelayProcess, X, free_range
 from tests.edge.phones import Address, Phone
+from tests.recordings.phones import LOCK
 
 CONFIG = """
 [service]
@@ -92,6 +93,7 @@ async def running(tmp_path: Path, redis_url: str, relay: RelayProcess, phones: M
     process = Process(path)
     config = await asyncio.to_thread(load, path, {})
     async with open_house(config, now=time.time, random=os.urandom, archive=False, budget=1.0) as house:
+        await locks.tell(house, "default", locks.Lock("k1", LOCK.public))
         service = (await services.get(house, "default", "default")).id
         await house.inventory.add("default", service, [Item(X[0], "VN", "callees")])
         yield process, house, (caller, callee), ("127.0.0.1", port)

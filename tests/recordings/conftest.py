@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from masking.archive import engine as archive_engine
 from recordings import catalogue
 from recordings.store import ObjectStore, open_store
+from recordings.vault import Vault
+from tests.recordings.vaults import own, vault_of
 
 
 @pytest.fixture
@@ -26,6 +28,13 @@ async def engine(empty: AsyncEngine) -> AsyncIterator[AsyncEngine]:
         await connection.run_sync(catalogue.metadata.create_all)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def vault(engine: AsyncEngine, store: ObjectStore) -> Vault:
+    """Of the tenant whom captures are sealed to here."""
+    await own(engine)
+    return vault_of(engine, store)
 
 
 @pytest.fixture

@@ -13,15 +13,21 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from recordings.capture import G711, Capture, open_for_reading
+from recordings.capture import G711, Capture, CaptureReader, begun_of, open_for_reading
 from recordings.g711 import LINEAR
 from recordings.render import Rendering, survey, wav
+from recordings.seals import Lock, public_of, unseal
 
 SPAN = 160
 """Samples a packet."""
 STEP = 0.02
 """Seconds a packet."""
 SECOND = 1_000_000_000
+
+
+PRIVATE = bytes(range(32))
+"""The private half of the tenant's key that these captures are sealed to."""
+LOCK = Lock("t", "k1", public_of(PRIVATE))
 
 
 @cache
@@ -146,7 +152,14 @@ def hear(capture: Capture, channel: int, sent: list[Sent]) -> None:
 
 
 def begin(folder: Path, name: str = "rec_1", started_at: float = 1_700_000_000.0) -> Capture:
-    return Capture.create(folder, name, (G711, G711), started_at)
+    return Capture.create(folder, name, (G711, G711), started_at, LOCK, name.encode().ljust(32, b"."))
+
+
+def opened(path: Path) -> CaptureReader:
+    """A capture, as the holder of the private key reads it."""
+    begun = begun_of(path)
+    data_key = unseal(PRIVATE, LOCK.tenant, begun.key, begun.recording, begun.box)
+    return open_for_reading(path, data_key)
 
 
 def record(folder: Path, *channels: list[Sent], length: float, kept: float | None = 0.0, name: str = "rec_1") -> Path:
@@ -176,7 +189,7 @@ class Played:
 
 
 def play(path: Path, known_end: float | None = None) -> Played:
-    capture = open_for_reading(path)
+    capture = opened(path)
     rendering = survey(capture, known_end)
     file = b"".join(wav(capture, rendering))
     samples = array("h", file[44:])

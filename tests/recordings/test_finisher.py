@@ -32,7 +32,8 @@ from recordings import catalogue
 from recordings.capture import Capture, path_of
 from recordings.catalogue import Catalogued, Channel
 from recordings.render import Gap
-from recordings.store import ObjectStore, StoreFailed
+from recordings.store import StoreFailed
+from recordings.vault import Vault
 from tests.recordings import drafts
 from tests.recordings.phones import Phone, begin, hear, ns, record
 
@@ -47,8 +48,9 @@ class Killed(BaseException):
 class Site:
     """A session in Redis, an archive, a store and a spool: what the finisher stands on."""
 
-    def __init__(self, house: House, engine: AsyncEngine, store: ObjectStore, spool: Path, now: list[float]) -> None:
-        self.house, self.engine, self.store, self.spool = house, engine, store, spool
+    def __init__(self, house: House, engine: AsyncEngine, vault: Vault, spool: Path, now: list[float]) -> None:
+        self.house, self.engine, self.vault, self.spool = house, engine, vault, spool
+        self.store = vault.store
         self._now = now
         self.session = ""
 
@@ -59,7 +61,7 @@ class Site:
         self._now[0] += seconds
 
     def finisher(self) -> Finisher:
-        return Finisher(self.house, self.engine, self.store, self.spool)
+        return Finisher(self.house, self.engine, self.vault, self.spool)
 
     async def call(self, name: str = "rec_1", ended: float | None = ENDED) -> None:
         """What the outbox wrote of a recorded call."""
@@ -99,18 +101,22 @@ class Site:
         return [(one.type, msgspec.json.decode(one.data)) for one in entries if one.type.startswith("recording.")]
 
     async def stored(self) -> dict[str, bytes]:
-        keys = [key async for key in self.store.list()]
-        return {key: b"".join([chunk async for chunk in self.store.get(key)]) for key in keys}
+        """What lies in the store, opened: every file there is a recording's."""
+        found: dict[str, bytes] = {}
+        async for key in self.store.list():
+            sound = await self.vault.sound(await self.row(key.rpartition("/")[2].removesuffix(".sealed")))
+            found[key] = b"".join([piece async for piece in sound.get()])
+        return found
 
 
 @pytest.fixture
 async def site(
-    tmp_path: Path, redis: Redis, keyring: Keyring, engine: AsyncEngine, store: ObjectStore
+    tmp_path: Path, redis: Redis, keyring: Keyring, engine: AsyncEngine, vault: Vault
 ) -> AsyncIterator[Site]:
     inventory, leases = Inventory(redis, keyring), Leases(redis)
     now = [ENDED + 1.0]
     house = House(Config(), redis, keyring, inventory, leases, engine, lambda: now[0], os.urandom)
-    site = Site(house, engine, store, tmp_path / "spool", now)
+    site = Site(house, engine, vault, tmp_path / "spool", now)
     shard = (await inventory.add("t", "default", [Item("+842400000001", "VN")]))[0].shard
     ask = Ask((Entry("a" * 22, "par_c|par_d"), Entry("b" * 22, "par_d|par_c")))
     bound = await leases.bind(
@@ -127,7 +133,7 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
     row = await site.row()
     recording = row.recording
     [(key, file)] = (await site.stored()).items()
-    assert key == row.key == key_of(row) == "t/2027/01/15/rec_1.wav"
+    assert key == row.key == key_of(row) == "t/2027/01/15/rec_1.sealed"
     assert (recording.status, recording.duration, recording.gaps) == ("available", 3.0, ())
     assert (recording.bytes, recording.sha256) == (len(file), hashlib.sha256(file).hexdigest())
     with wave.open(io.BytesIO(file)) as sound:

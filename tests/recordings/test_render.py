@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings.capture import Capture, open_for_reading
+from recordings.capture import Capture
 from recordings.g711 import LINEAR, pcm16
 from recordings.render import QUIETEST, Gap, duration_of, levels, survey, wav
 from tests.recordings.phones import (
@@ -30,6 +30,7 @@ from tests.recordings.phones import (
     hear,
     ns,
     numbered,
+    opened,
     play,
     power_at,
     record,
@@ -135,7 +136,7 @@ def test_an_hour_of_two_wrong_clocks_drifts_less_than_20_ms(tmp_path: Path, jitt
         hear(capture, channel, talk)
     capture.end(ns(3600.5))
     capture.close(ns(3600.5))
-    reader = open_for_reading(capture.path)
+    reader = opened(capture.path)
     rendering = survey(reader)
     assert rendering.duration == 3600.5
     file = b"".join(wav(reader, rendering))
@@ -330,7 +331,7 @@ def test_a_dead_writer_whose_calls_end_nobody_knows_ends_where_it_stopped(tmp_pa
 
 
 def test_a_writer_that_died_before_anything_was_kept_left_nothing_playable(tmp_path: Path) -> None:
-    assert not survey(open_for_reading(cut_off(tmp_path, kept=None, seconds=3.0).path), 10.0).playable
+    assert not survey(opened(cut_off(tmp_path, kept=None, seconds=3.0).path), 10.0).playable
 
 
 def test_a_writer_that_closed_before_the_end_leaves_a_gap_from_there(tmp_path: Path) -> None:
@@ -364,7 +365,7 @@ def test_an_end_out_of_reason_is_brought_back_to_it(tmp_path: Path, end: int, sa
     capture = begin(tmp_path)
     capture.end(end)
     capture.close(0)
-    assert survey(open_for_reading(capture.path)).samples == samples
+    assert survey(opened(capture.path)).samples == samples
 
 
 def test_the_same_capture_renders_to_the_same_bytes(tmp_path: Path) -> None:

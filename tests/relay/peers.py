@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 from sipedge.media import g711, plane, rtp, wire
 from sipedge.media.plane import Event, Reply, Request, Terms
+from tests.recordings.phones import LOCK
 
+SEAL = plane.Seal(LOCK.tenant, LOCK.key, LOCK.public)
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 T = TypeVar("T")
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recordings.capture import Closed, open_for_reading, writer_lives
+from recordings.capture import Closed, writer_lives
 from sipedge.media import plane, wire
 from sipedge.media.plane import Bridge, Claim, Close, Done, Failed, Held, Measure, Measures, Open, Ports
-from tests.relay.peers import Edge, Phone, Relay, talk
+from tests.recordings.phones import opened
+from tests.relay.peers import SEAL, Edge, Phone, Relay, talk
 
 
 def test_an_edge_says_who_it_is_first(relay: Relay) -> None:
@@ -33,7 +34,7 @@ def test_what_makes_no_sense_is_answered(edge: Edge, call: str, alice: Phone) ->
         Close("nobody"),
         Bridge("nobody"),
         plane.Stop("nobody", 1),
-        plane.Record("nobody", "rec_1", "/tmp"),
+        plane.Record("nobody", "rec_1", "/tmp", SEAL),
         plane.Connect("nobody", 1, alice.terms()),
     ):
         assert edge.ask(command, Failed).code == "unknown_call"
@@ -125,7 +126,7 @@ def test_calls_of_a_lost_edge_go_on_and_can_be_claimed(
     with own_relay.edge("edge-7") as first:
         first.bridged("c1", alice, bob)
         first.open("c2")
-        first.ask(plane.Record("c2", "rec_o", str(tmp_path)), Done)
+        first.ask(plane.Record("c2", "rec_o", str(tmp_path), SEAL), Done)
         talk(alice, bob, frames=5)
     talk(alice, bob, frames=25)
     assert len(alice.heard) == len(bob.heard) == 30
@@ -136,7 +137,7 @@ def test_calls_of_a_lost_edge_go_on_and_can_be_claimed(
         while stranger.ask(plane.List(), Held).calls != ("c1",) or writer_lives(tmp_path / "rec_o.capture"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert isinstance(list(open_for_reading(tmp_path / "rec_o.capture"))[-1], Closed)
+        assert isinstance(list(opened(tmp_path / "rec_o.capture"))[-1], Closed)
         talk(alice, bob, frames=5)
         assert len(alice.heard) == 35
         second.ask(plane.RingBack("c1", 1, "VN"), plane.Playing)
@@ -177,7 +178,7 @@ def test_calls_leave_nothing_behind(own_relay: Relay, tmp_path: Path, alice: Pho
         for index in range(60):
             edge.bridged(f"c{index}", alice, bob)
             edge.connect(f"c{index}", 1, alice)
-            edge.ask(plane.Record(f"c{index}", f"rec_{index}", str(tmp_path)), Done)
+            edge.ask(plane.Record(f"c{index}", f"rec_{index}", str(tmp_path), SEAL), Done)
             edge.ask(plane.RingBack(f"c{index}", 1, "VN"), plane.Playing)
         assert len(list(descriptors.iterdir())) == before + 60 * 7  # two legs of three sockets, and a capture
         for index in range(60):

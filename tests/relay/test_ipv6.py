@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from recordings.capture import Packets, open_for_reading
+from recordings.capture import Packets
 from sipedge.media import plane, rtcp, rtp
 from sipedge.media.plane import Done, Record
-from tests.relay.peers import Edge, Phone, Relay, strength, talk
+from tests.recordings.phones import opened
+from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk
 
 HERE = "::1"
 
@@ -25,7 +26,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
 def test_a_call_is_heard_recorded_and_reported(edge: Edge, call: str, tmp_path: Path) -> None:
     with Phone(host=HERE) as alice, Phone("PCMU", host=HERE) as bob:
         edge.bridged(call, alice, bob)
-        edge.ask(Record(call, "rec_6", str(tmp_path)), Done)
+        edge.ask(Record(call, "rec_6", str(tmp_path), SEAL), Done)
         edge.ask(plane.Keep(call), Done)
         talk(alice, bob, frames=50)
         assert len(alice.heard) == len(bob.heard) == 50
@@ -36,7 +37,7 @@ def test_a_call_is_heard_recorded_and_reported(edge: Edge, call: str, tmp_path: 
         first, second = edge.close(call).legs
     assert said.ssrc != alice.ssrc and (first.received, second.received) == (50, 50)
     assert first.dropped == second.dropped == {}
-    records = list(open_for_reading(tmp_path / "rec_6.capture"))
+    records = list(opened(tmp_path / "rec_6.capture"))
     assert sum(len(one.datagrams) for one in records if isinstance(one, Packets)) == 100
 
 

@@ -11,7 +11,7 @@ import pytest
 from sipedge.media import g711, plane, tones
 from sipedge.media.plane import BadAsset, Bridge, Done, Failed, Play, PlayFinished, Playing, Press, RingBack, Stop
 from sipedge.relay.prompts import Assets, BadWave, frames_of, read_wave
-from tests.relay.peers import Edge, Phone, strength, talk, tone
+from tests.relay.peers import SEAL, Edge, Phone, strength, talk, tone
 
 
 def asset(folder: Path, frequency: int = 600, samples: int = 3_960, rate: int = 8000, channels: int = 1) -> str:
@@ -111,7 +111,7 @@ def test_the_warning_is_two_pips_and_then_both_hear_each_other_again(
         alice.to, bob.to = (("127.0.0.1", port) for port in edge.open(call))
         edge.connect(call, 1, alice)
         edge.connect(call, 2, bob)
-        edge.ask(plane.Record(call, "rec_w", str(tmp_path)), Done)
+        edge.ask(plane.Record(call, "rec_w", str(tmp_path), SEAL), Done)
         edge.ask(Bridge(call), Done)
         for leg in (1, 2):
             edge.ask(plane.Warn(call, 1 if leg == 1 else 2), Playing)

@@ -7,19 +7,20 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from recordings import capture
-from recordings.capture import CaptureReader, Closed, Dropped, End, Keep, Packets, open_for_reading, writer_lives
+from recordings.capture import CaptureReader, Closed, Dropped, End, Keep, Packets, writer_lives
 from sipedge.media import g711, plane, rtp
 from sipedge.media.plane import Bridge, Done, Failed, PlayFinished, Playing, Record, Recorded, RingBack
 from sipedge.media.telephone_events import packets
 from sipedge.relay.background import Background
 from sipedge.relay.tap import STAMPS, Backlog, Spool, Tap
-from tests.relay.peers import Edge, Phone, Relay, strength, talk
+from tests.recordings.phones import LOCK, opened
+from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk
 
 
 def voice(reader: CaptureReader, channel: int, codec: plane.CodecName = "PCMA") -> bytes:
@@ -40,7 +41,7 @@ def test_both_voices_are_kept_each_in_its_channel_from_the_bridge_on(
         edge.connect(call, 1, alice)
         edge.connect(call, 2, bob)
         began = time.monotonic()
-        edge.ask(Record(call, "rec_a", str(tmp_path)), Done)
+        edge.ask(Record(call, "rec_a", str(tmp_path), SEAL), Done)
         edge.ask(RingBack(call, 1, "VN"), Playing)
         talk(alice, bob, frames=15, frequencies=(1500, 1500))  # before anybody was told
         edge.ask(Bridge(call), Done)
@@ -55,7 +56,7 @@ def test_both_voices_are_kept_each_in_its_channel_from_the_bridge_on(
     assert recorded.kept_from == pytest.approx(kept, abs=0.05)
     assert recorded.duration == pytest.approx(ended, abs=0.05)
     assert finished.at == pytest.approx(0.0, abs=0.1) and finished.to == pytest.approx(recorded.kept_from, abs=0.02)
-    reader = open_for_reading(tmp_path / "rec_a.capture")
+    reader = opened(tmp_path / "rec_a.capture")
     assert kinds(reader) == [Keep, End, Closed]
     assert strength(voice(reader, 0), 440) > 0.99 and strength(voice(reader, 1, "PCMU"), 880) > 0.99
     (end,) = (record for record in reader if isinstance(record, End))
@@ -65,14 +66,14 @@ def test_both_voices_are_kept_each_in_its_channel_from_the_bridge_on(
 
 def test_keys_are_never_recorded(edge: Edge, call: str, alice: Phone, bob: Phone, tmp_path: Path) -> None:
     edge.bridged(call, alice, bob)
-    edge.ask(Record(call, "rec_k", str(tmp_path)), Done)
+    edge.ask(Record(call, "rec_k", str(tmp_path), SEAL), Done)
     edge.ask(plane.Keep(call), Done)
     talk(alice, frames=5)
     for payload in packets("9"):
         alice.say(payload, 101, advance=0)
     talk(alice, frames=5)
     edge.close(call)
-    reader = open_for_reading(tmp_path / "rec_k.capture")
+    reader = opened(tmp_path / "rec_k.capture")
     datagrams = [one for record in reader if isinstance(record, Packets) for one in record.datagrams]
     assert [rtp.parse(bytes(one)).payload_type for one in datagrams] == [8] * 10
 
@@ -82,7 +83,7 @@ def test_a_burst_longer_than_a_tape_is_kept_in_order(
 ) -> None:
     """As after a stall of the network: two seconds at once, and a packet as long as any may be."""
     edge.bridged(call, alice, bob)
-    edge.ask(Record(call, "rec_b", str(tmp_path)), Done)
+    edge.ask(Record(call, "rec_b", str(tmp_path), SEAL), Done)
     edge.ask(plane.Keep(call), Done)
     said = [bytes([0xD5, index]) * 80 for index in range(100)] + [bytes(1488)]
     for payload in said:
@@ -90,7 +91,7 @@ def test_a_burst_longer_than_a_tape_is_kept_in_order(
     bob.wait_for(len(said))
     closed = edge.close(call)
     assert closed.recorded is not None and closed.recorded.packets == len(said)
-    reader = open_for_reading(tmp_path / "rec_b.capture")
+    reader = opened(tmp_path / "rec_b.capture")
     kept = [one for record in reader if isinstance(record, Packets) for one in record.datagrams]
     assert [rtp.parse(bytes(one)).payload for one in kept] == said
 
@@ -99,13 +100,13 @@ def test_a_recording_switched_on_during_a_call_keeps_from_then_on(
     edge: Edge, call: str, alice: Phone, bob: Phone, tmp_path: Path
 ) -> None:
     edge.bridged(call, alice, bob)
-    edge.ask(Record(call, "rec_d", str(tmp_path / "deep" / "er")), Done)
+    edge.ask(Record(call, "rec_d", str(tmp_path / "deep" / "er"), SEAL), Done)
     talk(alice, bob, frames=10, frequencies=(1500, 1500))
     edge.ask(plane.Keep(call), Done)
     talk(alice, bob, frames=10)
     closed = edge.close(call)
     assert closed.recorded is not None and closed.recorded.packets == 20
-    assert strength(voice(open_for_reading(tmp_path / "deep" / "er" / "rec_d.capture"), 0), 440) > 0.99
+    assert strength(voice(opened(tmp_path / "deep" / "er" / "rec_d.capture"), 0), 440) > 0.99
 
 
 def test_the_codec_under_another_number_can_be_read(
@@ -114,25 +115,25 @@ def test_the_codec_under_another_number_can_be_read(
     edge.open(call)
     edge.connect(call, 1, alice, payload=97)
     edge.connect(call, 2, bob)
-    edge.ask(Record(call, "rec_n", str(tmp_path)), Done)
+    edge.ask(Record(call, "rec_n", str(tmp_path), SEAL), Done)
     edge.close(call)
-    assert open_for_reading(tmp_path / "rec_n.capture").begun.channels[0] == {0: "PCMU", 8: "PCMA", 97: "PCMA"}
+    assert opened(tmp_path / "rec_n.capture").begun.channels[0] == {0: "PCMU", 8: "PCMA", 97: "PCMA"}
 
 
 def test_a_second_recording_and_a_relative_folder_are_refused(edge: Edge, call: str, tmp_path: Path) -> None:
     edge.open(call)
     assert edge.ask(plane.End(call), Failed).code == "bad_request"
     assert edge.ask(plane.Keep(call), Failed).code == "bad_request"
-    assert edge.ask(Record(call, "rec_r", "spool"), Failed).code == "bad_request"
-    edge.ask(Record(call, "rec_r", str(tmp_path)), Done)
-    assert edge.ask(Record(call, "rec_s", str(tmp_path)), Failed).code == "bad_request"
+    assert edge.ask(Record(call, "rec_r", "spool", SEAL), Failed).code == "bad_request"
+    edge.ask(Record(call, "rec_r", str(tmp_path), SEAL), Done)
+    assert edge.ask(Record(call, "rec_s", str(tmp_path), SEAL), Failed).code == "bad_request"
 
 
 def test_a_folder_that_cannot_be_written_is_an_answer(edge: Edge, call: str, alice: Phone, bob: Phone) -> None:
     edge.bridged(call, alice, bob)
-    failed = edge.ask(Record(call, "rec_x", "/proc/nowhere"), Failed)
+    failed = edge.ask(Record(call, "rec_x", "/proc/nowhere", SEAL), Failed)
     assert failed.code == "capture_failed" and "nowhere" not in failed.detail
-    assert edge.ask(Record(call, "../rec", "/tmp"), Failed).code == "capture_failed"
+    assert edge.ask(Record(call, "../rec", "/tmp", SEAL), Failed).code == "capture_failed"
     talk(alice, frames=5)
     assert len(bob.wait_for(5)) == 5
     assert edge.ask(plane.End(call), Failed).code == "bad_request"
@@ -141,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_an_answer(edge: Edge, call: str, ali
 def recorded_call(relay: Relay, folder: Path, alice: Phone, bob: Phone) -> Edge:
     edge = relay.edge()
     edge.bridged("c1", alice, bob)
-    edge.ask(Record("c1", "rec_c", str(folder)), Done)
+    edge.ask(Record("c1", "rec_c", str(folder), SEAL), Done)
     edge.ask(plane.Keep("c1"), Done)
     return edge
 
@@ -153,7 +154,7 @@ def test_what_was_said_before_a_kill_is_readable(own_relay: Relay, tmp_path: Pat
         own_relay.process.wait()
     path = tmp_path / "rec_c.capture"
     assert not writer_lives(path)
-    reader = open_for_reading(path)
+    reader = opened(path)
     sound = voice(reader, 0)
     assert len(sound) >= 2 * 160 * 55 and strength(sound, 440) > 0.99  # all but the last 800 ms
     assert kinds(reader) == [Keep]
@@ -164,7 +165,7 @@ def test_an_orderly_end_closes_captures(own_relay: Relay, tmp_path: Path, alice:
         talk(alice, bob, frames=30)
         own_relay.process.terminate()
         assert own_relay.process.wait(10) == 0
-    reader = open_for_reading(tmp_path / "rec_c.capture")
+    reader = opened(tmp_path / "rec_c.capture")
     assert kinds(reader) == [Keep, End, Closed]
     assert len(voice(reader, 0)) == len(voice(reader, 1)) == 2 * 160 * 30
     assert not Path(own_relay.path).exists()
@@ -224,7 +225,7 @@ class Writer(Background):
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
 
-    def create(folder: Path, recording: str, channels: Sequence[Mapping[int, str]], at: float) -> Disk:
+    def create(*how: object) -> Disk:
         return disk
 
     monkeypatch.setattr(capture.Capture, "create", create)
@@ -234,7 +235,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def tap_on(writer: Writer, told: list[str], backlog: Backlog | None = None) -> Tap:
     backlog = backlog or Backlog()
     spool = Spool(backlog, told.append)
-    spool.create(Path("/"), "rec_t", ({}, {}), 0.0, lambda why: None)
+    spool.create(Path("/"), "rec_t", ({}, {}), 0.0, LOCK, bytes(32), lambda why: None)
     return Tap("rec_t", 1_000, spool, writer, backlog)
 
 
@@ -323,7 +324,7 @@ def test_a_disk_that_fills_up_is_told_and_the_call_goes_on(
         edge.close("c1")
     own_relay.process.terminate()
     assert own_relay.process.wait(10) == 0
-    records = list(open_for_reading(tmp_path / "rec_c.capture"))
+    records = list(opened(tmp_path / "rec_c.capture"))
     written = sum(len(record.datagrams) for record in records if isinstance(record, Packets))
     lost = sum(record.count for record in records if isinstance(record, Dropped))
     assert written + lost == 180 and lost == recorded.dropped
@@ -335,7 +336,7 @@ def test_a_full_disk_refuses_a_recording_and_the_call_goes_on(
 ) -> None:
     edge.bridged(call, alice, bob)
     (tmp_path / "rec_f.unborn").symlink_to("/dev/full")
-    assert edge.ask(Record(call, "rec_f", str(tmp_path)), Failed).code == "capture_failed"
+    assert edge.ask(Record(call, "rec_f", str(tmp_path), SEAL), Failed).code == "capture_failed"
     talk(alice, frames=3)
     assert len(bob.wait_for(3)) == 3
 

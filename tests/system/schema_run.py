@@ -26,7 +26,9 @@ from masking.api.app import App
 from masking.api.desk import Desk
 from masking.config import load
 from masking.house import House, open_house
+from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
+from recordings.vault import Vault
 from tests.api.belongings import Here, belongings
 from tests.api.client import Client
 from tests.api.test_recordings import Shelf
@@ -78,12 +80,15 @@ async def _tenants(service: Service) -> tuple[dict[str, str], list[Here]]:
     config = await asyncio.to_thread(load, service.config_path, {})
     async with open_house(config, now=time.time, random=os.urandom, budget=2.0) as house:
         store = await open_store(config.recordings_url, lambda: os.urandom(8).hex())
-        transport = httpx2.ASGITransport(App(Desk.of(house, store, time.monotonic)))
+        assert house.archive is not None
+        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
+        vault = Vault(house.archive, store, provider, os.urandom)
+        transport = httpx2.ASGITransport(App(Desk.of(house, vault, time.monotonic)))
         keys, theirs = {}, []
         for tenant, x in TENANTS.items():
             keys[tenant] = (await access.create_key(house, tenant, list(SCOPES)))[1]
             who = Client(transport, keys[tenant])
-            theirs.append(await belongings(who, house, Shelf(house, store), tenant, x, _left_to_the_courier))
+            theirs.append(await belongings(who, house, Shelf(house, vault), tenant, x, _left_to_the_courier))
     return keys, theirs
 
 
