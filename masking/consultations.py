@@ -36,7 +36,7 @@ KEEPALIVE: Final = 120.0  # seconds an idle connection is kept: a call that wait
 REMEMBERED: Final = 500  # receivers a process keeps connections to
 REASON: Final = re.compile(r"[a-z][a-z_]{0,47}", re.ASCII)  # no digits: it never spells a number
 
-Kind = Literal["call.intercept", "call.out_of_session"]
+Kind = Literal["call.intercept", "call.out_of_session", "call.dispatch"]
 Verdict = Literal["allow", "deny"]
 
 
@@ -53,7 +53,6 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     session: str | None = None
     data: dict[str, Any]
-    wording: str = "standard"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +176,7 @@ class Consultant:
             receiver.busy -= 1
         answer = None
         if outcome.error is None and outcome.status is not None and outcome.body is not None:
-            answer = WORDINGS[question.wording].read(question, outcome.status, outcome.body)
+            answer = WORDINGS[question.service.webhook_wording].read(question, outcome.status, outcome.body)
         if answer is None:
             receiver.breaker.failed(self._house.now())
         else:
@@ -189,7 +188,7 @@ class Consultant:
 
     async def _sent(self, receiver: _Receiver, question: Question) -> Outcome:
         """Sends it; once more where a connection that was kept had ended under it."""
-        headers, body = WORDINGS[question.wording].write(self._house, question)
+        headers, body = WORDINGS[question.service.webhook_wording].write(self._house, question)
         outcome = await receiver.post.send(question.url, headers, body, question.within)
         left = question.within - outcome.took
         if outcome.error == "broken" and left > 0:

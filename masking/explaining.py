@@ -207,6 +207,9 @@ async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanat
     """What `routes` makes of a caller whom nothing binds hangs on the service alone."""
     told.look("binding", "none", "Nothing binds this caller to this number, and no ended session rests on it.")
     service = await services.lately(told.house, number.tenant, number.service)
+    if number.number == service.dispatch_number:
+        told.look("app", "dispatch", "The app says whom this call reaches; unless it does, it is a stranger's call.")
+        return told.end("no_binding", number=number)
     pin, extension = service.out_of_session == "pin", service.number_model == "extension"
     if not pin and not extension:
         _may_introduce(told, service)

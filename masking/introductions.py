@@ -1,4 +1,5 @@
-"""Callers whom nobody is bound to, and whom their app makes known while they wait.
+"""Callers whom nobody is bound to, and whom their app makes known while they wait; and those who dial the one number
+of a dispatch, behind which the app says who is (late binding: nothing is leased before).
 
 The app is told the number that was dialled and who calls, in tokens; it may answer with a session to open, in which the
 caller takes part by the token, or with one that it has opened meanwhile, and the call goes on over that. Whatever else
@@ -31,7 +32,7 @@ BY_APP = "app"  # in the place of a key's id: whose wish a session was that an a
 
 async def question(house: House, stranger: Stranger) -> Question:
     """What the app is asked; a token for the caller is made, unless it is withheld. Raises `Unavailable`."""
-    attempt, number, service = stranger.attempt, stranger.number, stranger.service
+    attempt, number = stranger.attempt, stranger.number
     caller = None
     if stranger.caller is not None:
         caller = {
@@ -40,11 +41,11 @@ async def question(house: House, stranger: Stranger) -> Question:
         }
     return Question(
         id="req_" + attempt.interaction.removeprefix("int_"),
-        type="call.out_of_session",
+        type=stranger.asked,
         tenant=number.tenant,
-        service=service,
+        service=stranger.service,
         url=stranger.url,
-        within=service.out_of_session_timeout_ms / 1000,
+        within=stranger.within,
         at=attempt.at,
         data={
             "interaction": attempt.interaction,
@@ -62,7 +63,7 @@ async def introduced(house: House, stranger: Stranger, advice: Advice) -> Known:
     answer = advice.answer
     if answer is not None and answer.verdict == "deny":
         said = f":{answer.reason}" if answer.reason is not None else ""
-        return routes.turned_away(house, stranger, f"out_of_session{said}")
+        return routes.turned_away(house, stranger, _word(stranger) + said)
     if answer is None or answer.session is None:
         return stranger.otherwise or routes.turned_away(house, stranger, "no_binding")
     try:
@@ -70,7 +71,12 @@ async def introduced(house: House, stranger: Stranger, advice: Advice) -> Known:
     except Refused as refused:
         log.info("introduction_failed", interaction=stranger.attempt.interaction, problem=refused.code)
         errors = [{"field": one.field, "problem": one.problem} for one in refused.errors]
-        return routes.turned_away(house, stranger, "out_of_session_failed", {"code": refused.code, "errors": errors})
+        problem = {"code": refused.code, "errors": errors}
+        return routes.turned_away(house, stranger, f"{_word(stranger)}_failed", problem)
+
+
+def _word(stranger: Stranger) -> str:
+    return stranger.asked.removeprefix("call.")
 
 
 async def _connected(house: House, stranger: Stranger, answer: Answer) -> Route | Refusal:

@@ -132,14 +132,17 @@ Known = Route | Refusal | Challenge
 
 
 class Stranger(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller whom nobody is bound to, in a service whose app may make it known (`masking.introductions`): it is asked
-    at `url`. `otherwise`: what the caller is asked if the app does not; None: nothing. `caller` None: withheld."""
+    """A caller whom nobody is bound to, in a service whose app may make it known (`masking.introductions`), or who has
+    dialled the number behind which the app says who is: it is asked at `url`, and has `within` seconds. `otherwise`:
+    what the caller is asked if the app does not; None: nothing. `caller` None: withheld."""
 
     attempt: Attempt
     number: PhoneNumber
     caller: Number | None
     service: Service
+    asked: Literal["call.out_of_session", "call.dispatch"]
     url: str
+    within: float
     otherwise: Challenge | None
 
 
@@ -316,6 +319,17 @@ async def _nobody(house: House, number: PhoneNumber, caller: Number | None, atte
     """Nobody is bound to (X, caller). What comes next hangs on the service X belongs to alone, so that it tells a
     stranger nothing of who else is."""
     service = await services.lately(house, number.tenant, number.service)
+    if number.number == service.dispatch_number and service.intercept_url is not None:
+        return Stranger(
+            attempt=attempt,
+            number=number,
+            caller=caller,
+            service=service,
+            asked="call.dispatch",
+            url=service.intercept_url,
+            within=service.intercept_timeout_ms / 1000,
+            otherwise=None,
+        )
     asks_pin, asks_extension = service.out_of_session == "pin", service.number_model == "extension"
     challenge = None
     if asks_pin or asks_extension:
@@ -337,7 +351,9 @@ async def _nobody(house: House, number: PhoneNumber, caller: Number | None, atte
             number=number,
             caller=caller,
             service=service,
+            asked="call.out_of_session",
             url=service.out_of_session_url,
+            within=service.out_of_session_timeout_ms / 1000,
             otherwise=challenge,
         )
     return challenge or _stranger(house, attempt, "no_binding", number)

@@ -16,8 +16,9 @@ from masking.access import DEFAULT_TENANT
 from masking.events import moment, seconds
 from masking.house import Unavailable, letters, script
 from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
-from masking.numbering import spells_a_number
+from masking.numbering import read, spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
+from pools.inventory import UnknownNumber
 
 if TYPE_CHECKING:
     from masking.house import House
@@ -43,6 +44,8 @@ FriendlyName = Annotated[str, Meta(max_length=255)]
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 AnsweredWithin = Annotated[int, Meta(ge=100, le=5000, description="Milliseconds.")]
+DispatchNumber = Annotated[str, Meta(max_length=32, description="A virtual number of the service, E.164.")]
+Wording = Literal["standard"]  # in which its apps are asked (`masking.consultations`)
 # What becomes of a call whose app should have been asked and did not answer.
 OnError = Literal["allow", "deny"]
 
@@ -76,6 +79,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     intercept_on_error: OnError = "allow"
     out_of_session_url: Url | None = None  # asked about callers nobody is bound to (`masking.introductions`)
     out_of_session_timeout_ms: AnsweredWithin = 2000
+    dispatch_number: str | None = None  # whoever dials it is connected with whom `intercept_url` names
+    webhook_wording: Wording = "standard"
     webhook_secrets: int = 0  # how often `:rotate_secret` was asked; the last signs, for a day the one before it too
     webhook_secret_rotated_at: datetime | None = None
 
@@ -113,6 +118,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     intercept_on_error: OnError | UnsetType = UNSET
     out_of_session_url: Url | None | UnsetType = UNSET
     out_of_session_timeout_ms: AnsweredWithin | UnsetType = UNSET
+    dispatch_number: DispatchNumber | None | UnsetType = UNSET
 
     async def said(self, house: House, service: str) -> dict[str, object]:
         """The fields that were given, as the service of that id keeps them."""
@@ -132,6 +138,8 @@ class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
 async def create(house: House, tenant: str, new: ServiceChange) -> Service:
     """A new service; `UniqueNameConflict` (extra `service`), `Invalid`."""
     _check(house, new)
+    if isinstance(new.dispatch_number, str):
+        raise Invalid.field("dispatch_number", "is no virtual number of the service", "PATCH, once it has numbers")
     blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
     return await _keep(house, tenant, None, msgspec.structs.replace(blank, **await new.said(house, blank.id)))
 
@@ -197,9 +205,25 @@ async def change(house: House, tenant: str, service: str, wish: ServiceChange) -
             raise Invalid.field(
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"
             )
-        return msgspec.structs.replace(now, **await wish.said(house, now.id))
+        after = msgspec.structs.replace(now, **await wish.said(house, now.id))
+        if after.dispatch_number is not None and after.intercept_url is None:
+            raise Invalid.field("dispatch_number", "has nobody to ask", "an intercept_url beside it")
+        if isinstance(wish.dispatch_number, str):
+            await _set_apart(house, tenant, after.id, wish.dispatch_number)
+        return after
 
     return await _change(house, tenant, service, changed)
+
+
+async def _set_apart(house: House, tenant: str, service: str, spelled: str) -> None:
+    """A dispatch number takes calls and no leases: whom it leads to is never known before it is dialled."""
+    number = read("", spelled)
+    try:
+        if number is None:
+            raise UnknownNumber
+        await house.inventory.set_state(tenant, service, number, "draining")
+    except UnknownNumber:
+        raise Invalid.field("dispatch_number", "is no virtual number of the service", "one of its numbers") from None
 
 
 async def rotate_secret(house: House, tenant: str, service: str) -> WebhookSecret:

@@ -43,7 +43,7 @@ async def compared(world: World, caller: str | None, called: str) -> Explanation
     told = await explain(world, caller, called)
     met = await world.dial(called, caller)
     if isinstance(met, Stranger):
-        assert steps(told)["app"] == "asked"
+        assert steps(told)["app"] == ("dispatch" if met.asked == "call.dispatch" else "asked")
         met = met.otherwise or routes.turned_away(world.house, met, "no_binding")
     if isinstance(met, Challenge):
         assert told.asks == ("extension" if met.extension else "pin")
@@ -99,6 +99,10 @@ async def test_a_stranger_whom_the_app_may_know_is_told_so(world: World, otherwi
     for caller in (STRANGER, None):
         assert steps(await compared(world, caller, called))["app"] == "asked"
     assert "app" not in steps(await compared(world, CUSTOMER, called)), "its caller is known"
+    (dispatch,) = await world.pool(1)
+    url = ServiceChange(intercept_url="https://app.example.com/calls", dispatch_number=dispatch)
+    await services.change(world.house, "acme", "default", url)
+    assert steps(await compared(world, STRANGER, dispatch))["app"] == "dispatch"
 
 
 async def test_people_of_two_countries_see_their_own_numbers(world: World) -> None:

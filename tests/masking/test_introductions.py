@@ -159,3 +159,31 @@ async def test_a_token_beside_a_number_is_refused(world: World, dialled: str) ->
     with pytest.raises(Invalid) as refused:
         await opening.open_session(world.house, world.access, NewSession(participants=people))
     assert refused.value.errors[0].field == "participants[0].caller_token"
+
+
+async def test_the_number_of_a_dispatch_leads_to_whom_the_app_names_and_nothing_is_leased_before(world: World) -> None:
+    dispatch, other = await world.pool(2)
+    for wrong in (
+        ServiceChange(dispatch_number=dispatch),
+        ServiceChange(dispatch_number="+84247999999", intercept_url=URL),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await services.change(world.house, "acme", "default", wrong)
+        assert refused.value.errors[0].field == "dispatch_number"
+    wish = ServiceChange(dispatch_number=dispatch, intercept_url=URL, intercept_timeout_ms=900)
+    await services.change(world.house, "acme", "default", wish)
+    met = await stranger(world, dispatch)
+    assert (met.asked, met.url, met.within) == ("call.dispatch", URL, 0.9)
+    token = (await told(world, met))["caller"]["token"]
+    route = await advised(world, met, session=session(token, unique_name="order-9"))
+    assert isinstance(route, Route)
+    assert (route.dialled, route.shows) == (dispatch, other), "the dispatch's own number is never leased"
+    again = await stranger(world, dispatch)
+    token = (await told(world, again))["caller"]["token"]
+    busy = await advised(world, again, session=session(token, unique_name="order-9"))
+    assert isinstance(busy, Refusal) and (busy.decision, busy.session) == ("limit", route.session)
+    no = await stranger(world, dispatch)
+    assert await advised(world, no, verdict="deny", reason="no_order") == plain(no)
+    assert (await refusals(world))[-1]["reason"] == "dispatch:no_order"
+    with pytest.raises(NumberPoolExhausted):
+        await world.open(STRANGER, DRIVER)
