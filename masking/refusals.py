@@ -12,6 +12,7 @@ Refused                      code, detail, errors: what every refusal says
  │   ├─ SessionClosed        session_closed
  │   ├─ SessionFull          session_full          it takes no more participants
  │   ├─ NumberInUse          number_in_use         the very number that was wished for is none for that person
+ │   ├─ CallRefused          call_refused          `decision` says by what, as an interaction does
  │   ├─ CannotReopen         cannot_reopen         `reason` says why the session stays closed
  │   ├─ NumberPoolExhausted  number_pool_exhausted `needed` numbers more, worth a try in `retry_after` seconds
  │   └─ GeoUnavailable       geo_unavailable       no number of the participant's country
@@ -108,6 +109,10 @@ class SessionFull(Conflict):
 
 class NumberInUse(Conflict):
     code = "number_in_use"
+
+
+class CallRefused(Conflict):
+    code = "call_refused"
 
 
 class CannotReopen(Conflict):

@@ -25,7 +25,7 @@ from pools.numbers import Number
 from pools.redis import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from masking.consultations import Advice
     from masking.house import House
@@ -86,7 +86,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """A call that begins. `interaction` is its own fresh `int_…` id, so that a repeated claim is the same claim;
     `owner` an edge's heartbeat name; `trunk` where it came from; `at` when; `attestation` what STIR said of its
-    caller."""
+    caller. `direction`: ``outbound``, the app asks for the call, and no trunk brought it."""
 
     interaction: str
     owner: str
@@ -94,6 +94,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     attestation: Attestation | None = None
     dialled: str = ""  # the X, where it is one of ours
+    direction: Literal["inbound", "outbound"] = "inbound"
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +185,13 @@ async def claim(
     return await _trusted(house, number, party, *claimed, attempt)
 
 
+async def claim_outbound(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> Route | Refusal:
+    """As `claim`, of a call that the app asks for: as if `party` dialled `number`. Nobody's word about who calls is
+    needed, so no PIN is asked; and an ended session stays ended."""
+    claimed = await _claimed(house, number, await _ask(house, number, party, attempt), attempt)
+    return claimed if isinstance(claimed, Refusal) else claimed[0]
+
+
 async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> grants.Route:
     """Asks the shard of the number; a yes has taken the slot and is journaled, and so is a no of somebody's session."""
     common = {
@@ -194,7 +202,9 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
     }
     if attempt.attestation is not None:
         common["attestation"] = attempt.attestation
-    begun = common | {"direction": "inbound", "trunk": attempt.trunk}
+    begun = common | {"direction": attempt.direction}
+    if attempt.trunk:
+        begun["trunk"] = attempt.trunk
 
     async def asked(channel: grants.Channel, begun: Mapping[str, object]) -> grants.Route:
         return await house.leases.route(
@@ -213,7 +223,7 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
             want=WANTED,
         )
 
-    found = await asked("voice", begun)
+    found = await asked("voice" if attempt.direction == "inbound" else "refuse", begun)
     if found.decision != "late":
         return found
     policy = records.unpacked(found.fields["record"]).late_call.policy
@@ -239,7 +249,9 @@ async def _claimed(
     if found.decision == "forward":
         route = _forwarded(house, number, found, record, attempt)
     else:
-        route = await _route(house, number, found, record, attempt)
+        numbers = found.fields["numbers"].decode().split()
+        way = (found.source, found.target)
+        route = await route_of(house, number, found.holder, numbers, way, record, attempt)
         if await barring.between(house, record, record.person(found.source), record.person(found.target)):
             return await _refuse_claimed(house, route, "blocked", "blocked", attempt.at)
     if route.attempts_per_hour and not found.repeated:
@@ -484,15 +496,24 @@ def _stranger(
     return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant)
 
 
-async def _route(house: House, number: PhoneNumber, found: grants.Route, record: Record, attempt: Attempt) -> Route:
-    caller, callee = record.person(found.source), record.person(found.target)
-    shows = found.fields["numbers"].decode().split()[record.line(callee.id, caller.id)]
+async def route_of(
+    house: House,
+    number: PhoneNumber,
+    session: str,
+    numbers: Sequence[str],
+    way: tuple[str, str],
+    record: Record,
+    attempt: Attempt,
+) -> Route:
+    """The route of `way` (from, to) over `number`; `numbers` are the session's."""
+    caller, callee = map(record.person, way)
+    shows = numbers[record.line(callee.id, caller.id)]
     shown = number if shows == number.number else await house.inventory.find(shows)
     stage = stages.current(record.stages, round(attempt.at * 1000))
     recorded = (stage is not None and stage.record or record.record) == "always"
     return Route(
         interaction=attempt.interaction,
-        session=found.holder,
+        session=session,
         tenant=record.tenant,
         service=record.service,
         owner=attempt.owner,
@@ -501,7 +522,7 @@ async def _route(house: House, number: PhoneNumber, found: grants.Route, record:
         to_participant=callee.id,
         from_role=caller.role,
         to_role=callee.role,
-        callee=records.unseal(house, found.holder, callee),
+        callee=records.unseal(house, session, callee),
         shows=shows,
         trunk=(shown.trunk or None) if shown else None,
         country=shown.country if shown else number.country,

@@ -104,13 +104,17 @@ class Call:
             self._shown = [Number.parse(number) for number in shown]
             self.exchange.shown.update(self._shown)
 
+    def answered_ahead(self, route: Route, at: float) -> None:
+        """The first leg was answered at `at`, before the second is rung: it is billed from there."""
+        self.ahead_at = at
+        self.tell(interactions.answered_fact, "platform", route.decision, at=at)
+        self.keep_snapshot()
+
     async def reach_callee(self, route: Route) -> Answered:
         """Rings the callee."""
         if self.ahead_at is None:
             await self.circuit.open(legs=2)
             return await self.ring(route)
-        self.tell(interactions.answered_fact, "platform", route.decision, at=self.ahead_at)
-        self.keep_snapshot()
         try:
             return await self.ring(route)
         except Over as over:
@@ -358,6 +362,8 @@ class IncomingCall(Call):
         self.hold(claimed)
         if claimed.question is not None:
             await consultations.intercept(self, claimed, claimed.question)
+        if self.ahead_at is not None:
+            self.answered_ahead(claimed, self.ahead_at)
         await self.connect(claimed)
 
     def admit(self) -> None:

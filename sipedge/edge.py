@@ -22,6 +22,8 @@ from masking.consultations import Consultant
 from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
+from masking.originating import Command
+from sipedge import outgoing
 from sipedge.admission import Admission, Door, Signals
 from sipedge.calls import IncomingCall
 from sipedge.circuits import Exchange
@@ -33,6 +35,7 @@ from sipedge.media.plane import PlaneError
 from sipedge.media_plane import RelayClient
 from sipedge.names import Names
 from sipedge.orphans import Orphans, beat, heartbeat
+from sipedge.outgoing import OutgoingCall
 from sipedge.pings import Pings
 from sipedge.registrations import Registrations
 from sipedge.resolver import Resolver
@@ -149,6 +152,7 @@ class Edge:
                 self._start(self.registrations.run()),
                 *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
+                self._start(outgoing.serve(self.exchange, self._has_room, self._ordered)),
                 self._start(self._watch_load()),
                 self._start(self.collector.tidy(lambda: len(self.exchange.calls))),
                 self._start(self._watch_neighbours()),
@@ -225,6 +229,20 @@ class Edge:
             self.exchange.counts["overloaded"] += 1
             return False
         return self.admission.take(f"{request.call_id} {request.header('cseq')}", now)
+
+    def _has_room(self) -> bool:
+        """Would this edge take up a call that the app asks for?"""
+        crowded = len(self.exchange.calls) >= MAX_CALLS or self.admission.closed(self.loop.time())
+        return not (self.draining or crowded)
+
+    def _ordered(self, command: Command) -> bool:
+        """Takes one up; False: it is for another edge."""
+        if command.interaction in self.exchange.calls:  # asked for again while it is up
+            return True
+        if not self.admission.take(command.interaction, self.loop.time()):
+            return False
+        self._start(OutgoingCall(self.exchange, command).run(), STORY)
+        return True
 
     # ---- what arrives ------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class Orphans:
             recording=snapshot.recording,
             answered_at=snapshot.answered_at,
         )
-        legs = (Leg(trunk=snapshot.trunk, sip_code=200 if dialogs else None, q850=41),)
+        legs = (Leg(trunk=snapshot.trunk or None, sip_code=200 if dialogs else None, q850=41),)
         ending = Ending(blame="platform", reason="owner_lost", sip_code=200 if dialogs else 500, legs=legs)
         ours = await interactions.ended(house, call, house.now(), ending)
         self._exchange.counts["orphans_ended"] += 1

@@ -24,10 +24,11 @@ _dialogs = msgspec.msgpack.Decoder(list[Dialog])
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
-    """A live call's facts. Before the answer only `tenant`, `trunk` and `at` are known, from `routes.claim`."""
+    """A live call's facts. Before the answer only `tenant`, `trunk` and `at` are known, from `routes.claim`; no trunk
+    of a call that the app asks for."""
 
     tenant: str
-    trunk: str
+    trunk: str = ""
     at: float = 0.0
     answered_at: float | None = None
     recording: str | None = None

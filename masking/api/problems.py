@@ -29,6 +29,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: Sequence[FieldError] | msgspec.UnsetType = msgspec.UNSET
     session: str | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    decision: str | msgspec.UnsetType = msgspec.UNSET
+    interaction: str | msgspec.UnsetType = msgspec.UNSET
     needed: int | msgspec.UnsetType = msgspec.UNSET
     retry_after: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -50,6 +52,7 @@ CODES: dict[str, tuple[int, str]] = {
     "participant_conflict": (409, "The same person twice in one session"),
     "unique_name_conflict": (409, "The unique_name is taken"),
     "session_closed": (409, "The session is closed"),
+    "call_refused": (409, "The call is not let through"),
     "cannot_reopen": (409, "The session stays closed"),
     "number_pool_exhausted": (409, "No number is free"),
     "geo_unavailable": (409, "No number in the country asked for"),

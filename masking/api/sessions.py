@@ -7,7 +7,18 @@ from typing import Annotated
 
 import msgspec
 
-from masking import amending, callers, intents, interactions, opening, reopening, searches, sessions, shelves
+from masking import (
+    amending,
+    callers,
+    intents,
+    interactions,
+    opening,
+    originating,
+    reopening,
+    searches,
+    sessions,
+    shelves,
+)
 from masking.api.identifiers import number_filter
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, page_of, position_in
@@ -129,6 +140,11 @@ async def intend(asked: Asked) -> Answer:
     who: AboutToCall = asked.body
     session = asked.path["session"]
     return Answer(200, await intents.announce(asked.house, asked.access, session, who.participant, who.to))
+
+
+async def call(asked: Asked) -> Answer:
+    session = asked.path["session"]
+    return Answer(202, await originating.originate(asked.house, asked.access, session, asked.body, token=asked.token))
 
 
 async def list_interactions(asked: Asked) -> Answer:

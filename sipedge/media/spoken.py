@@ -5,7 +5,8 @@
     spoken.asset("vi", spoken.emergency("VN"))        # "hang up and dial 112, 113 ...", <= 10 s
 
 Names: recording_notice, no_binding, trip_ended, not_allowed, emergency and emergency_<CC>; for keypad dialogues
-enter_pin, wrong_pin, enter_extension, press_key, callee_busy, no_answer, not_connected. A language nobody recorded
+enter_pin, wrong_pin, enter_extension, press_key, callee_busy, no_answer, not_connected; connecting for whoever is rung
+first of a call that the app asked for. A language nobody recorded
 speaks English, and a country without a text of its own says "your local emergency number". The manifest is read once,
 at import; nothing else is read here. `scripts/voices` renders them anew.
 """

@@ -2,7 +2,7 @@
 
 from masking import callers as core_callers
 from masking import intents as core_intents
-from masking import searches
+from masking import interactions, originating, searches
 from masking import sessions as core_sessions
 from masking.api import (
     batches,
@@ -150,10 +150,20 @@ SESSIONS = [
         problems=("session_closed",),
         tag="sessions",
     ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:call",
+        "Call two participants, one after the other, and connect them.",
+        sessions.call,
+        {202: Said("The call, which a live edge takes up now.", interactions.Interaction)},
+        body=originating.Wanted,
+        scopes=("sessions",),
+        problems=("session_closed", "call_refused"),
+        tag="sessions",
+    ),
     *(
         Operation("POST", f"/v1/sessions/{{session}}:{verb}", about, scopes=("sessions",), tag="sessions")
         for verb, about in {
-            "call": "Call both people and connect them.",
             "message": "Send a message to a participant.",
         }.items()
     ),
