@@ -185,6 +185,7 @@ def _wish(
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
         answer_confirm=new.answer_confirm,
+        on_expiry_in_call=new.on_expiry_in_call,
         stages=staged,
         late_call=late_call,
         sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,

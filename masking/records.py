@@ -29,6 +29,8 @@ RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the
 CallerTrust = Literal["any", "verified"]
 # Must whoever answers press a key before the caller is let in? A voicemail never does.
 AnswerConfirm = Literal["none", "keypress"]
+# What becomes of a call that is up when its session ends.
+OnExpiryInCall = Literal["finish", "hangup"]
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -83,6 +85,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caller_trust: CallerTrust = "any"
     max_call_attempts_per_hour: int = 0
     answer_confirm: AnswerConfirm = "none"
+    on_expiry_in_call: OnExpiryInCall = "finish"
     stages: tuple[Stage, ...] = ()
     late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
     sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put

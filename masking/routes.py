@@ -8,6 +8,7 @@ writes `call.initiated` (or `call.refused`) in the same script. "No binding", "a
 from __future__ import annotations
 
 import contextlib
+from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -66,6 +67,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     callee_language: str | None
     attempts_per_hour: int = 0
     sliding: bool = False  # the session lives on after each call
+    ends_with_session: bool = False  # by expiry, or by `:close`
     confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
     decision: Literal["routed", "pin", "ended"] = "routed"  # by what the caller was let through
     question: Question | None = None  # what the app is asked before the callee's phone rings
@@ -535,6 +537,7 @@ async def route_of(
         callee_language=callee.language,
         attempts_per_hour=record.max_call_attempts_per_hour,
         sliding=record.sliding > 0,
+        ends_with_session=record.on_expiry_in_call == "hangup",
         confirmed_by_key=record.answer_confirm == "keypress",
     )
 
@@ -568,6 +571,12 @@ def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: R
         attempts_per_hour=record.max_call_attempts_per_hour,
         decision="ended",
     )
+
+
+async def seconds_left(house: House, route: Route) -> float:
+    """How long the session of a call goes on; `inf` where its end is not the call's, or Redis has forgotten it."""
+    ends = await house.leases.ends(route.session) if route.ends_with_session else None
+    return (ends - house.now_ms) / 1000 if ends is not None else inf
 
 
 async def tenant_of_trunk(house: House, trunk: str) -> str:

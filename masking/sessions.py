@@ -51,7 +51,7 @@ Identifier = Annotated[str, Meta(max_length=32, description="A person's phone nu
 TRIES: Final = 16
 CHANGEABLE: Final = (
     "record", "mode", "direction", "ring_timeout", "call_time_limit", "warning_at", "max_concurrent_calls",
-    "max_call_attempts_per_hour", "answer_confirm",
+    "max_call_attempts_per_hour", "answer_confirm", "on_expiry_in_call",
 )  # fmt: skip
 ENDS_WITH_ITS_STAGE: Final = 2000  # a session that ends so few ms before its last stage does ends with it
 ENDS: Final = (
@@ -102,7 +102,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     warning_at: WarningAt | None = None
     max_concurrent_calls: MaxConcurrentCalls | None = None
     max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] = 0
-    on_expiry_in_call: Literal["finish", "hangup"] = "finish"
+    on_expiry_in_call: records.OnExpiryInCall = "finish"
     answer_confirm: records.AnswerConfirm = "none"
     late_call: LateCallWish | None = None
     metadata: Metadata = {}
@@ -157,6 +157,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pin: pins.Pin = pins.NOBODY
     caller_trust: records.CallerTrust = "any"
     answer_confirm: records.AnswerConfirm = "none"
+    on_expiry_in_call: records.OnExpiryInCall = "finish"
     late_call: LateCall = LateCall()
     metadata: dict[str, str]
     participants: list[Participant]
@@ -182,6 +183,7 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     answer_confirm: records.AnswerConfirm | UnsetType = UNSET
+    on_expiry_in_call: records.OnExpiryInCall | UnsetType = UNSET
     direction: Direction | UnsetType = UNSET
     stages: Stages | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
@@ -238,6 +240,7 @@ def shown(
         pin=record.pin,
         caller_trust=record.caller_trust,
         answer_confirm=record.answer_confirm,
+        on_expiry_in_call=record.on_expiry_in_call,
         late_call=record.late_call.shown,
         metadata=record.metadata,
         participants=[

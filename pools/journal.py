@@ -84,6 +84,11 @@ class Journal:
             fields={name: value for name, value in facts.items() if name not in OWN_FIELDS},
         )
 
+    async def ends(self, holder: str) -> int | None:
+        """When the holder's time is over, or was (ms); None for one that Redis has forgotten."""
+        found: bytes | None = await self._redis.command("HGET", record_key(holder), "expires")
+        return int(found) if found is not None else None
+
     async def journal(self, holder: str, after_seq: int = 0, limit: int = 100) -> list[JournalEntry]:
         """The holder's journal after `after_seq`, oldest first."""
         entries = key(shard_of(holder), "e:" + holder)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from math import inf
+from typing import Final, NoReturn
 
 import structlog
 
@@ -31,6 +32,8 @@ from sipedge.sip.events import Answered, Invited
 from sipedge.trunks import Trunk
 
 log = structlog.get_logger("sipedge.calls")
+
+LOOKS_EVERY: Final = 1.0  # seconds between two looks at a session whose end ends its calls
 
 
 class Call:
@@ -239,14 +242,30 @@ class Call:
         self.tell(interactions.bridged_fact, tuple(self.circuit.spoken))
 
     async def talk(self, route: Route) -> NoReturn:
-        """Until one of them hangs up, or the time is over."""
+        """Until one of them hangs up, or the time is over: the call's own, or its session's where that ends it."""
         self.circuit.first.let_go()
-        limit = self._answered_at + route.call_time_limit
-        if 0 < route.warning_at < route.call_time_limit:
-            await self.pass_keys(limit - route.warning_at)
-            await self.warn()
-        await self.pass_keys(limit)
-        raise Over("platform", "limit", 200)
+        limit, session_ends = self._answered_at + route.call_time_limit, inf
+        warned = not 0 < route.warning_at < route.call_time_limit
+        while True:
+            now = self.circuit.loop.time()
+            if route.ends_with_session:
+                session_ends = await self.session_ends(route, session_ends)
+            ends = min(limit, session_ends)
+            if now >= ends:
+                raise Over("platform", "limit" if limit <= session_ends else "session_end", 200)
+            if not warned and now >= ends - route.warning_at:
+                await self.warn()
+                warned = True
+            next_look = now + LOOKS_EVERY if route.ends_with_session else inf
+            await self.pass_keys(min(ends if warned else ends - route.warning_at, next_look))
+
+    async def session_ends(self, route: Route, known: float) -> float:
+        """When the call's session ends, by the loop's clock, as it is now: it may be closed, and prolonged. While the
+        core cannot say, what it said before stands."""
+        try:
+            return self.circuit.loop.time() + await routes.seconds_left(self.house, route)
+        except Unavailable:
+            return known
 
     async def pass_keys(self, until: float) -> None:
         """They talk by themselves; keys that one phone tells in words of its own reach the other in its own."""

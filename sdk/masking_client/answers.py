@@ -370,6 +370,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[FieldError] | None = None
     session: str | None = None
     reason: str | None = None
+    decision: str | None = None
+    interaction: str | None = None
     needed: int | None = None
     retry_after: int | None = None
 
@@ -394,8 +396,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording as the API shows it. `duration`, `sha256` (of the WAV file) and `bytes` are there once it is
-    available."""
+    """A recording as the API shows it. `duration`, `sha256` (of the WAV file as it is downloaded) and `bytes` are
+    there once it is available."""
 
     id: str
     session: str
@@ -464,6 +466,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     intercept_on_error: str
     out_of_session_url: str | None
     out_of_session_timeout_ms: int
+    dispatch_number: str | None
+    webhook_wording: str
     webhook_secrets: int
     webhook_secret_rotated_at: datetime | None
 
@@ -495,6 +499,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     pin: Pin
     caller_trust: str
     answer_confirm: str
+    on_expiry_in_call: str
     late_call: LateCall
     metadata: dict[str, str]
     participants: list[Participant]

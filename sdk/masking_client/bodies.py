@@ -256,6 +256,7 @@ class ServiceChange(TypedDict, total=False):
     intercept_on_error: Literal["allow", "deny"]
     out_of_session_url: str | None
     out_of_session_timeout_ms: int
+    dispatch_number: str | None
 
 
 class SessionChange(TypedDict, total=False):
@@ -272,6 +273,7 @@ class SessionChange(TypedDict, total=False):
     max_call_attempts_per_hour: int
     mode: Literal["message_only", "voice_and_message", "voice_only"]
     answer_confirm: Literal["keypress", "none"]
+    on_expiry_in_call: Literal["finish", "hangup"]
     direction: str
     stages: Sequence[Stage]
     late_call: LateCallWish
@@ -301,6 +303,13 @@ class Swap(TypedDict, total=False):
 
     participant: Required[str]
     replacement: Required[NewParticipant]
+
+
+class Wanted(TypedDict, total=False):
+    """Who is rung first, and whom they are connected to: in a session of two the other one, if not said."""
+
+    from_: Required[str]
+    to: str | None
 
 
 class WebhookEndpointChange(TypedDict, total=False):

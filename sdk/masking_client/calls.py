@@ -126,6 +126,19 @@ class Calls:
         )
 
     @asks
+    def call(
+        self, session: str, /, *, idempotency_key: str | None = None, **body: Unpack[bodies.Wanted]
+    ) -> Ask[answers.Interaction]:
+        """Call two participants, one after the other, and connect them."""
+        return Ask(
+            "POST",
+            place("/v1/sessions/{session}:call", session=session),
+            answers.Interaction,
+            body=body,
+            idempotency_key=idempotency_key,
+        )
+
+    @asks
     def open_sessions(
         self, *, idempotency_key: str | None = None, **body: Unpack[bodies.Batch]
     ) -> Ask[answers.Results]:

@@ -98,6 +98,12 @@ class SessionClosed(Problem):
     code = "session_closed"
 
 
+class CallRefused(Problem):
+    """The call is not let through (409)."""
+
+    code = "call_refused"
+
+
 class CannotReopen(Problem):
     """The session stays closed (409)."""
 

@@ -135,7 +135,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
         ("record", "on_demand"),
         ("announcements", {"a": "b"}),
         ("recording_notice", None),
-        ("on_expiry_in_call", "hangup"),
     ],
 )
 async def test_a_field_that_comes_later_is_named(api: Client, field: str, value: Any) -> None:
@@ -333,6 +332,14 @@ async def test_the_app_says_that_a_participant_is_about_to_call(api: Client) -> 
     closed = await api.post(f"/v1/sessions/{shown['id']}:intend", {"participant": customer["id"]})
     problem(closed, 409, "session_closed")
     problem(await api.post("/v1/sessions/ses_nobody:intend", {"participant": customer["id"]}), 404, "not_found")
+
+
+async def test_what_becomes_of_a_call_at_the_end_is_shown_and_changed(api: Client) -> None:
+    shown = await opened(api, on_expiry_in_call="hangup")
+    assert shown["on_expiry_in_call"] == "hangup"
+    changed = await api.patch(f"/v1/sessions/{shown['id']}", {"on_expiry_in_call": "finish"})
+    assert changed.json()["on_expiry_in_call"] == "finish"
+    problem(await api.post("/v1/sessions", order(on_expiry_in_call="wait")), 422, "invalid_request")
 
 
 async def test_stages_are_shown_with_the_one_of_the_moment_and_may_be_replaced(api: Client) -> None:

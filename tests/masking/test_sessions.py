@@ -201,7 +201,6 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
     "field",
     [
         {"record": "on_demand"},
-        {"on_expiry_in_call": "hangup"},
         {"announcements": {}},
     ],
 )

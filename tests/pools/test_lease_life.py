@@ -426,5 +426,6 @@ async def test_a_holder_is_woken_when_it_asked_to_be_until_it_asks_for_another_t
     await world.leases.release(bound.holder, reason="api")
     await world.leases.reopen(bound.holder, expires=START + TTL, fields={"wakes": first})
     assert await woken(shard, first) == [bound.holder]
+    assert await world.leases.ends(bound.holder) == START + TTL and await world.leases.ends(GONE) is None
     await world.leases.rest(bound.holder)
     assert await woken(shard, second) == []
