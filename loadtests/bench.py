@@ -30,10 +30,10 @@ WIDTH = 150  # of the table where there is no terminal to ask
 OUT = Path(__file__).parent.parent / "bench.json"
 
 
-def measured_by(module: str, quick: bool) -> list[Row]:
+def measured_by(module: str, quick: bool, *more: str) -> list[Row]:
     """The rows a room measures itself by; run as a process, since load tests share no code with the rooms they
     judge."""
-    command = [sys.executable, "-m", module, "--runs", "3" if quick else "5"]
+    command = [sys.executable, "-m", module, "--runs", "3" if quick else "5", *more]
     return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
@@ -62,6 +62,8 @@ EDGE = ("edge-call", "footprint-call", "footprint-20000")
 RELAY = ("relay-recording", "relay", "relay-delay-p99", "relay-loss", "recorder", "recorder-kept")
 POOLS = ("bind", "route", "route-lookup", "redis-client", "binding-bytes", "bind-busy-party", "bind-100000-numbers")
 
+RETRIEVAL = ("retrieval-sqlite", "retrieval-postgresql")
+
 BENCHES: dict[str, Bench] = {
     "signalling": Bench(signalling_rows, SIGNALLING),
     "overload": Bench(lambda quick: overload.run(quick=quick), OVERLOAD),
@@ -73,6 +75,10 @@ BENCHES: dict[str, Bench] = {
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
     "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
     "recordings": Bench(lambda quick: measured_by("tests.recordings.bench", quick), ("sealing", "sealed-capture")),
+    "retrieval": Bench(
+        lambda quick: measured_by("tests.recordings.bench_retrieval", quick, *(["--count", "100000"] if quick else [])),
+        RETRIEVAL,
+    ),
     "rest": Bench(rest_rows, ("rest-create", "rest-create-p99")),
 }
 

@@ -74,6 +74,8 @@ GOALS: Final[dict[tuple[str, str], Goal]] = {
     ("rest-create-p99", ALONE): most(15.0),
     ("binding-bytes", ALONE): most(500.0),
     ("archive-calls", ALONE): least(500.0),
+    ("retrieval-sqlite", ALONE): most(50.0),
+    ("retrieval-postgresql", ALONE): most(50.0),
 }
 
 
