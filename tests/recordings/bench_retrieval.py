@@ -1,4 +1,4 @@
-"""`python -m tests.recordings.bench_retrieval [--count 1000000]`: finding one's way among a year's recordings, as JSON rows.
+"""`python -m tests.recordings.bench_retrieval [--count 1000000]`: finding one's way among recordings, as JSON rows.
 
 A catalogue of `--count` recordings over twelve months, with virtual numbers that were dialled thousands of times and a
 merchant who is on every fiftieth call, is searched in every way that the API offers, newest page and later ones. The
