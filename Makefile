@@ -1,5 +1,5 @@
 # Every target installs what it needs first. `make demo` and `make test` are all a newcomer has to know.
-.PHONY: install demo test check bench city soak serve develop
+.PHONY: install demo test check bench city soak serve develop newcomer
 
 install:
 	@scripts/install runtime
@@ -33,3 +33,6 @@ soak: develop
 
 serve: install
 	@.venv/bin/masking serve $(if $(CONFIG),--config $(CONFIG))
+
+newcomer:
+	@scripts/newcomer $(ARGS)
