@@ -58,7 +58,7 @@ async def join(
         )
         ways = tuple((len(holder.targets) + place, party) for place, party in enumerate(person.parties))
         targets = [*holder.targets, *[f"{own}|{partner}"] * len(ways)]
-        events = amending.news(house, holder, after, [slot], {PARTIES: list(person.parties)})
+        events = amending.news(house, holder, after, [slot], {PARTIES: {own: list(person.parties)}})
         return Amendment([Lease(slot, ways, wish)], targets, after, events)
 
     if not await amending.amend(house, access, session, joined):
