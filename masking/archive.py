@@ -186,6 +186,7 @@ async def session_page(
     at: float,
     before: tuple[float, str] | None,
     limit: int,
+    letters: str | None = None,
 ) -> list[str]:
     """Session bodies, newest first, older than `before` (created_at, id). A session past its time counts as closed."""
     query = sql.select(sessions.c.body).where(sessions.c.tenant == tenant)
@@ -198,6 +199,8 @@ async def session_page(
         query = query.join(session_numbers, session == sessions.c.id).where(
             held.tenant == tenant, held.number == number
         )
+    if letters is not None:
+        query = query.where(sql.func.substr(sessions.c.id, 11, len(letters)) == letters)
     if status == "closed":
         query = query.where(sql.or_(sessions.c.status == "closed", sessions.c.expires_at <= at))
     elif status is not None:
@@ -244,6 +247,26 @@ async def _newest(
     if before is not None:
         query = query.where(sql.or_(at < before[0], sql.and_(at == before[0], key < before[1])))
     return list((await connection.execute(query.order_by(at.desc(), key.desc()).limit(limit))).scalars())
+
+
+async def first_and_last_calls(
+    connection: AsyncConnection, of_sessions: Collection[str]
+) -> dict[str, tuple[float | None, float | None]]:
+    """When the first and the last interaction of each of these sessions began; nothing of those without."""
+    table = interactions.c
+    query = sql.select(table.session, sql.func.min(table.started_at), sql.func.max(table.started_at))
+    query = query.where(table.session.in_(sorted(of_sessions))).group_by(table.session)
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
+
+
+async def open_sessions_on(connection: AsyncConnection, tenant: str, number: str, at: float) -> int:
+    """How many of the tenant's open sessions have, or had, the virtual number."""
+    query = sql.select(sql.func.count()).select_from(
+        session_numbers.join(sessions, session_numbers.c.session == sessions.c.id)
+    )
+    query = query.where(session_numbers.c.number == number, sessions.c.tenant == tenant)
+    query = query.where(sessions.c.status.in_(("open", "in_progress")), sessions.c.expires_at > at)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def interaction_body(connection: AsyncConnection, tenant: str, interaction: str) -> str | None:

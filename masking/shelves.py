@@ -39,11 +39,14 @@ class Filter(msgspec.Struct, frozen=True):
     unique_name: str | None = None
     status: SessionStatus | None = None
     number: str | None = None
+    letters: str | None = None  # that an id begins with, behind its shard
 
     def admits(self, session: Session) -> bool:
         if self.unique_name is not None and session.unique_name != self.unique_name:
             return False
         if self.status is not None and session.status != self.status:
+            return False
+        if self.letters is not None and not session.id[10:].startswith(self.letters):
             return False
         return self.number is None or any(
             proxy.number == self.number for participant in session.participants for proxy in participant.proxies
@@ -57,11 +60,12 @@ async def listing(
     unique_name: str | None = None,
     status: SessionStatus | None = None,
     number: str | None = None,
+    letters: str | None = None,
     limit: int = 50,
     before: Position | None = None,
 ) -> Page:
     """The tenant's sessions, newest first. `before` is the `next` of the page before."""
-    wanted = Filter(unique_name, status, number)
+    wanted = Filter(unique_name, status, number, letters)
     rows = await _archived(house, access.tenant, wanted, before, limit + 1)
     last = _position(rows[limit - 1]) if len(rows) > limit else None  # nothing older than this row has been looked at
     found = {row.id: row for row in rows[:limit]}
@@ -133,6 +137,7 @@ async def _archived(house: House, tenant: str, wanted: Filter, before: Position 
             unique_name=wanted.unique_name,
             status=wanted.status,
             number=wanted.number,
+            letters=wanted.letters,
             at=house.now(),
             before=before,
             limit=limit,

@@ -1,4 +1,4 @@
-"""The API as an ASGI application: the table of routes over a desk."""
+"""The API as an ASGI application: the table of routes over a desk, and Twilio's face beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from masking.api.desk import Desk
 from masking.api.endpoints import Endpoint
 from masking.api.operations import Operation
 from masking.api.routes import TABLE
+from masking.api.twilio import face as twilio
+from masking.api.twilio.face import Face
 
 
 class Segment(Convertor[str]):
@@ -40,16 +42,19 @@ class App:
         for operation in TABLE:
             by_path.setdefault(operation.path, []).append(operation)
         endpoints = {path: Endpoint(desk, path, operations) for path, operations in by_path.items()}
-        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+        self._fixed: dict[str, Any] = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         patterns = [Route(_pattern(path), endpoint) for path, endpoint in endpoints.items() if "{" in path]
         nowhere = Endpoint(desk, "", [])
-        self._router = Router([*patterns, Route("/{path:path}", nowhere)], redirect_slashes=False)
+        face = Face(desk)
+        self._fixed[twilio.PATH] = face
+        patterns += [Route(f"{twilio.PATH}/{{path:path}}", face), Route("/{path:path}", nowhere)]
+        self._router = Router(patterns, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
-        fixed: Any = self._fixed.get(scope["path"])
+        fixed = self._fixed.get(scope["path"])
         await (fixed or self._router)(scope, receive, send)
 
 

@@ -9,7 +9,6 @@ template in place of the path, no query, and of an unexpected error its kind and
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from masking import access, refusals
 from masking.access import Access
 from masking.api import problems
+from masking.api.bodies import read_body
 from masking.api.desk import Desk
 from masking.api.idempotency import Held
 from masking.api.identifiers import refuse_identifiers
@@ -33,14 +33,11 @@ from masking.logs import place
 from pools.redis import Unavailable
 from recordings.store import StoreFailed
 
-BODY_LIMIT = 1 << 20  # bytes
-BODY_PATIENCE = 10.0  # seconds for a whole body to arrive
 HANDLER_LIMIT = 10.0  # seconds; shorter than an Idempotency-Key's claim, so that a claim outlives its request
 RETRY_AFTER = 1  # seconds, beside 503
 
 NOBODY = Access(tenant="", key="", scopes=frozenset())
 JSON = msgspec.json.Encoder()
-_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masking"'}
 
 log = structlog.get_logger("masking.api")
@@ -84,7 +81,7 @@ class Endpoint:
             ms=round(seconds * 1000, 2),
             key=request.access.key,
         )
-        await _send(answer, receive, send, head=method == "HEAD")
+        await send_answer(answer, receive, send, head=method == "HEAD")
 
     def _operation(self, method: str) -> Operation:
         operation = self.operations.get("GET" if method == "HEAD" else method)
@@ -169,37 +166,10 @@ class _Request:
         return query_of(values, operation.query) if operation.query is not NoQuery or values else NoQuery()
 
     async def _body(self) -> bytes:
-        length = self.headers.get("content-length", "0")
-        if not _LENGTH.fullmatch(length) or int(length) > BODY_LIMIT:
-            raise _too_large()
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            raw = message.get("body", b"")
-        else:
-            raw = await self._chunks(message)
-        if len(raw) > BODY_LIMIT:
-            raise _too_large()
+        raw = await read_body(self.headers, self.receive)
         if raw:
             _check_media_type(self.headers.get("content-type"))
-        return bytes(raw)
-
-    async def _chunks(self, message: Any) -> bytes:
-        raw = bytearray()
-        try:
-            async with asyncio.timeout(BODY_PATIENCE):
-                while True:
-                    if message["type"] == "http.disconnect":
-                        raise Declined("malformed_request", "The request ended before its body did.")
-                    raw += message.get("body", b"")
-                    if len(raw) > BODY_LIMIT:
-                        raise _too_large()
-                    if not message.get("more_body"):
-                        return bytes(raw)
-                    message = await self.receive()
-        except TimeoutError:
-            raise Declined(
-                "request_timeout", f"The body took over {BODY_PATIENCE:g} s to arrive.", headers={"Connection": "close"}
-            ) from None
+        return raw
 
     def _decoded(self, operation: Operation, raw: bytes) -> Any:
         if not raw and not operation.body_required:
@@ -243,11 +213,6 @@ async def _in_time(handler: Handler, asked: Asked) -> Answer:
         return await handler(asked)
 
 
-def _too_large() -> Declined:
-    # The rest of the body is not read: the connection cannot be used again.
-    return Declined("body_too_large", f"A body may have {BODY_LIMIT} bytes.", headers={"Connection": "close"})
-
-
 def _check_media_type(content_type: str | None) -> None:
     if content_type is None or content_type == "application/json":
         return
@@ -268,7 +233,7 @@ def _encoded(answer: Answer) -> Answer:
     return answer
 
 
-async def _send(answer: Answer, receive: Receive, send: Send, *, head: bool) -> None:
+async def send_answer(answer: Answer, receive: Receive, send: Send, *, head: bool) -> None:
     body = JSON.encode(answer.body) if isinstance(answer.body, msgspec.Struct) else answer.body
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     if body is not None:

@@ -26,6 +26,8 @@ Sessions of an order, whose people reach each other through virtual numbers only
 Errors are problem+json (RFC 9457) with a stable `code`. Every POST takes an `Idempotency-Key`. Lists answer
 `{"data": [...], "next": cursor or null}`. Times are RFC 3339, UTC; numbers E.164. An integer is written without a
 fraction. No person's number ever stands in a URL or an answer.
+
+`/v1/Services…` (capital S) is Twilio's Proxy v1, which Twilio's own documents and docs/twilio.md describe.
 """
 PATH_PARAMETERS = {
     "service": "The id or unique_name of a service.",

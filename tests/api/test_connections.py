@@ -108,7 +108,7 @@ async def test_patience_is_for_heads_alone(port: int, monkeypatch: pytest.Monkey
 
 
 async def test_a_body_that_does_not_come_is_given_up(port: int, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masking.api.endpoints.BODY_PATIENCE", 0.05)
+    monkeypatch.setattr("masking.api.bodies.BODY_PATIENCE", 0.05)
     lines = ["POST /v1/services HTTP/1.1", "Host: x", f"Authorization: Bearer {await key_of(house, 'acme')}"]
     head = "\r\n".join([*lines, "Content-Length: 10", "", "{"]).encode()
     async with asyncio.timeout(5):

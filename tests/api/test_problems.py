@@ -154,4 +154,3 @@ async def test_a_virtual_number_of_another_tenant_is_as_unknown_as_any(
 async def test_what_is_not_built_yet_says_so(api: Client, nobody: Client) -> None:
     problem(await api("POST", "/v1/sessions/ses_x:message"), 501, "not_implemented")
     problem(await nobody("POST", "/v1/sessions/ses_x:message"), 401, "unauthenticated")
-    problem(await nobody("POST", "/v1/Services/KSx/Sessions"), 501, "not_implemented")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from masking.api.routes.abuse import ABUSE
 from masking.api.routes.disputes import DISPUTES
 from masking.api.routes.history import HISTORY
-from masking.api.routes.later import LATER
 from masking.api.routes.phone_numbers import PHONE_NUMBERS
 from masking.api.routes.recordings import RECORDINGS
 from masking.api.routes.services import SERVICES
@@ -31,6 +30,5 @@ TABLE: tuple[Operation, ...] = (
     *ABUSE,
     *DISPUTES,
     *WEBHOOKS,
-    *LATER,
     *TOOLS,
 )

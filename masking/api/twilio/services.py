@@ -1,0 +1,148 @@
+"""Services: named defaults, and a pool of numbers each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from masking import services, shelves
+from masking import sessions as core
+from masking.api.twilio import asked as said
+from masking.api.twilio import sids
+from masking.api.twilio.asked import Answer, Asked
+from masking.api.twilio.errors import BAD_REQUEST, SERVICE_NAME, Trouble
+from masking.api.twilio.paging import listed
+from masking.checks import LONGEST, SHORTEST_TTL
+from masking.refusals import UniqueNameConflict
+from masking.services import Service, ServiceChange
+
+Url = Annotated[str, Meta(max_length=2048)]
+NAMES: Final = {"avoid-sticky": "avoid_sticky", "prefer-sticky": "prefer_sticky"}
+
+
+class ServiceForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="pascal"):
+    """`POST` of a service; an empty URL takes it away."""
+
+    unique_name: Annotated[str, Meta(min_length=1, max_length=191)] | UnsetType = UNSET
+    default_ttl: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    callback_url: Url | UnsetType = UNSET
+    intercept_callback_url: Url | UnsetType = UNSET
+    out_of_session_callback_url: Url | UnsetType = UNSET
+    geo_match_level: Literal["area-code", "overlay", "radius", "country"] | UnsetType = UNSET
+    number_selection_behavior: Literal["avoid-sticky", "prefer-sticky"] | UnsetType = UNSET
+    chat_instance_sid: str | UnsetType = UNSET
+
+
+async def create(asked: Asked) -> Answer:
+    form: ServiceForm = asked.form
+    if form.unique_name is UNSET:
+        raise Trouble(BAD_REQUEST, "UniqueName is missing.")
+    # Twilio's number model: each person has a number of their own, and what a Ttl of nothing means is no end.
+    change = msgspec.structs.replace(_change(form), number_model="per_party")
+    if change.ttl is UNSET:
+        change = msgspec.structs.replace(change, ttl=LONGEST)
+    try:
+        return Answer(201, _shown(asked, await services.create(asked.house, asked.tenant, change)))
+    except UniqueNameConflict:
+        raise _name_taken() from None
+
+
+async def fetch(asked: Asked) -> Answer:
+    return Answer(200, _shown(asked, await asked.service()))
+
+
+async def read(asked: Asked) -> Answer:
+    rows = await services.listing(asked.house, asked.tenant)
+    deleted = await said.gone(asked, [sids.service(service.id) for service in rows])
+    shown = [_shown(asked, service) for service in rows if sids.service(service.id) not in deleted]
+    return listed(asked, "services", f"{asked.base}/Services", shown)
+
+
+async def update(asked: Asked) -> Answer:
+    service = await asked.service()
+    try:
+        changed = await services.change(asked.house, asked.tenant, service.id, _change(asked.form))
+    except UniqueNameConflict:
+        raise _name_taken() from None
+    return Answer(200, _shown(asked, changed))
+
+
+async def delete(asked: Asked) -> Answer:
+    """Its sessions are closed, its numbers retired; its name is free again."""
+    service = await asked.service()
+    if service.id == services.default_id(asked.tenant):
+        raise Trouble(BAD_REQUEST, "The service `default` is always there.")
+    await services.change(asked.house, asked.tenant, service.id, ServiceChange(unique_name=None))
+    before, prefix = None, sids.letters_prefix(service.id)
+    for status in ("open", "in_progress"):
+        while True:
+            page = await shelves.listing(
+                asked.house,
+                asked.access,
+                status=msgspec.convert(status, core.SessionStatus),
+                letters=prefix,
+                before=before,
+            )
+            for session in page.data:
+                if session.service in (service.name, service.id):
+                    await core.close(asked.house, asked.access, session.id)
+            before = page.next
+            if before is None:
+                break
+    last = ""
+    while numbers := await asked.house.inventory.list(asked.tenant, service.id, after=last, limit=500):
+        for number in numbers:
+            await asked.house.inventory.set_state(asked.tenant, service.id, number.number, "retired")
+        last = numbers[-1].number
+    await said.forget(asked, sids.service(service.id))
+    return Answer(204)
+
+
+def _name_taken() -> Trouble:
+    return Trouble(SERVICE_NAME, "Another service has this UniqueName.")
+
+
+def _change(form: ServiceForm) -> ServiceChange:
+    if form.chat_instance_sid:
+        raise Trouble(BAD_REQUEST, "ChatInstanceSid: texts and chats are not served.")
+    if form.geo_match_level not in (UNSET, "country"):
+        raise Trouble(BAD_REQUEST, "GeoMatchLevel: country is the level that is served.")
+    change = ServiceChange()
+    if form.unique_name is not UNSET:
+        change = msgspec.structs.replace(change, unique_name=form.unique_name)
+    if isinstance(form.default_ttl, int):
+        change = msgspec.structs.replace(change, ttl=lifetime(form.default_ttl))
+    if isinstance(form.number_selection_behavior, str):
+        chosen = msgspec.convert(NAMES[form.number_selection_behavior], services.NumberSelection)
+        change = msgspec.structs.replace(change, number_selection=chosen)
+    return change
+
+
+def lifetime(ttl: int) -> int:
+    """A Ttl as it is served: nothing is as long as there is, and the shortest is a minute."""
+    if ttl > LONGEST:
+        raise Trouble(BAD_REQUEST, f"A time to live has {LONGEST} seconds (170 days) at most.")
+    return max(SHORTEST_TTL, ttl) if ttl else LONGEST
+
+
+def _shown(asked: Asked, service: Service) -> dict[str, Any]:
+    sid = sids.service(service.id)
+    url = f"{asked.base}/Services/{sid}"
+    return {
+        "sid": sid,
+        "unique_name": service.unique_name or service.id,
+        "account_sid": asked.account,
+        "chat_instance_sid": None,
+        "callback_url": None,
+        "default_ttl": service.ttl,
+        "number_selection_behavior": service.number_selection.replace("_", "-"),
+        "geo_match_level": "country",
+        "intercept_callback_url": None,
+        "out_of_session_callback_url": None,
+        "date_created": said.at(service.created_at),
+        "date_updated": said.at(service.created_at),
+        "url": url,
+        "links": {"phone_numbers": f"{url}/PhoneNumbers", "sessions": f"{url}/Sessions"},
+    }
