@@ -24,6 +24,13 @@ metadata = sql.MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
 
+# What is added up of a day's usage. `stored_bytes`: what came less what went; `stored_byte_seconds`: the same, times
+# the second of the day at which it did, so that bytes times time come out for any span of days (`masking.usage`).
+USED = (
+    "sessions", "calls", "call_ms", "billed_seconds", "recordings", "recorded_ms",
+    "stored_bytes", "stored_byte_seconds", "numbers",
+)  # fmt: skip
+
 sessions = sql.Table(
     "sessions",
     metadata,
@@ -143,6 +150,28 @@ evidence = sql.Table(
     sql.Column("event", sql.String(64), nullable=False),
     sql.Column("hash", sql.String(64), nullable=False),
     sql.UniqueConstraint("event"),
+)
+
+# What a tenant used on a day (days since 1970, UTC) in a service: the courier adds to it in the outbox's transaction.
+usage = sql.Table(
+    "usage",
+    metadata,
+    sql.Column("tenant", sql.String(64), primary_key=True),
+    sql.Column("day", sql.Integer, primary_key=True),
+    sql.Column("service", sql.String(255), primary_key=True),
+    *(sql.Column(name, sql.BigInteger, nullable=False, server_default="0") for name in USED),
+)
+
+# Which recordings are counted among what is stored, and until when (seconds since 1970; None: still).
+usage_stored = sql.Table(
+    "usage_stored",
+    metadata,
+    sql.Column("recording", sql.String(80), primary_key=True),
+    sql.Column("tenant", sql.String(64), nullable=False),
+    sql.Column("service", sql.String(255), nullable=False),
+    sql.Column("bytes", sql.BigInteger, nullable=False),
+    sql.Column("since", sql.BigInteger, nullable=False),
+    sql.Column("until", sql.BigInteger),
 )
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import httpx2
 import msgspec
 from cyclopts import App, Parameter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -29,6 +30,8 @@ from masking.blocks import spread
 from masking.children import NotReady
 from masking.config import BadConfig, Config, load
 from masking.errands import Failed, run, watched
+from masking.events import moment
+from masking.refusals import NotFound
 
 app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
 keys = App(name="keys", help="API keys; a tenant exists by its first key.")
@@ -40,6 +43,10 @@ for group in (keys, numbers, sessions, recordings):
 
 T = TypeVar("T")
 IMPORT_BATCH = 200  # numbers a request
+USED = (
+    "from", "to", "service", "sessions", "calls", "call_seconds", "billed_seconds", "recordings", "recording_seconds",
+    "recording_gb_days", "number_days",
+)  # fmt: skip
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -110,6 +117,50 @@ def create(*, tenant: str, scope: list[str], common: Common = Common()) -> None:
 
     key = asyncio.run(make())
     write_json({"tenant": tenant, "scopes": scope, "key": key}) if common.json else out.print(key)
+
+
+@keys.command(name="list")
+def list_keys(*, tenant: str | None = None, common: Common = Common()) -> None:
+    """Lists the API keys of a tenant, or of all of them; never their secrets.
+
+    Example: `masking keys list --tenant acme`
+    """
+    from masking import access
+    from masking.house import open_house
+
+    async def found() -> list[access.Key]:
+        async with open_house(read_config(common), now=time.time, random=os.urandom, archive=False) as house:
+            names = [tenant] if tenant is not None else await access.tenants(house)
+            return [key for name in names for key in await access.list_keys(house, name)]
+
+    keys = asyncio.run(found())
+    if common.json:
+        write_json([msgspec.structs.asdict(key) | {"created_at": moment(key.created_at)} for key in keys])
+        return
+    table = Table("key", "tenant", "scopes", "made")
+    for key in keys:
+        table.add_row(key.id, key.tenant, " ".join(key.scopes), f"{moment(key.created_at):%Y-%m-%d %H:%M}")
+    out.print(table)
+
+
+@keys.command
+def revoke(key: str, *, tenant: str, common: Common = Common()) -> None:
+    """Ends an API key, named by its id (`key_…`, as `keys list` shows it), within 3 seconds everywhere.
+
+    Example: `masking keys revoke key_0Zk3… --tenant acme`
+    """
+    from masking import access
+    from masking.house import open_house
+
+    async def end() -> None:
+        async with open_house(read_config(common), now=time.time, random=os.urandom, archive=False) as house:
+            await access.revoke_key(house, tenant, key)
+
+    try:
+        asyncio.run(end())
+    except NotFound:
+        raise Failed(f"tenant {tenant} has no such key; `masking keys list` shows those it has") from None
+    write_json({"tenant": tenant, "revoked": key}) if common.json else out.print(f"{key} is revoked.")
 
 
 @numbers.command(name="import")
@@ -185,17 +236,9 @@ def sessions_on(http: httpx2.Client, number: str) -> list[str]:
     """The open sessions whose people dial the number now."""
     found: dict[str, None] = {}
     for status in ("open", "in_progress"):
-        cursor: str | None = None
-        while True:
-            query = {"number": number, "status": status, "limit": "500"} | ({"cursor": cursor} if cursor else {})
-            page = ask(http, "GET", "/v1/sessions?" + urlencode(query))
-            for session in page["data"]:
-                dialled = {proxy["number"] for person in session["participants"] for proxy in person["proxies"]}
-                if number in dialled:
-                    found[session["id"]] = None
-            cursor = page["next"]
-            if cursor is None:
-                break
+        for session in pages(http, "/v1/sessions", {"number": number, "status": status, "limit": "500"}):
+            if number in {proxy["number"] for person in session["participants"] for proxy in person["proxies"]}:
+                found[session["id"]] = None
     return list(found)
 
 
@@ -367,6 +410,36 @@ def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
     out.print(table)
 
 
+@app.command
+def usage(*, since: Annotated[str | None, Parameter(name="--from")] = None,
+          until: Annotated[str | None, Parameter(name="--to")] = None,
+          by: Literal["total", "day", "service", "day_service"] = "day",
+          as_csv: Annotated[bool, Parameter(name="--csv")] = False,
+          remote: Remote = Remote()) -> None:  # fmt: skip
+    """Shows what was used from --from (included) to --to (excluded), days in UTC; without them, this month.
+
+    Example: `masking usage --from 2026-11-01 --to 2026-12-01 --by service --csv`
+    """
+    given = {"from": since, "to": until, "by": by, "limit": "500"}
+    query = {name: value for name, value in given.items() if value is not None}
+    with client(remote) as http:
+        rows = list(pages(http, "/v1/usage", query))
+    if remote.json:
+        write_json(rows)
+    elif as_csv:
+        lines = csv.DictWriter(sys.stdout, USED, lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+    else:
+        heads = ("from", "service", "calls", "minutes", "billed", "recorded", "GB d", "X d")
+        table = Table(*heads, box=SIMPLE_HEAD, pad_edge=False)  # fits 80 columns
+        for row in rows:
+            spoken = [f"{row[name] / 60:.1f}" for name in ("call_seconds", "billed_seconds", "recording_seconds")]
+            kept, calls = f"{row['recording_gb_days']:.3f}", str(row["calls"])
+            table.add_row(row["from"], row["service"] or "all", calls, *spoken, kept, str(row["number_days"]))
+        out.print(table)
+
+
 @recordings.command
 def verify(*, heads: Path | None = None, common: Common = Common()) -> None:
     """Checks the chain of evidence and every stored recording against it; names what was altered.
@@ -392,6 +465,17 @@ def show_faults(faults: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         out.print(table)
     verdict = f"{len(faults)} faults" if faults else "all as it was"
     out.print(f"{summary['entries']} entries, {summary['recordings']} recordings, {summary['heads']} heads: {verdict}")
+
+
+def pages(http: httpx2.Client, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Every entry of a list, page after page."""
+    cursor: str | None = None
+    while True:
+        page = ask(http, "GET", f"{path}?" + urlencode(query | ({"cursor": cursor} if cursor else {})))
+        yield from page["data"]
+        cursor = page["next"]
+        if cursor is None:
+            return
 
 
 def client(remote: Remote) -> httpx2.Client:

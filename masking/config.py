@@ -18,13 +18,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from masking import trunks
+from masking import tenants, trunks
 from masking.sections import TRANSPORTS as TRANSPORTS
 from masking.sections import BadConfig as BadConfig
 from masking.sections import Listener as Listener
 from masking.sections import Section, check_certificate, source
 from masking.sections import Source as Source
 from masking.sections import host_and_port as host_and_port
+from masking.tenants import TenantSection as TenantSection
 from masking.trunks import TrunkSection as TrunkSection
 from masking.trunks import TrunkTlsSection as TrunkTlsSection
 
@@ -140,6 +141,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     webhooks: WebhooksSection = WebhooksSection()
     stir: StirSection = StirSection()
     trunk: list[TrunkSection] = []
+    tenant: list[TenantSection] = []
 
     @property
     def data_dir(self) -> Path:
@@ -195,7 +197,12 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     def trunk_named(self, name: str) -> TrunkSection | None:
         return next((trunk for trunk in self.trunk if trunk.name == name), None)
 
+    def tenant_named(self, name: str) -> TenantSection:
+        """What is granted to the tenant; without a `[[tenant]]` of its own, everything."""
+        return next((tenant for tenant in self.tenant if tenant.name == name), None) or TenantSection(name=name)
 
+
+TABLES: dict[str, type[Section]] = {"trunk": TrunkSection, "tenant": TenantSection}  # written [[…]]
 SECTIONS = {field.name: field for field in msgspec.structs.fields(Config)}
 
 # Documented values that a later version brings: named, and no start.
@@ -246,13 +253,12 @@ def _check_names(tables: Mapping[str, Any]) -> None:
     for section, table in tables.items():
         if section not in SECTIONS:
             raise BadConfig(f"[{section}]: no such section; {_nearest(section, SECTIONS)}")
-        rows = table if section == "trunk" and isinstance(table, list) else [table]
+        rows = table if section in TABLES and isinstance(table, list) else [table]
         for row in rows:
             if not isinstance(row, dict):
-                raise BadConfig(
-                    f"{section}: expected a table, written [{'[trunk]' if section == 'trunk' else section}]"
-                )
-            _check_keys(section, row, TrunkSection if section == "trunk" else SECTIONS[section].type)
+                written = f"[[{section}]]" if section in TABLES else f"[{section}]"
+                raise BadConfig(f"{section}: expected a table, written {written}")
+            _check_keys(section, row, TABLES.get(section) or SECTIONS[section].type)
 
 
 def _check_keys(path: str, table: Mapping[str, Any], struct: Any) -> None:
@@ -266,13 +272,13 @@ def _check_keys(path: str, table: Mapping[str, Any], struct: Any) -> None:
 
 
 def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """`MASKING_HTTP__LISTEN` over `[http] listen`; every scalar key, never the trunk table."""
+    """`MASKING_HTTP__LISTEN` over `[http] listen`; every scalar key, never of a table written [[…]]."""
     for name, text in environment.items():
         if not name.startswith(ENV_PREFIX) or "__" not in name:
             continue
         section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
-        if section not in SECTIONS or section == "trunk":
-            raise BadConfig(f"{name}: no such section; {_nearest(section, set(SECTIONS) - {'trunk'})}")
+        if section not in SECTIONS or section in TABLES:
+            raise BadConfig(f"{name}: no such section; {_nearest(section, set(SECTIONS) - set(TABLES))}")
         table, known = tables.setdefault(section, {}), _fields_of(SECTIONS[section].type)
         while "__" in key and _is_table(known.get(outer := key.partition("__")[0])):
             table, known, key = table.setdefault(outer, {}), _fields_of(known[outer]), key.partition("__")[2]
@@ -304,10 +310,10 @@ def _where(message: str, tables: Mapping[str, Any]) -> str:
     """msgspec says `Expected int, got str - at $.http.workers`; we say it the configuration's way round."""
     problem, _, path = message.partition(" - at ")
     key = path.strip("`").removeprefix("$.").replace("[...]", "") or "configuration"
-    index = re.search(r"trunk\[(\d+)\]", key)
-    if index and index[1]:
-        name = tables["trunk"][int(index[1])].get("name", index[1])
-        key = re.sub(r"trunk\[\d+\]\.?", f"trunk {name}: ", key).removesuffix(": ")
+    index = re.match(r"(trunk|tenant)\[(\d+)\]\.?", key)
+    if index:
+        kind, name = index[1], tables[index[1]][int(index[2])].get("name", index[2])
+        key = f"{kind} {name}: {key.removeprefix(index[0])}".removesuffix(": ")
     return f"{key}: {problem}"
 
 
@@ -349,6 +355,7 @@ def _check_values(config: Config) -> None:
     if config.service.bootstrap_key and len(config.service.bootstrap_key) < 16:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
     _check_stir(config.stir)
+    tenants.check(config.tenant)
     trunks.check(config.trunk, over_tls=any(listener.transport == "tls" for listener in config.sip.listeners))
 
 

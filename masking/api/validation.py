@@ -167,6 +167,8 @@ def words(here: inspect.Type) -> str:
             return "null"
         case inspect.DateTimeType():
             return "a time with its zone, e.g. 2026-11-22T09:30:00Z"
+        case inspect.DateType():
+            return "a day, e.g. 2026-11-22"
         case inspect.ListType(item_type=item, min_length=least, max_length=most):
             return f"an array{_span(least, most, ' items')}, each {words(item)}"
         case inspect.DictType(min_length=least, max_length=most):

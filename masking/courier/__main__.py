@@ -27,6 +27,7 @@ from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
 from masking.courier.locksmith import Locksmith
+from masking.courier.metering import NumberDays
 from masking.courier.months import Months
 from masking.courier.notary import Notary
 from masking.courier.outbox import Outbox
@@ -71,6 +72,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
             locksmith,
             Notary(house, house.archive),
             months,
+            NumberDays(house, house.archive),
             post_room,
         )
         working = asyncio.create_task(courier.run())

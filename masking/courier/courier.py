@@ -1,5 +1,5 @@
-"""The courier at work: outbox, sweeper, finisher, locksmith, notary, months and post room side by side, while it holds
-the lease.
+"""The courier at work: outbox, sweeper, finisher, locksmith, notary, months, number days and post room side by side,
+while it holds the lease.
 
 Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from masking.courier.finisher import Finisher
     from masking.courier.lease import Lease
     from masking.courier.locksmith import Locksmith
+    from masking.courier.metering import NumberDays
     from masking.courier.months import Months
     from masking.courier.notary import Notary
     from masking.courier.outbox import Outbox
@@ -32,6 +33,7 @@ SWEEP_PAUSE: Final = 0.5
 LOCKSMITH_PAUSE: Final = 1.0
 NOTARY_PAUSE: Final = 1.0
 MONTHS_PAUSE: Final = 3600.0
+NUMBERS_PAUSE: Final = 600.0
 TROUBLE_PAUSE: Final = 0.5
 
 
@@ -47,6 +49,7 @@ class Courier:
         locksmith: Locksmith,
         notary: Notary,
         months: Months,
+        number_days: NumberDays,
         post_room: PostRoom,
     ) -> None:
         self._lease = lease
@@ -56,6 +59,7 @@ class Courier:
         self._locksmith = locksmith
         self._notary = notary
         self._months = months
+        self._number_days = number_days
         self._post_room = post_room
 
     async def run(self) -> None:
@@ -78,6 +82,7 @@ class Courier:
             tasks.start_soon(self._again_and_again, "locksmith", self._locksmith.round, LOCKSMITH_PAUSE)
             tasks.start_soon(self._again_and_again, "notary", self._notary.round, NOTARY_PAUSE)
             tasks.start_soon(self._again_and_again, "months", self._months.round, MONTHS_PAUSE)
+            tasks.start_soon(self._again_and_again, "numbers", self._number_days.round, NUMBERS_PAUSE)
             tasks.start_soon(self._finisher.run)
             tasks.start_soon(self._post_room.run)
             while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost

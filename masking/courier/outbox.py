@@ -16,7 +16,7 @@ import sqlalchemy as sql
 import structlog
 
 from masking import archive, evidence, interactions, records, routes, sessions
-from masking.courier import folding
+from masking.courier import folding, metering
 from masking.courier.rows import insert
 from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
@@ -140,6 +140,7 @@ class Batch:
         self._sessions: dict[str, folding.Row] = {}
         self._interactions: dict[str, tuple[str, Interaction]] = {}
         self._recordings = catalogue.Draft(connection)
+        self._meter = metering.Meter(house)
         self._parties: dict[tuple[str, str], set[str]] = {}  # (session, participant) -> blind indexes
 
     @property
@@ -209,6 +210,8 @@ class Batch:
         row = self._sessions.get(name)
         if row is None and event.type != "session.opened":
             row = await self._row_from_redis(name)
+        if row is None and event.type == "session.opened":
+            self._meter.opened(str(event.data["tenant"]), str(event.data["service"]), seconds(event.occurred_at))
         try:
             row = folding.session_after(row, event)
         except UNREADABLE:
@@ -237,9 +240,17 @@ class Batch:
             if after is not None:
                 self._interactions[name] = (tenant, after)
                 self._catalogue(tenant, event, after)
+                self._meter.call(tenant, self._service_of(event), known[1] if known else None, after)
             self._custody(event)
+            if event.type in metering.CHANGES:
+                self._meter.recording(tenant, self._service_of(event), event)
         except UNREADABLE:
             log.error("interaction_unfoldable", event_type=event.type, interaction=name)
+
+    def _service_of(self, event: Event) -> str:
+        """As its session shows it; "" when it has none."""
+        row = self._sessions.get(str(event.session))
+        return row.session.service if row is not None else ""
 
     def _catalogue(self, tenant: str, event: Event, interaction: Interaction) -> None:
         """What the event means for the call's recording."""
@@ -307,6 +318,7 @@ class Batch:
         calls = [_interaction_row(tenant, one) for tenant, one in self._interactions.values()]
         await insert(self._connection, archive.interactions, calls, ["started_at", "body"])
         await self._recordings.write()
+        await self._meter.write(self._connection)
         await self._seal({str(row["id"]): str(row["body"]) for row in events})
 
     def _found_by(self, name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from masking.api.routes.recordings import RECORDINGS
 from masking.api.routes.services import SERVICES
 from masking.api.routes.sessions import SESSIONS
 from masking.api.routes.tools import TOOLS
+from masking.api.routes.usage import USAGE
 from masking.api.routes.webhooks import WEBHOOKS
 
 if TYPE_CHECKING:
@@ -30,5 +31,6 @@ TABLE: tuple[Operation, ...] = (
     *ABUSE,
     *DISPUTES,
     *WEBHOOKS,
+    *USAGE,
     *TOOLS,
 )

@@ -1,0 +1,61 @@
+"""`[[tenant]]`: what the operator grants a tenant, and how its calls are billed. Who is not named has no limit.
+
+It stands in the configuration and not behind the API: a tenant's own keys, `admin` ones too, must not raise it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from masking.sections import BadConfig, Section
+
+_ROUNDING: Final = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})", re.ASCII)
+
+
+class Rounding(NamedTuple):
+    """How a call's seconds are billed: the first `first` at once, then by `step`: 1/1 by the second, 60/60 by the
+    minute, 30/6 half a minute and then tenths of one."""
+
+    first: int
+    step: int
+
+    @classmethod
+    def parse(cls, text: str, key: str) -> Rounding:
+        """`"60/60"`; `BadConfig` otherwise."""
+        match = _ROUNDING.fullmatch(text)
+        if match is None:
+            raise BadConfig(f'{key}: "{text}": expected FIRST/STEP in seconds, e.g. "1/1", "6/6", "60/60" or "30/6"')
+        return cls(int(match[1]), int(match[2]))
+
+    def billed(self, milliseconds: int) -> int:
+        """Seconds billed for a call of that length; what was not answered costs nothing."""
+        if milliseconds <= 0:
+            return 0
+        rest = max(0, milliseconds - self.first * 1000)
+        return self.first + -(-rest // (self.step * 1000)) * self.step
+
+
+class TenantSection(Section, frozen=True):
+    name: str
+    rounding: str = "1/1"
+    rounding_by_service: dict[str, str] = {}
+
+    def rounding_of(self, service: str) -> Rounding:
+        """Of the calls of that service, by the name its sessions show."""
+        text = self.rounding_by_service.get(service)
+        if text is not None:
+            return Rounding.parse(text, f"tenant {self.name}: rounding_by_service.{service}")
+        return Rounding.parse(self.rounding, f"tenant {self.name}: rounding")
+
+
+def check(tenants: Iterable[TenantSection]) -> None:
+    """Raises `BadConfig` for what cannot be meant."""
+    seen: set[str] = set()
+    for tenant in tenants:
+        if tenant.name in seen:
+            raise BadConfig(f"tenant {tenant.name}: stands twice")
+        seen.add(tenant.name)
+        for service in ("", *tenant.rounding_by_service):
+            tenant.rounding_of(service)
