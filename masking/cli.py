@@ -24,7 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from masking.blocks import spread
 from masking.children import NotReady
@@ -137,9 +137,9 @@ def list_keys(*, tenant: str | None = None, common: Common = Common()) -> None:
     if common.json:
         write_json([msgspec.structs.asdict(key) | {"created_at": moment(key.created_at)} for key in keys])
         return
-    table = Table("key", "tenant", "scopes", "made")
+    table = Table(Column("key", no_wrap=True), "tenant", "scopes", "made")
     for key in keys:
-        table.add_row(key.id, key.tenant, " ".join(key.scopes), f"{moment(key.created_at):%Y-%m-%d %H:%M}")
+        table.add_row(key.id, key.tenant, " ".join(key.scopes), f"{moment(key.created_at):%Y-%m-%d}")
     out.print(table)
 
 
