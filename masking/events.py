@@ -33,6 +33,7 @@ EventType = Literal[
     "call.ringing",
     "call.answered",
     "call.bridged",
+    "call.missed",
     "call.ended",
     "call.refused",
     "message.refused",

@@ -183,6 +183,20 @@ def bridged_fact(call: Call, at: float, notices: tuple[Notice, ...] = ()) -> Tol
     return _fact(call, "call.bridged", at, notices=notices, recording=call.recording)
 
 
+def missed_fact(call: Call, at: float, route: Route, side: Side, reason: str) -> Told:
+    """The person on that side was rung and not reached: who tried, and what the person dials to call back."""
+    if side == "caller":
+        who, other, number, extension = (
+            route.from_participant, route.to_participant, route.dialled, route.callee_extension
+        )  # fmt: skip
+    else:
+        who, other, number, extension = (
+            route.to_participant, route.from_participant, route.shows, route.caller_extension
+        )  # fmt: skip
+    call_back = {"number": number, "extension": extension}
+    return _fact(call, "call.missed", at, participant=who, caller=other, reason=reason, call_back=call_back)
+
+
 def ended_fact(call: Call, at: float, ending: Ending, notices: tuple[Notice, ...] = ()) -> Told:
     """The call is over. `notices`: when some were played and the bridge never opened."""
     data = {

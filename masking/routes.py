@@ -65,6 +65,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: int
     caller_language: str | None
     callee_language: str | None
+    caller_extension: str | None = None  # what whoever calls the caller, or the callee, keys to say whom
+    callee_extension: str | None = None
     attempts_per_hour: int = 0
     sliding: bool = False  # the session lives on after each call
     ends_with_session: bool = False  # by expiry, or by `:close`
@@ -535,6 +537,8 @@ async def route_of(
         warning_at=record.warning_at,
         caller_language=caller.language,
         callee_language=callee.language,
+        caller_extension=record.extensions.get(caller.id),
+        callee_extension=record.extensions.get(callee.id),
         attempts_per_hour=record.max_call_attempts_per_hour,
         sliding=record.sliding > 0,
         ends_with_session=record.on_expiry_in_call == "hangup",

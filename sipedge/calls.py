@@ -36,6 +36,9 @@ log = structlog.get_logger("sipedge.calls")
 LOOKS_EVERY: Final = 1.0  # seconds between two looks at a session whose end ends its calls
 
 
+MISSED: Final = frozenset({"busy", "declined", "no_answer", "unreachable"})
+
+
 class Call:
     """One attempt of somebody to reach somebody else through a session. How it begins, its kind says in `story`."""
 
@@ -46,6 +49,7 @@ class Call:
         self.id = interaction
         self.state = "invited"
         self.facts: interactions.Call | None = None
+        self.route: Route | None = None
         self.begun = False  # it holds its slot
         self.opening = True  # its second leg has not left yet
         self.ahead_at: float | None = None  # when the first leg was answered ahead of the second, if it was
@@ -103,6 +107,7 @@ class Call:
         if not self.begun:
             self.state = "routed"
             self.begun = True
+            self.route = route
             self.facts = interactions.Call.of(route)
             self._shown = [Number.parse(number) for number in shown]
             self.exchange.shown.update(self._shown)
@@ -319,6 +324,17 @@ class Call:
         assert self.facts is not None
         self._teller.tell(fact(self.facts, self.house.now() if at is None else at, *more), last=last)
 
+    def tell_missed(self, over: Over) -> None:
+        """Whoever was rung and not reached may want to call back, also where the other gave up while they rang."""
+        assert self.facts is not None and self.route is not None
+        if self.facts.reached or not self.route.to_participant:
+            return
+        gave_up = self._rang and over.blame == "caller" and over.reason in ("canceled", "hangup")
+        if gave_up:
+            self.tell(interactions.missed_fact, self.route, "callee", "canceled")
+        elif over.reason in MISSED and over.blame != "platform":
+            self.tell(interactions.missed_fact, self.route, over.blame, over.reason)
+
     def keep_snapshot(self) -> None:
         """What another edge needs to end this call properly, should this one die."""
         facts, circuit = self.facts, self.circuit
@@ -350,6 +366,7 @@ class Call:
             if not self.exchange.shown[number]:
                 del self.exchange.shown[number]
         if self.begun:
+            self.tell_missed(over)
             legs = tuple([leg.facts() for leg in circuit.legs.values()])
             ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)
             self.tell(interactions.ended_fact, ending, () if bridged else tuple(circuit.spoken), last=True)

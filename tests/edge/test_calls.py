@@ -178,6 +178,10 @@ async def test_what_the_callee_says_reaches_the_caller_in_our_words(
     told = await scene.interaction()
     assert told.legs[1].sip_code == said
     assert status is None or told.status == status
+    missed = await scene.event("call.missed")
+    assert (missed["interaction"], missed["participant"], missed["caller"]) == (told.id, told.to, told.from_)
+    assert missed["reason"] == {"failed": "unreachable", None: "unreachable"}.get(status, status)
+    assert missed["call_back"] == {"number": scene.shown, "extension": None}
 
 
 async def test_a_callee_that_does_not_answer_is_cancelled(stage: Stage) -> None:
@@ -204,6 +208,7 @@ async def test_a_caller_that_gives_up_stops_the_ringing(stage: Stage) -> None:
     assert (await scene.caller.expect(Failed)).status == 487
     told = await scene.interaction()
     assert (told.status, told.hangup_by) == ("canceled", "caller")
+    assert (await scene.event("call.missed"))["reason"] == "canceled"
 
 
 async def test_an_answer_that_crosses_a_cancel_is_ended(stage: Stage) -> None:

@@ -334,6 +334,17 @@ async def test_where_one_number_leads_to_many_an_extension_says_to_whom(street: 
     await scene.customer.expect(Ended)
     told = await place.interaction(session.id)
     assert (told.decision, told.status) == ("pin", "completed")
+    assert (await scene.driver.expect(Responded)).status == 200
+    keys = await asked(scene.customer, place.address, way.number)
+    await keys.press((way.extension or "") + "#")
+    await asyncio.sleep(0.1)
+    await keys.press((way.pin or "")[:4])
+    scene.driver.respond(await scene.driver.expect(Invited), 486)
+    await scene.customer.expect(Ended)
+    await place.idle()
+    missed = [e for e in await sessions.timeline(place.house, ACCESS, session.id) if e.type == "call.missed"]
+    back = session.participants[1].proxies[0]
+    assert [one.data["call_back"] for one in missed] == [{"number": back.number, "extension": back.extension}]
     stranger = await asked(scene.stranger, place.address, way.number)
     for _ in range(3):
         await stranger.press((way.extension or "") + "#")

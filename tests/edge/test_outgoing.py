@@ -101,6 +101,9 @@ async def test_nobody_else_is_rung_when_the_first_is_not_reached(
     told = await scene.place.interaction(scene.session)
     assert (told.status, told.reason, told.hangup_by, told.billable) == (status, reason, "caller", 0.0)
     assert [leg.sip_code for leg in told.legs] == [code]
+    missed = [e for e in await sessions.timeline(scene.place.house, ACCESS, scene.session) if e.type == "call.missed"]
+    assert [(one.data["participant"], one.data["caller"]) for one in missed] == [tuple(scene.people)]
+    assert missed[0].data["call_back"] == {"number": scene.dialled, "extension": None}
     await scene.driver.silence(0.05)
 
 

@@ -298,6 +298,12 @@ def test_the_callees_refusal_reaches_the_caller_as_the_contract_maps_it(
     interaction = service.ended_interaction(session["id"])
     assert status is None or interaction["status"] == status
     assert interaction["legs"][0]["sip_code"] == code and interaction["legs"][1]["sip_code"] == int(line[:3])
+    (missed,) = [
+        event["data"]
+        for event in service.get(f"/v1/sessions/{session['id']}/events")["data"]
+        if event["type"] == "call.missed"
+    ]
+    assert missed["participant"] == interaction["to"] and missed["call_back"]["number"] == dials(session, 1)
 
 
 def test_nobody_answers_in_time_and_the_callee_is_cancelled(
