@@ -74,6 +74,7 @@ BENCHES: dict[str, Bench] = {
     "relay": Bench(relay_rows, RELAY),
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
     "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
+    "webhooks": Bench(lambda quick: measured_by("tests.courier.bench_webhooks", quick), ("webhook-deliveries",)),
     "recordings": Bench(lambda quick: measured_by("tests.recordings.bench", quick), ("sealing", "sealed-capture")),
     "retrieval": Bench(
         lambda quick: measured_by("tests.recordings.bench_retrieval", quick, *(["--count", "100000"] if quick else [])),

@@ -76,6 +76,7 @@ GOALS: Final[dict[tuple[str, str], Goal]] = {
     ("archive-calls", ALONE): least(500.0),
     ("retrieval-sqlite", ALONE): most(50.0),
     ("retrieval-postgresql", ALONE): most(50.0),
+    ("webhook-deliveries", ALONE): least(1_000.0),
 }
 
 
