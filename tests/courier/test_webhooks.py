@@ -46,8 +46,11 @@ def house(world: World) -> House:
 class Street:
     """One endpoint's line, walked by hand, with events put where the courier puts them."""
 
-    def __init__(self, world: World, house: House, engine: AsyncEngine, made: WebhookEndpointSecret) -> None:
+    def __init__(
+        self, world: World, house: House, engine: AsyncEngine, made: WebhookEndpointSecret, tenant: str = "acme"
+    ) -> None:
         self.world = world
+        self.tenant = tenant
         self.house = house
         self.engine = engine
         self.made = made
@@ -57,11 +60,11 @@ class Street:
 
     async def begin(self) -> Street:
         """A line as a courier that has just started makes it."""
-        kept = await webhooks.get(self.house, "acme", self.made.id)
+        kept = await webhooks.get(self.house, self.tenant, self.made.id)
         self.line = Line(self.house, self.engine, kept, self.post, lambda: 0.5)
         return self
 
-    async def happen(self, *sessions: str, tenant: str = "acme", kind: str = "call.ringing") -> None:
+    async def happen(self, *sessions: str, tenant: str = "", kind: str = "call.ringing") -> None:
         rows = []
         for session in sessions:
             seq = self.counts[session] = self.counts.get(session, 0) + 1
@@ -76,7 +79,7 @@ class Street:
             rows.append(
                 {
                     "id": event.id,
-                    "tenant": tenant,
+                    "tenant": tenant or self.tenant,
                     "session": session,
                     "seq": seq,
                     "type": kind,
@@ -95,7 +98,8 @@ class Street:
         """(position, state, attempts) of all that was tried or waits."""
         table = archive.webhook_deliveries
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(table.select().order_by(table.c.position))).all()
+            query = table.select().where(table.c.endpoint == self.made.id).order_by(table.c.position)
+            rows = (await connection.execute(query)).all()
         return [(int(row.position), row.state, row.attempts) for row in rows]
 
 
