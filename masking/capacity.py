@@ -41,13 +41,14 @@ class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
 
 class ShardLoad(msgspec.Struct, frozen=True, kw_only=True):
     """At most 256 numbers that are decided on together. `live`: sessions with numbers of it; `quarantined`: ended ones
-    whose pairs still rest on theirs."""
+    whose pairs still rest on theirs; `unhealthy`: active numbers that others go before."""
 
     shard: str
     size: int
     states: NumberStates
     live: int
     quarantined: int
+    unhealthy: int
 
 
 class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +59,7 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     states: NumberStates
     live: int
     quarantined: int
+    unhealthy: int
     shards: list[ShardLoad]
 
 
@@ -224,6 +226,7 @@ def _pool(country: str, shards: Sequence[Figures]) -> PoolLoad:
         states=_states(shards),
         live=sum(one.live for one in shards),
         quarantined=sum(one.quarantined for one in shards),
+        unhealthy=sum(one.ailing for one in shards),
         shards=[
             ShardLoad(
                 shard=one.shard.name,
@@ -231,6 +234,7 @@ def _pool(country: str, shards: Sequence[Figures]) -> PoolLoad:
                 states=_states([one]),
                 live=one.live,
                 quarantined=one.quarantined,
+                unhealthy=one.ailing,
             )
             for one in shards
         ],

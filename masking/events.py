@@ -29,6 +29,8 @@ EventType = Literal[
     "number.released",
     "number.low",
     "number.exhausted",
+    "number.unhealthy",
+    "number.healthy",
     "call.initiated",
     "call.ringing",
     "call.answered",

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from masking.config import Config
+from pools.health import Health
 from pools.inventory import Inventory
 from pools.keyring import Keyring
 from pools.keyring import WrongKey as WrongKey
@@ -53,6 +54,11 @@ class House:
         sent = asyncio.ensure_future(self.redis.command(*words))
         sent.add_done_callback(lambda done: done.cancelled() or done.exception())
         return sent
+
+    @property
+    def health(self) -> Health:
+        """How the numbers fare."""
+        return Health(self.redis)
 
     @property
     def now_ms(self) -> int:

@@ -16,6 +16,7 @@ from masking.access import DEFAULT_TENANT
 from masking.events import moment, seconds
 from masking.house import Unavailable, letters, script
 from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
+from masking.number_health import NumberHealth
 from masking.numbering import read, spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
 from pools.inventory import UnknownNumber
@@ -73,6 +74,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: WarningAt = 60
     max_concurrent_calls: MaxConcurrentCalls = 1
     out_of_session: OutOfSession = "announce"
+    number_health: NumberHealth = NumberHealth()
     late_call: LateCall = LateCall()
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
@@ -112,6 +114,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     warning_at: WarningAt | UnsetType = UNSET
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
     out_of_session: OutOfSession | UnsetType = UNSET
+    number_health: NumberHealth | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET

@@ -80,13 +80,15 @@ class Pool(msgspec.Struct, frozen=True):
 
 class Figures(msgspec.Struct, frozen=True):
     """A shard's load: `open` numbers take new leases, `closed` ones do not, by their state; `live` holders,
-    `quarantined` ones whose tombstones stand."""
+    `quarantined` ones whose tombstones stand. `ailing` are those of the open ones that others go before
+    (`pools.health`)."""
 
     shard: Shard
     open: int
     closed: dict[State, int]
     live: int
     quarantined: int
+    ailing: int = 0
 
 
 class Taken(Exception):
@@ -247,6 +249,12 @@ class Inventory:
         """Every shard of the installation."""
         return {name.decode() for name in await self._redis.command("SMEMBERS", "{n}shards")}
 
+    async def every_shard(self) -> _Shards:
+        """Every shard of the installation, by name, with its owner; of its size nothing is said (0)."""
+        rows = pairs(await self._redis.command("HGETALL", "{n}s"))
+        found = [(name, value.decode().split("/")) for name, value in sorted(rows.items())]
+        return [Shard(name, tenant, service, country, 0) for name, (tenant, service, country) in found]
+
     async def figures(self, tenant: str, service: str, now: int) -> _FiguresOfAll:
         """The load of each of the service's shards at `now` (ms)."""
         shards = await self.shards(tenant, service)
@@ -254,14 +262,16 @@ class Inventory:
 
     async def _figures(self, shard: Shard, now: int) -> Figures:
         later = f"({now}"
-        takes, closed, live, quarantined = await asyncio.gather(
-            self._redis.command("HGET", key(shard.name, "h"), "open"),
+        (takes, well), closed, live, quarantined = await asyncio.gather(
+            self._redis.command("HMGET", key(shard.name, "h"), "open", "well"),
             self._redis.command("HVALS", key(shard.name, "t")),
             self._redis.command("ZCOUNT", key(shard.name, "due"), later, "+inf"),
             self._redis.command("ZCOUNT", key(shard.name, "q"), later, "+inf"),
         )
         states = Counter(cast(State, state.decode()) for state in closed)
-        return Figures(shard, len(takes or b""), dict(states), live, quarantined)
+        takes = takes or b""
+        ailing = len(takes) - len(takes if well is None else well)
+        return Figures(shard, len(takes), dict(states), live, quarantined, ailing)
 
     async def _look_up(self, index: str) -> PhoneNumber | None:
         row = {

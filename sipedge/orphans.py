@@ -17,6 +17,7 @@ import structlog
 from masking import interactions
 from masking.house import Unavailable
 from masking.interactions import Ending, Leg
+from masking.number_health import say_silent
 from sipedge import snapshots
 from sipedge.causes import TEMPORARY, reason
 from sipedge.circuits import Exchange
@@ -33,8 +34,9 @@ PREFIX: Final = "edge-"
 
 
 async def beat(exchange: Exchange) -> None:
-    """Says once that this edge lives."""
+    """Says once that this edge lives, and which trunks are dead: their numbers are passed over meanwhile."""
     await exchange.house.leases.beat(exchange.owner, round(BEAT_LASTS * 1000))
+    await say_silent(exchange.house, exchange.trunks.dead(asyncio.get_running_loop().time()))
 
 
 async def heartbeat(exchange: Exchange) -> None:

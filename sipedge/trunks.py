@@ -227,6 +227,10 @@ class TrunkTable:
             ranked.setdefault(rank, []).append(trunk)
         return [trunk for rank in sorted(ranked) for trunk in _shared(ranked[rank], random, now)]
 
+    def dead(self, now: float) -> list[str]:
+        """The names of those that carry nothing while another may."""
+        return [trunk.name for trunk in self.trunks if trunk.health.state(now) == "dead"]
+
     @staticmethod
     def _may_show(trunk: Trunk, own: Trunk | None, shows: str | None, country: str) -> bool:
         if trunk.config.cli == "any" or trunk is own:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Annotated
 
 import msgspec
 
-from masking import numbering, services
+from masking import number_health, numbering, services
 from masking.api.identifiers import virtual_number
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
 from masking.api.problems import Declined, bad_field
 from masking.blocks import spread
+from masking.number_health import Health
 from masking.refusals import FieldError, NotFound
+from masking.services import Service
 from pools import inventory
 from pools.inventory import Item, State, Taken, UnknownNumber
 from pools.numbers import Number
@@ -64,6 +66,7 @@ class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
     country: str
     trunk: str | None
     state: State
+    health: Health
 
 
 class PhoneNumbers(msgspec.Struct, frozen=True):
@@ -83,7 +86,7 @@ async def add_phone_numbers(asked: Asked) -> Answer:
         added = await asked.house.inventory.add(asked.tenant, service.id, items)
     except Taken as taken:
         raise _taken([field for field, number in asked_for if number in taken.numbers]) from None
-    return Answer(201, PhoneNumbers([_shown(number) for number in added]))
+    return Answer(201, PhoneNumbers(await _shown(asked, service, added)))
 
 
 async def list_phone_numbers(asked: Asked) -> Answer:
@@ -93,7 +96,7 @@ async def list_phone_numbers(asked: Asked) -> Answer:
     rows = await asked.house.inventory.list(asked.tenant, service.id, after=last, limit=query.limit + 1)
     shown = rows[: query.limit]
     following = cursor_for("phone_numbers", shown[-1].number) if len(rows) > query.limit else None
-    return Answer(200, Page([_shown(number) for number in shown], following))
+    return Answer(200, Page(await _shown(asked, service, shown), following))
 
 
 async def get_phone_number(asked: Asked) -> Answer:
@@ -101,7 +104,7 @@ async def get_phone_number(asked: Asked) -> Answer:
     found = await asked.house.inventory.find(_named(asked))
     if found is None or (found.tenant, found.service) != (asked.tenant, service.id):
         raise _unknown()
-    return Answer(200, _shown(found))
+    return Answer(200, (await _shown(asked, service, [found]))[0])
 
 
 async def change_phone_number(asked: Asked) -> Answer:
@@ -111,7 +114,7 @@ async def change_phone_number(asked: Asked) -> Answer:
         changed = await asked.house.inventory.set_state(asked.tenant, service.id, _named(asked), wish.state)
     except UnknownNumber:
         raise _unknown() from None
-    return Answer(200, _shown(changed))
+    return Answer(200, (await _shown(asked, service, [changed]))[0])
 
 
 async def change_phone_numbers(asked: Asked) -> Answer:
@@ -122,7 +125,7 @@ async def change_phone_numbers(asked: Asked) -> Answer:
     numbers = [await _held(asked, service.id, field, text) for field, text in asked_for]
     inventory = asked.house.inventory
     changes = [inventory.set_state(asked.tenant, service.id, number, wish.state) for number in dict.fromkeys(numbers)]
-    return Answer(200, PhoneNumbers([_shown(number) for number in await asyncio.gather(*changes)]))
+    return Answer(200, PhoneNumbers(await _shown(asked, service, await asyncio.gather(*changes))))
 
 
 async def _held(asked: Asked, service: str, field: str, text: str) -> Number:
@@ -184,12 +187,17 @@ def _unknown() -> NotFound:
     return NotFound("No such phone number in this service.")
 
 
-def _shown(number: inventory.PhoneNumber) -> PhoneNumber:
-    return PhoneNumber(
-        id=ID + number.number.lstrip("+"),
-        phone_number=number.number,
-        service=number.service,
-        country=number.country,
-        trunk=number.trunk or None,
-        state=number.state,
-    )
+async def _shown(asked: Asked, service: Service, numbers: Sequence[inventory.PhoneNumber]) -> list[PhoneNumber]:
+    healths = await number_health.of_numbers(asked.house, numbers, service.number_health)
+    return [
+        PhoneNumber(
+            id=ID + number.number.lstrip("+"),
+            phone_number=number.number,
+            service=number.service,
+            country=number.country,
+            trunk=number.trunk or None,
+            state=number.state,
+            health=health,
+        )
+        for number, health in zip(numbers, healths, strict=True)
+    ]

@@ -23,6 +23,7 @@ async def page(house: House) -> bytes:
     """The exposition text; nothing while Redis cannot answer."""
     registry = CollectorRegistry()
     numbers = Gauge("masking_pool_numbers", "Virtual numbers, by state.", [*POOL, "state"], registry=registry)
+    ill = Gauge("masking_pool_unhealthy", "Active numbers that others go before.", POOL, registry=registry)
     held = Gauge("masking_pool_sessions", "Sessions live, and ended and resting.", [*POOL, "what"], registry=registry)
     sure = Gauge("masking_pool_guaranteed", "Numbers that two people are sure to find among.", POOL, registry=registry)
     low = Gauge("masking_pool_low", "1: a shard of it was low within the hour.", POOL, registry=registry)
@@ -34,6 +35,7 @@ async def page(house: House) -> bytes:
                     place = (tenant, service.id, pool.country)
                     for state in capacity.STATES:
                         numbers.labels(*place, state).set(getattr(one.states, state))
+                    ill.labels(*place).set(one.unhealthy)
                     held.labels(*place, "live").set(pool.live)
                     held.labels(*place, "resting").set(pool.quarantined)
                     sure.labels(*place).set(pool.guaranteed)

@@ -23,6 +23,7 @@ from masking import post
 from masking.archive import described
 from masking.config import BadConfig, Config, load
 from masking.courier import schema
+from masking.courier.checkup import Checkup
 from masking.courier.courier import Courier
 from masking.courier.finisher import Finisher
 from masking.courier.lease import Lease
@@ -64,15 +65,17 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         await locksmith.round()
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)
         post_room = PostRoom(house, house.archive, random.random)
+        checkup = Checkup(house)
         courier = Courier(
             Lease(house, house.token("courier-")),
-            Outbox(house, house.archive, Leases(waiting), post_room.tell),
+            Outbox(house, house.archive, Leases(waiting), post_room.tell, checkup.take),
             Sweeper(house),
             Finisher(house, house.archive, vault, config.spool_dir),
             locksmith,
             Notary(house, house.archive),
             months,
             NumberDays(house, house.archive),
+            checkup,
             post_room,
         )
         working = asyncio.create_task(courier.run())

@@ -1,5 +1,4 @@
-"""The courier at work: outbox, sweeper, finisher, locksmith, notary, months, number days and post room side by side,
-while it holds the lease.
+"""The courier at work: outbox, sweeper, finisher and the others side by side, while it holds the lease.
 
 Trouble with Redis or the archive ends no task: each says so once, waits, and goes on when it is back.
 """
@@ -15,6 +14,7 @@ import structlog
 from masking.logs import place
 
 if TYPE_CHECKING:
+    from masking.courier.checkup import Checkup
     from masking.courier.finisher import Finisher
     from masking.courier.lease import Lease
     from masking.courier.locksmith import Locksmith
@@ -34,6 +34,7 @@ LOCKSMITH_PAUSE: Final = 1.0
 NOTARY_PAUSE: Final = 1.0
 MONTHS_PAUSE: Final = 3600.0
 NUMBERS_PAUSE: Final = 600.0
+CHECKUP_PAUSE: Final = 5.0
 TROUBLE_PAUSE: Final = 0.5
 
 
@@ -50,6 +51,7 @@ class Courier:
         notary: Notary,
         months: Months,
         number_days: NumberDays,
+        checkup: Checkup,
         post_room: PostRoom,
     ) -> None:
         self._lease = lease
@@ -60,6 +62,7 @@ class Courier:
         self._notary = notary
         self._months = months
         self._number_days = number_days
+        self._checkup = checkup
         self._post_room = post_room
 
     async def run(self) -> None:
@@ -83,6 +86,7 @@ class Courier:
             tasks.start_soon(self._again_and_again, "notary", self._notary.round, NOTARY_PAUSE)
             tasks.start_soon(self._again_and_again, "months", self._months.round, MONTHS_PAUSE)
             tasks.start_soon(self._again_and_again, "numbers", self._number_days.round, NUMBERS_PAUSE)
+            tasks.start_soon(self._again_and_again, "checkup", self._checkup.round, CHECKUP_PAUSE)
             tasks.start_soon(self._finisher.run)
             tasks.start_soon(self._post_room.run)
             while await self._lease.hold():  # noqa: ASYNC110 - Redis tells nobody when a lease is lost

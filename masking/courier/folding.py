@@ -12,6 +12,7 @@ import msgspec
 
 from masking.events import Event
 from masking.interactions import Interaction
+from masking.number_health import Outcome
 from masking.sessions import Session, SessionStatus
 
 FIELDS = frozenset(Session.__struct_fields__)
@@ -63,6 +64,33 @@ def _changed(session: Session, data: Mapping[str, Any]) -> Session:
 def numbers_of(session: Session) -> set[str]:
     """Every virtual number of the session."""
     return {proxy.number for participant in session.participants for proxy in participant.proxies}
+
+
+def outcome_of(session: Session, call: Interaction) -> list[Outcome]:
+    """What a call that has ended says of the number its callee saw; nothing where the platform is to blame, or where
+    somebody else was called."""
+    blameless = call.status == "refused" or call.forwarded or call.reason in ("fault", "owner_lost")
+    if call.ended_at is None or call.type != "call" or blameless:
+        return []
+    number = _dials(session, call.to, call.from_) or call.dialled
+    answered = call.status == "completed"
+    return [Outcome(number, answered, call.conversation)] if number is not None else []
+
+
+def report_of(session: Session, event: Event) -> list[Outcome]:
+    """What a report says of the number that whoever reports saw."""
+    if event.type != "abuse.reported":
+        return []
+    number = _dials(session, event.data.get("reported_by"), event.data.get("about"))
+    return [Outcome(number, report=True)] if number is not None else []
+
+
+def _dials(session: Session, source: str | None, target: str | None) -> str | None:
+    """What one dials to reach the other is what they see when the other calls."""
+    for participant in session.participants:
+        if participant.id == source:
+            return next((proxy.number for proxy in participant.proxies if proxy.to == target), None)
+    return None
 
 
 def numbers_between(session: Session, interaction: Interaction) -> list[str]:

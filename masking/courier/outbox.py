@@ -8,7 +8,7 @@ position, not from what is left in the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from masking.courier import folding, metering
 from masking.courier.rows import insert
 from masking.events import LOOSE_OUTBOX, Event, Loose, loose_outbox, seconds
 from masking.interactions import Interaction
+from masking.number_health import Outcome
 from masking.sessions import Session
 from pools.grants import OutboxEntry
 from recordings import catalogue
@@ -44,7 +45,7 @@ class Displaced(Exception):
 
 class Outbox:
     """One a courier. `waiting` reads with XREAD BLOCK on a connection of its own; `tell` hears after each commit whose
-    events they were."""
+    events they were, `count` what their calls came to."""
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Outbox:
         engine: AsyncEngine,
         waiting: Leases,
         tell: Callable[[Collection[str]], None] = lambda _: None,
+        count: Callable[[Sequence[Outcome]], Awaitable[int]] | None = None,
     ) -> None:
+        self._count = count
         self._tell = tell
         self._house = house
         self._engine = engine
@@ -90,6 +93,8 @@ class Outbox:
             await batch.write()
         self._tell(batch.tenants)
         await self._trim(moved)
+        if self._count is not None and batch.outcomes:
+            await self._count(batch.outcomes)
         return len(entries) + len(loose), seen | moved
 
     async def _read_positions(self) -> dict[str, str]:
@@ -142,6 +147,7 @@ class Batch:
         self._recordings = catalogue.Draft(connection)
         self._meter = metering.Meter(house)
         self._parties: dict[tuple[str, str], set[str]] = {}  # (session, participant) -> blind indexes
+        self.outcomes: list[Outcome] = []  # of calls and reports, for the numbers' health
 
     @property
     def tenants(self) -> set[str]:
@@ -161,6 +167,7 @@ class Batch:
                 continue
             self._events.append((tenant, event))
             self._fold_call(tenant, event)
+            self.outcomes += folding.report_of(self._sessions[str(event.session)].session, event)
 
     async def take_loose(self, loose: Sequence[Loose], tenants: dict[str, str]) -> None:
         """Counts the events of no session within their tenants, and folds them in."""
@@ -239,6 +246,8 @@ class Batch:
             after = interactions.apply(known[1] if known else None, event)
             if after is not None:
                 self._interactions[name] = (tenant, after)
+                if event.session is not None and (known is None or known[1].ended_at is None):
+                    self.outcomes += folding.outcome_of(self._sessions[event.session].session, after)
                 self._catalogue(tenant, event, after)
                 self._meter.call(tenant, self._service_of(event), known[1] if known else None, after)
             self._custody(event)

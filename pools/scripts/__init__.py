@@ -28,9 +28,12 @@ class ShardScripts:
         self.undo = script("undo", "secrets", "entries")
         self.route = script("route")
         self.append = script("append", "journal", "wakes")
+        self.health = script("health", "well")
 
 
 SHARD: Final = ShardScripts()
-PLACE: Final = Script("place", "local tag = string.sub(KEYS[1], 1, -2)\n" + _TEXTS["place"])
+_TAG: Final = "local tag = string.sub(KEYS[1], 1, -2)\n"
+PLACE: Final = Script("place", _TAG + _TEXTS["well"] + _TEXTS["place"])
+SILENCE: Final = Script("silence", _TAG + _TEXTS["well"] + _TEXTS["silence"])
 ADD: Final = Script("add", _TEXTS["add"])
 STATE: Final = Script("state", _TEXTS["state"])

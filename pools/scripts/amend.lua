@@ -14,7 +14,7 @@ local holder = ARGV[1]
 local record = tag .. 's:' .. holder
 local known = call('HMGET', record, 'status', 'expires', 'until', 'quarantine', 'grants', 'seq', 'rev', 'numbers')
 if not known[2] then return {'ended'} end
-local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
+local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open', 'well')
 local now = clock(head[1])
 local expires, lapses = tonumber(known[2]), tonumber(known[3])
 if known[1] == 'closed' or known[1] == 'failed' or expires <= now then return {'ended'} end
@@ -39,10 +39,11 @@ local function room(party, position)
 end
 
 local cursor, open = tonumber(head[3] or '0'), head[4] or ''
-local function choose(parties)
+local first = head[5] or open  -- the positions that do well, where some do not
+local function choose_of(line, parties)
   local soonest = math.huge
-  for step = 0, #open - 1 do
-    local position, later, fits = string.byte(open, (cursor + step) % #open + 1) .. '', 0, true
+  for step = 0, #line - 1 do
+    local position, later, fits = string.byte(line, (cursor + step) % #line + 1) .. '', 0, true
     for _, party in ipairs(parties) do
       local is_free, entry = free(party, position)
       if not is_free then
@@ -52,12 +53,17 @@ local function choose(parties)
       end
     end
     if fits then
-      cursor = (cursor + step + 1) % #open
+      cursor = (cursor + step + 1) % #line
       return position
     end
     if later > 0 then soonest = math.min(soonest, later) end
   end
   return nil, soonest
+end
+local function choose(parties)
+  local position = first ~= open and choose_of(first, parties)
+  if position then return position end
+  return choose_of(open, parties)
 end
 
 local function fits(parties, position)
@@ -73,7 +79,7 @@ local function last(parties)
   local flat = call('HGETALL', tag .. 'p:' .. parties[1])
   for i = 1, #flat, 2 do
     local till = string.sub(flat[i + 1], 15, 27)
-    if string.find(open, string.char(flat[i]), 1, true) and (not latest or till > latest) and fits(parties, flat[i]) then
+    if string.find(first, string.char(flat[i]), 1, true) and (not latest or till > latest) and fits(parties, flat[i]) then
       found, latest = flat[i], till
     end
   end

@@ -6,7 +6,7 @@
 --         then counted fields, then counted events
 --   gives {'bound' or 'again', numbers, expires, status, seq, rev, and when bound: the most numbers that the parties of an ask hold or
 --         have in quarantine here together, and how many are open}, or {'exhausted', numbers needed, ms until one is free or -1}
--- Selection: a cursor rotates over the positions open to new leases; a position is free when no party of the ask has an entry there
+-- Selection: a cursor rotates over the positions open to new leases, first those that do well (`health`), then all; a position is free when no party of the ask has an entry there
 -- whose `until` is still to come. Each party's whole hash is read once, so the cost follows what the parties hold, never the pool.
 local holder, quarantine, cap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local home = ARGV[6] == '1'
@@ -16,9 +16,10 @@ if call('EXISTS', record) == 1 then
   return {'again', unpack(call('HMGET', record, 'numbers', 'expires', 'status', 'seq', 'rev'))}
 end
 
-local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open')
+local head = call('HMGET', KEYS[1], 'clock', 'epoch', 'cursor', 'open', 'well')
 local now = clock(head[1])
 local cursor, open = tonumber(head[3] or '0'), head[4] or ''
+local first = head[5] or open  -- the positions that do well, where some do not
 local size = #open
 local lapses = now + tonumber(ARGV[2]) + quarantine
 local present = string.format('%d', now)
@@ -58,7 +59,7 @@ end
 local last_shared = ARGV[4] == 'prefer_sticky' and function(group)
   local best, latest
   for position, till in pairs(group[1].untils) do
-    local shared = till <= now and string.find(open, string.char(position), 1, true)
+    local shared = till <= now and string.find(first, string.char(position), 1, true)
     for i = 2, #group do
       local other = group[i].untils[position]
       if other then shared = shared and other <= now else shared = shared and group[i].digits end
@@ -88,21 +89,25 @@ local function choose(group)
   local digits = group[members].digits  -- secrets stand last
   local sticky = last_shared and last_shared(group)
   if sticky and (not digits or room(group, digits, sticky)) then return sticky end
-  local byte = string.byte
-  for step = 0, size - 1 do
-    local position, free = byte(open, (cursor + step) % size + 1), true
-    for i = 1, members do
-      local till = group[i].untils[position]
-      if till and till > now then
-        free = false
-        break
+  local byte, line = string.byte, first
+  repeat
+    local count = #line
+    for step = 0, count - 1 do
+      local position, free = byte(line, (cursor + step) % count + 1), true
+      for i = 1, members do
+        local till = group[i].untils[position]
+        if till and till > now then
+          free = false
+          break
+        end
+      end
+      if free and (not digits or room(group, digits, position)) then
+        cursor = (cursor + step + 1) % count
+        return position
       end
     end
-    if free and (not digits or room(group, digits, position)) then
-      cursor = (cursor + step + 1) % size
-      return position
-    end
-  end
+    line = line ~= open and open
+  until not line
   local soonest  -- when, of the positions that are not free for the group, the first will be
   for place = 1, size do
     local position, at = byte(open, place), now

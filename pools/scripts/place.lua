@@ -22,4 +22,5 @@ for i = 1, #ARGV, 4 do
   end
 end
 redis.call('HSET', KEYS[1], 'open', open)
+settle(open)
 return #open

@@ -23,7 +23,7 @@ async def test_pools_count_numbers_by_state_and_sessions_by_shard(api: Client, n
     (pool,) = (await api.get(f"{DEFAULT}/pools")).json()["data"]
     (shard,) = pool["shards"]
     states = {"active": 38, "draining": 1, "suspended": 0, "retired": 1}
-    figures = {"size": 40, "states": states, "live": 2, "quarantined": 1}
+    figures = {"size": 40, "states": states, "live": 2, "quarantined": 1, "unhealthy": 0}
     assert pool == {"country": "VN", **figures, "shards": [shard]}
     assert shard == {"shard": opened[0]["id"][4:10], **figures}
 
@@ -100,6 +100,7 @@ async def test_the_metrics_tell_of_the_pools_and_name_no_number(api: Client) -> 
     service = (await api.get(DEFAULT)).json()["id"]
     place = f'country="VN",service="{service}",'
     page = (await api.get("/metrics")).text
+    assert f'masking_pool_unhealthy{{{place}tenant="acme"}} 0.0' in page
     assert f'masking_pool_low{{{place}tenant="acme"}} 0.0' in page
     opened = (await api.post("/v1/sessions", {"participants": PEOPLE})).json()
     page = (await api.get("/metrics")).text

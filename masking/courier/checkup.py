@@ -1,0 +1,91 @@
+"""The numbers' health, as the courier's calls and the edges' trunks show it (`masking.number_health`).
+
+What a batch of calls came to is counted after the archive has it: a courier that is killed in between has lost a few
+calls of a statistic. Now and then those that ail are judged anew: nobody calls on a number that is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Final
+
+from masking import number_health, services
+from masking.number_health import Outcome
+from masking.refusals import NotFound
+from pools.health import Judgement, Tally
+
+if TYPE_CHECKING:
+    from masking.house import House
+    from masking.services import Service
+    from pools.inventory import PhoneNumber, Shard
+
+PAGE: Final = 500
+
+
+class Checkup:
+    """One a courier."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def take(self, outcomes: Iterable[Outcome]) -> int:
+        """Counts them; how many numbers are judged otherwise now. Raises `pools.redis.Unavailable`."""
+        tallies: dict[str, dict[int, Tally]] = {}
+        numbers: dict[str, dict[int, PhoneNumber]] = {}
+        rules: dict[str, Service] = {}
+        for outcome in outcomes:
+            number = await self._house.inventory.find(outcome.number)
+            service = await self._service(number) if number is not None else None
+            if number is None or service is None:
+                continue
+            rules[number.shard] = service
+            numbers.setdefault(number.shard, {})[number.position] = number
+            counts = tallies.setdefault(number.shard, {})
+            more = outcome.tally(service.number_health.short_call)
+            counts[number.position] = counts.get(number.position, Tally()) + more
+        changed = 0
+        for shard, service in rules.items():
+            judged = await self._house.health.count(shard, tallies[shard], service.number_health.limits)
+            changed += await self._tell(numbers[shard], judged)
+        return changed
+
+    async def round(self) -> int:
+        """Judges those that ail anew, and tells the shards which trunks are silent; how many it judged otherwise."""
+        changed = 0
+        silent = await number_health.silent_trunks(self._house)
+        for shard in await self._house.inventory.every_shard():
+            ailing = await self._house.health.ailing(shard.name)
+            if not silent and not ailing:
+                continue
+            there = {number.position: number async for number in self._numbers(shard)}
+            service = await self._service(next(iter(there.values()))) if there else None
+            if service is not None:
+                judged = await self._house.health.review(shard.name, service.number_health.limits)
+                changed += await self._tell(there, judged)
+            told = {position for position, ails in ailing.items() if "trunk" in ails}
+            wanted = {position for position, number in there.items() if number.trunk in silent}
+            for positions, now in ((wanted - told, True), (told - wanted, False)):
+                if positions:
+                    await self._house.health.silence(shard.name, sorted(positions), now)
+            changed += len(wanted ^ told)
+        return changed
+
+    async def _service(self, number: PhoneNumber) -> Service | None:
+        try:
+            return await services.lately(self._house, number.tenant, number.service)
+        except NotFound:
+            return None
+
+    async def _numbers(self, shard: Shard) -> AsyncIterator[PhoneNumber]:
+        after = ""
+        while page := await self._house.inventory.list(shard.tenant, shard.service, after, PAGE):
+            after = page[-1].number
+            for number in page:
+                if number.shard == shard.name:
+                    yield number
+
+    async def _tell(self, numbers: dict[int, PhoneNumber], judged: Iterable[Judgement]) -> int:
+        told = [one for one in judged if one.position in numbers]
+        for one in told:
+            await number_health.tell(self._house, numbers[one.position], one)
+        return len(told)
