@@ -8,6 +8,7 @@ the other calls). Otherwise, when a service says `per_party`, or when no shared 
     shared     shared, in the first participant's pool
     per_party  per-party
     extension  one X for all who dial in one country, told apart by extensions (`masking.extensions`)
+    one_party  an X for its one participant, which anybody may call (`masking.guests`)
 
 Whoever is alone in a session (Twilio's face opens such) has a per-party X already, and dials it to reach the partner to
 come; nobody at all has none, and the session lives in the service's largest pool.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from masking import records
+from masking.guests import ANYBODY
 from masking.records import Line, Person
 from masking.refusals import GeoUnavailable, NumberPoolExhausted
 from pools.grants import Ask, Bound, Entry, Exhausted, holder_in
@@ -165,6 +167,12 @@ def _plans(wish: Wish, homes: dict[str, str], first: str) -> tuple[Callable[[], 
     def alone() -> Plan:
         return Plan((Line(((wish.people[0].id, wish.partner),)),), (first,))
 
+    def one_party() -> Plan:
+        own, guest = wish.people[0].id, wish.partner
+        return Plan((Line(((own, guest), (guest, own))),), (first,))
+
+    if wish.number_model == "one_party":
+        return (one_party,)
     if len(wish.people) == 1:
         return (alone,)
     if wish.number_model == "extension":
@@ -212,7 +220,7 @@ async def bind(
 
     Raises `NumberPoolExhausted` with the fewest numbers that would have helped, and the soonest time worth a try.
     """
-    parties = {person.id: person.parties for person in wish.people}
+    parties = {person.id: person.parties for person in wish.people} | {wish.partner: (ANYBODY,)}
     short: list[Exhausted] = []
     for attempt in ground.attempts():
         plan, shards, home = attempt

@@ -192,7 +192,10 @@ def _degree(load: RoleLoad, others: int, length: int, quarantine: int) -> Degree
 
 def numbers_needed(degrees: Sequence[int], model: NumberModel) -> int:
     """Numbers that a shard needs so that people of these degrees never exhaust it. Alone, a role is its own other
-    side. Where extensions tell people apart, one number is enough for all."""
+    side. Where extensions tell people apart, one number is enough for all; where sessions have one party, each has a
+    number of its own, and a role's `concurrency` is that of all its people together."""
+    if model == "one_party":
+        return sum(degrees)
     if model == "extension":
         return 1
     first, second = sorted([*degrees, *degrees] if len(degrees) == 1 else degrees)[-2:]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LONGEST: Final = 170 * 86_400
 SHORTEST_TTL: Final = 60
 FEWEST: Final = 2  # people of a session
+MOST: Final = 8
 MOST_PHONES: Final = 5  # of one person
 FEWEST_DIGITS: Final = 7  # of a phone number, in whatever spelling
 E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
@@ -76,10 +77,11 @@ def ending(new_ttl: int | None, expires_at: datetime | None, default: int, now: 
     return ttl * 1000
 
 
-def numbers(house: House, new: NewSession, fewest: int = FEWEST) -> list[list[Number]]:
-    """Each participant's phones, checked: 2..8 people, each number one that a person may have, none twice."""
-    if not fewest <= len(new.participants) <= 8:
-        raise Invalid.field("participants", "too few or too many", "2..8 participants")
+def numbers(house: House, new: NewSession, fewest: int = FEWEST, most: int = MOST) -> list[list[Number]]:
+    """Each participant's phones, checked: so many people, each number one that a person may have, none twice."""
+    if not fewest <= len(new.participants) <= most:
+        right = "1 participant, as its service says" if most == 1 else f"{FEWEST}..{MOST} participants"
+        raise Invalid.field("participants", "too few or too many", right)
     found = [phones_of(house, participant, f"participants[{i}]") for i, participant in enumerate(new.participants)]
     seen: dict[Number, int] = {}
     for index, phones in enumerate(found):

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from masking import barring, checks, extensions, intents, numbering, opening, records, reopening, services, stages
+from masking import (
+    barring,
+    checks,
+    extensions,
+    guests,
+    intents,
+    numbering,
+    opening,
+    records,
+    reopening,
+    services,
+    stages,
+)
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
@@ -135,7 +147,7 @@ async def explain(house: House, access: Access, asked: Question) -> Explanation:
     party = house.keyring.index(caller) if caller is not None else None
     standing = await house.leases.standing(number, party) if party is not None else None
     if standing is None or standing.until <= told.at_ms:
-        return await _nobody(told, number, asked)
+        return await _nobody(told, number, asked, caller)
     return await _somebody(told, number, standing, asked)
 
 
@@ -203,10 +215,14 @@ def _caller(told: _Told, country: str | None, spelled: str | None) -> Number | N
     return caller
 
 
-async def _nobody(told: _Told, number: PhoneNumber, asked: Question) -> Explanation:
+async def _nobody(told: _Told, number: PhoneNumber, asked: Question, caller: Number | None) -> Explanation:
     """What `routes` makes of a caller whom nothing binds hangs on the service alone."""
-    told.look("binding", "none", "Nothing binds this caller to this number, and no ended session rests on it.")
     service = await services.lately(told.house, number.tenant, number.service)
+    if service.number_model == "one_party":
+        anybody = await told.house.leases.standing(number, guests.ANYBODY)
+        if anybody is not None and anybody.until > told.at_ms:
+            return await _somebody(told, number, anybody, asked, guest=caller)
+    told.look("binding", "none", "Nothing binds this caller to this number, and no ended session rests on it.")
     if number.number == service.dispatch_number:
         told.look("app", "dispatch", "The app says whom this call reaches; unless it does, it is a stranger's call.")
         return told.end("no_binding", number=number)
@@ -234,13 +250,19 @@ def _may_introduce(told: _Told, service: Service) -> None:
 
 
 async def _somebody(
-    told: _Told, number: PhoneNumber, standing: Standing, asked: Question, *, intended: bool = False
+    told: _Told,
+    number: PhoneNumber,
+    standing: Standing,
+    asked: Question,
+    *,
+    intended: bool = False,
+    guest: Number | None = None,
 ) -> Explanation:
     found = await records.held(told.house, told.access.tenant, standing.holder)
     if found is None:
         told.look("binding", "none", "The session is forgotten.")
         return told.end("no_binding", number=number)
-    holder, record = found
+    holder, record = found[0], guests.calling(told.house, found[1], guest)
     source, _, target = holder.targets[standing.ordinal].partition("|")
     common = (number, holder.holder, (source, target))
     ends = moment_of(standing.expires).isoformat(timespec="seconds")
@@ -315,6 +337,9 @@ async def _limited(told: _Told, holder: Holder, source: str, target: str | None,
     if most and holder.calls >= most:
         told.look("limits", "limit", f"{holder.calls} of {most} calls at once are up.")
         return "limit"
+    if target and not record.person(target).sealed:
+        told.look("callee", "nobody", "Nobody has called the participant yet, whom it could call back.")
+        return "unavailable"
     if target and await barring.between(told.house, record, record.person(source), record.person(target)):
         told.look("limits", "blocked", "A block keeps this participant from reaching the other.")
         return "blocked"

@@ -117,5 +117,7 @@ def _awaited(record: Record) -> str | None:
 
 
 def _plain(record: Record) -> None:
+    if record.guest is not None:
+        raise Unserved("The session is one person's, whom anybody calls; nobody joins it or leaves it.")
     if record.pins or record.extensions:
         raise Unserved("The session has PINs or extensions; this version cannot change who takes part in those.")

@@ -18,6 +18,7 @@ from masking import (
     callers,
     checks,
     extensions,
+    guests,
     latecalls,
     names,
     numbering,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 # A pool that another process has added is seen when there is no number in those known, or after so many seconds.
 POOLS_REMEMBERED: Final = 1.0
+OF_SERVICES: Final = frozenset({"extension", "one_party"})  # models that a service's numbers have for every caller
 POLL: Final = 0.02  # seconds between looks at a name that another request is claiming right now
 
 
@@ -97,7 +99,8 @@ async def _open(
 ) -> tuple[Session, bool]:
     letters = named(random)
     late_call = await _late_call(house, access, new, service, letters)
-    wish, record = _wish(house, access, new, service, random, letters, late_call, checks.numbers(house, new, fewest))
+    phones = checks.numbers(house, new, *((1, 1) if service.number_model == "one_party" else (fewest,)))
+    wish, record = _wish(house, access, new, service, random, letters, late_call, phones)
     virtual = house.inventory.in_pools(record.parties)
     pools = await house.inventory.recent_pools(wish.tenant, wish.service, POOLS_REMEMBERED)
     try:
@@ -142,27 +145,30 @@ def _wish(
     phones: list[list[Number]],
 ) -> tuple[Wish, Record]:
     """What is to be bound, and the record of it, whose lines the plan gives later."""
-    if (new.number_model or service.number_model) == "extension" != service.number_model:
-        raise Invalid.field(
-            "number_model", "is not its service's", "extension for the service too: its numbers ask for it"
-        )
+    model = new.number_model or service.number_model
+    if model != service.number_model and OF_SERVICES.intersection((model, service.number_model)):
+        raise Invalid.field("number_model", "is not its service's", "none: its numbers mean the same to all who dial")
+    guest = guests.guest(house.token("par_")) if model == "one_party" else None
+    pin = pins.checked(new.pin)
+    if guest is not None and (pin.policy != "none" or new.caller_trust != "any"):
+        raise Invalid.field("pin", "does not go with one party", "none, and caller_trust any: whoever calls is welcome")
     numbers = [number for theirs in phones for number in theirs]
     checks.texts(house, _texts(new), map(numbering.country_of, numbers), numbers)
     people = checks.people(house, new, phones, letters)
-    staged = stages.checked(new.stages, people, house.now_ms)
+    staged = stages.checked(new.stages, (*people, guest) if guest is not None else people, house.now_ms)
     quarantine = service.pair_quarantine if new.pair_quarantine is None else new.pair_quarantine
     wish = bindings.Wish(
         tenant=access.tenant,
         service=service.id,
         people=people,
-        number_model=new.number_model or service.number_model,
+        number_model=model,
         geo_match=_geo(new.geo_match) or service.geo_match,
         number_selection=new.number_selection or service.number_selection,
         ttl_ms=_lives_ms(house, new, service),
         quarantine_ms=quarantine * 1000,
         random=random,
         letters=letters,
-        partner=house.token("par_") if len(people) == 1 else "",
+        partner=guest.id if guest is not None else house.token("par_") if len(people) == 1 else "",
     )
     record = Record(
         tenant=access.tenant,
@@ -181,7 +187,8 @@ def _wish(
         metadata=new.metadata,
         people=people,
         lines=(),
-        pin=pins.checked(new.pin),
+        guest=guest,
+        pin=pin,
         caller_trust=new.caller_trust,
         max_call_attempts_per_hour=new.max_call_attempts_per_hour,
         answer_confirm=new.answer_confirm,

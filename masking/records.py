@@ -79,6 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, str]
     people: tuple[Person, ...]
     lines: tuple[Line, ...]
+    guest: Person | None = None  # of one party: whoever calls (`masking.guests`)
     pin: Pin = NOBODY
     pins: bytes = b""
     extensions: dict[str, str] = {}  # by who is reached
@@ -89,6 +90,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stages: tuple[Stage, ...] = ()
     late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
     sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put
+
+    @property
+    def everybody(self) -> tuple[Person, ...]:
+        """Its people, and whoever calls."""
+        return self.people if self.guest is None else (*self.people, self.guest)
 
     @property
     def ways(self) -> list[Way]:
@@ -111,7 +117,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {person.id: person.parties for person in self.people}
 
     def person(self, participant: str) -> Person:
-        return next(person for person in self.people if person.id == participant)
+        return next(person for person in self.everybody if person.id == participant)
 
     def line(self, source: str, target: str) -> int:
         """Which ask is dialled by `source` to reach `target`."""

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from masking import barring, extensions, intents, interactions, pins, records, reopening, services, sessions, stages
+from masking import (
+    barring,
+    extensions,
+    guests,
+    intents,
+    interactions,
+    pins,
+    records,
+    reopening,
+    services,
+    sessions,
+    stages,
+)
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
 from masking.consultations import Question
@@ -240,8 +252,9 @@ async def _ask(house: House, number: PhoneNumber, party: str, attempt: Attempt) 
 
 
 async def _claimed(
-    house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt
+    house: House, number: PhoneNumber, found: grants.Route, attempt: Attempt, guest: Number | None = None
 ) -> tuple[Route, Record] | Refusal:
+    """What the shard's answer comes to. `guest`: the number of a caller of a one-party session, unless withheld."""
     if found.decision == "no_binding":
         return _stranger(house, attempt, "no_binding", number)
     if found.decision != "routed" and found.decision != "forward":
@@ -255,6 +268,10 @@ async def _claimed(
     else:
         numbers = found.fields["numbers"].decode().split()
         way = (found.source, found.target)
+        record = guests.calling(house, record, guest)
+        if not record.person(found.target).sealed:
+            call = interactions.Call(interaction=attempt.interaction, session=found.holder, tenant=number.tenant)
+            return await _refuse(house, call, way, attempt.dialled, "unavailable", "nobody_called", attempt.at)
         route = await route_of(house, number, found.holder, numbers, way, record, attempt)
         if await barring.between(house, record, record.person(found.source), record.person(found.target)):
             return await _refuse_claimed(house, route, "blocked", "blocked", attempt.at)
@@ -262,6 +279,8 @@ async def _claimed(
         budget = Budget(f"attempts:{route.session}", route.attempts_per_hour, 3600)
         if not await budget.spend(house):
             return await _refuse_claimed(house, route, "limit", "attempts", attempt.at)
+    if guest is not None and not found.repeated:
+        await guests.remember(house, route.session, guest)
     if route.sliding and not found.repeated:
         with contextlib.suppress(Unavailable):  # the call has its slot, and is told to slide the session when it ends
             await sessions.slide(house, route.session)
@@ -346,6 +365,11 @@ async def _nobody(house: House, number: PhoneNumber, caller: Number | None, atte
             within=service.intercept_timeout_ms / 1000,
             otherwise=None,
         )
+    if service.number_model == "one_party":
+        found = await _ask(house, number, guests.ANYBODY, attempt)
+        if found.decision != "no_binding":
+            claimed = await _claimed(house, number, found, attempt, caller)
+            return claimed if isinstance(claimed, Refusal) else claimed[0]
     asks_pin, asks_extension = service.out_of_session == "pin", service.number_model == "extension"
     challenge = None
     if asks_pin or asks_extension:
@@ -457,21 +481,31 @@ async def give_up(house: House, challenge: Challenge) -> Refusal:
 
 
 async def _refuse_claimed(house: House, route: Route, decision: RefusedBy, reason: str, at: float) -> Refusal:
+    call = interactions.Call.of(route)
+    way = (route.from_participant, route.to_participant or None)
+    return await _refuse(house, call, way, route.dialled, decision, reason, at)
+
+
+async def _refuse(
+    house: House,
+    call: interactions.Call,
+    way: tuple[str, str | None],
+    dialled: str,
+    decision: RefusedBy,
+    reason: str,
+    at: float,
+) -> Refusal:
+    """Tells that the call, which has its slot, is refused; that frees the slot."""
     await interactions.refused(
         house,
-        interaction=route.interaction,
+        interaction=call.interaction,
         decision=decision,
         at=at,
-        session=route.session,
-        data={
-            "from": route.from_participant,
-            "to": route.to_participant or None,
-            "reason": reason,
-            "dialled": route.dialled,
-        },  # fmt: skip
+        session=call.session,
+        data={"from": way[0], "to": way[1], "reason": reason, "dialled": dialled},
     )
     return Refusal(
-        interaction=route.interaction, decision=decision, tenant=route.tenant, session=route.session, reason=reason
+        interaction=call.interaction, decision=decision, tenant=call.tenant, session=call.session, reason=reason
     )
 
 

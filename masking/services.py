@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from masking.house import House
 
 Record = Literal["never", "always"]
-NumberModel = Literal["auto", "shared", "per_party", "extension"]
+NumberModel = Literal["auto", "shared", "per_party", "extension", "one_party"]
 GeoMatch = Literal["soft", "strict"]
 NumberSelection = Literal["avoid_sticky", "prefer_sticky"]
 # What a caller nobody is bound to meets: the announcement, or the PIN prompt.
@@ -204,6 +204,12 @@ async def change(house: House, tenant: str, service: str, wish: ServiceChange) -
     _check(house, wish)
 
     async def changed(now: _Stored) -> _Stored:
+        model = wish.number_model
+        if model is not UNSET and model != now.number_model and "one_party" in (model, now.number_model):
+            if await house.inventory.recent_pools(tenant, now.id, 0):
+                raise Invalid.field(
+                    "number_model", "cannot change while the service has phone numbers", "a service without numbers"
+                )
         if now.id == default_id(tenant) and wish.unique_name not in (UNSET, "default"):
             raise Invalid.field(
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"

@@ -78,7 +78,9 @@ class NewParticipant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/sessions`; null means: as the service says."""
 
-    participants: Annotated[list[NewParticipant], Meta(min_length=2, max_length=8)]
+    participants: Annotated[
+        list[NewParticipant], Meta(min_length=1, max_length=8, description="2..8; in a service of one_party 1.")
+    ]
     service: Annotated[str, Meta(min_length=1, max_length=191)] = "default"
     unique_name: UniqueName | None = None
     ttl: Ttl | None = None
@@ -204,7 +206,7 @@ def shown(
     see them; `at_ms`: when, for its stage."""
     stage = stages.current(record.stages, at_ms) if status != "closed" else None
     shown_pins = chosen or {}
-    proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.people}
+    proxies: dict[str, list[Proxy]] = {person.id: [] for person in record.everybody}
     for line, number in zip(record.lines, numbers, strict=True):
         for source, target in line.ways:
             proxies[source].append(
@@ -363,7 +365,7 @@ def _changed(house: House, record: Record, wish: SessionChange) -> Record:
         checks.texts(house, checks.metadata_fields(metadata), [person.country for person in record.people])
         said["metadata"] = metadata
     if isinstance(wish.stages, list):
-        said["stages"] = stages.checked(wish.stages, record.people, house.now_ms)
+        said["stages"] = stages.checked(wish.stages, record.everybody, house.now_ms)
         checks.texts(house, checks.stage_fields(wish.stages), [person.country for person in record.people])
     return msgspec.structs.replace(record, **said)
 

@@ -99,13 +99,13 @@ def fields(record: Record) -> dict[str, str]:
     if end_ms(record.stages) is not None:
         words.append(f"{starts}:{_closed(record, 'none')}")
     return {
-        "denied": directions.denied(record.direction, record.people, record.lines),
+        "denied": directions.denied(record.direction, record.everybody, record.lines),
         "stages": " ".join(words),
     }
 
 
 def _closed(record: Record, direction: str) -> str:
-    return directions.denied(direction, record.people, record.lines).replace(" ", ",")
+    return directions.denied(direction, record.everybody, record.lines).replace(" ", ",")
 
 
 def denied(known: Mapping[str, bytes], at_ms: int) -> list[str]:

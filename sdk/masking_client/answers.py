@@ -200,6 +200,19 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
     grant: str | None
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a number fared in the last `window` seconds. `healthy` is false while something `ails` it: it is passed over
+    while another number is free. Ratios are null without a call (an answered one)."""
+
+    healthy: bool
+    ails: list[str]
+    calls: int
+    answer_ratio: float | None
+    short_call_ratio: float | None
+    reports: int
+    last_call_at: datetime | None
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Why a recording is kept beyond its time, by which API key, and since when."""
 
@@ -279,6 +292,19 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     to: float
 
 
+class NumberHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """When a number ails: of the calls of the last `window` seconds that showed it, `min_calls` at least, fewer than
+    `min_answer_ratio` were answered, or of as many answered ones more than `max_short_ratio` ended within `short_call`
+    seconds; or `max_reports` people reported who called from it (0: reports do not count)."""
+
+    window: int
+    min_calls: int
+    min_answer_ratio: float
+    short_call: float
+    max_short_ratio: float
+    max_reports: int
+
+
 class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
     """How many numbers are in each state; `active` ones alone take new sessions."""
 
@@ -308,6 +334,7 @@ class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
     country: str
     trunk: str | None
     state: str
+    health: Health
 
 
 class PhoneNumbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,6 +374,7 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     states: NumberStates
     live: int
     quarantined: int
+    unhealthy: int
     shards: list[ShardLoad]
 
 
@@ -460,6 +488,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: int
     max_concurrent_calls: int
     out_of_session: str
+    number_health: NumberHealth
     late_call: LateCall
     intercept_url: str | None
     intercept_timeout_ms: int
@@ -507,13 +536,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 class ShardLoad(msgspec.Struct, frozen=True, kw_only=True):
     """At most 256 numbers that are decided on together. `live`: sessions with numbers of it; `quarantined`: ended ones
-    whose pairs still rest on theirs."""
+    whose pairs still rest on theirs; `unhealthy`: active numbers that others go before."""
 
     shard: str
     size: int
     states: NumberStates
     live: int
     quarantined: int
+    unhealthy: int
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -539,6 +569,26 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     found: str
     detail: str
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used `from` a day (included) `to` a day (excluded), UTC. `service`: null for all of them together.
+    `calls` are those with `call_seconds` (the sum of their interactions' `billable`, measured); `billed_seconds` the
+    same, each call rounded as the operator agreed with the tenant. `recording_seconds`: the length of the recordings
+    that became available. `recording_gb_days`: what was kept, times how long (1 GB is 10^9 bytes). `number_days`: the
+    virtual numbers held, day by day."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    service: str | None
+    sessions: int
+    calls: int
+    call_seconds: float
+    billed_seconds: int
+    recordings: int
+    recording_seconds: float
+    recording_gb_days: float
+    number_days: int
 
 
 class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class Expected(TypedDict, total=False):
     roles: Required[Sequence[RoleLoad]]
     session_length: int | None
     pair_quarantine: int | None
-    number_model: Literal["auto", "extension", "per_party", "shared"] | None
+    number_model: Literal["auto", "extension", "one_party", "per_party", "shared"] | None
 
 
 class Extension(TypedDict, total=False):
@@ -134,7 +134,7 @@ class NewSession(TypedDict, total=False):
     mode: Literal["message_only", "voice_and_message", "voice_only"]
     direction: str
     stages: Sequence[Stage]
-    number_model: Literal["auto", "extension", "per_party", "shared"] | None
+    number_model: Literal["auto", "extension", "one_party", "per_party", "shared"] | None
     geo_match: Literal["country", "country/soft", "country/strict", "soft", "strict"] | None
     geo_match_level: Literal["area_code", "country", "none", "region"]
     number_selection: Literal["avoid_sticky", "prefer_sticky"] | None
@@ -161,6 +161,19 @@ class NewWebhookEndpoint(TypedDict, total=False):
     url: Required[str]
     events: Sequence[str]
     description: str | None
+
+
+class NumberHealth(TypedDict, total=False):
+    """When a number ails: of the calls of the last `window` seconds that showed it, `min_calls` at least, fewer than
+    `min_answer_ratio` were answered, or of as many answered ones more than `max_short_ratio` ended within `short_call`
+    seconds; or `max_reports` people reported who called from it (0: reports do not count)."""
+
+    window: Required[int]
+    min_calls: Required[int]
+    min_answer_ratio: Required[float]
+    short_call: Required[float]
+    max_short_ratio: Required[float]
+    max_reports: Required[int]
 
 
 class PersonSearch(TypedDict, total=False):
@@ -241,7 +254,7 @@ class ServiceChange(TypedDict, total=False):
     friendly_name: str | None
     ttl: int
     record: Literal["always", "never"]
-    number_model: Literal["auto", "extension", "per_party", "shared"]
+    number_model: Literal["auto", "extension", "one_party", "per_party", "shared"]
     geo_match: Literal["soft", "strict"]
     number_selection: Literal["avoid_sticky", "prefer_sticky"]
     pair_quarantine: int
@@ -250,6 +263,7 @@ class ServiceChange(TypedDict, total=False):
     warning_at: int
     max_concurrent_calls: int
     out_of_session: Literal["announce", "pin"]
+    number_health: NumberHealth
     late_call: LateCallWish
     intercept_url: str | None
     intercept_timeout_ms: int

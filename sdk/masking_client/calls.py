@@ -608,6 +608,24 @@ class Calls:
         """Send events to a webhook endpoint again: all that match what is said, or the dead letters among them."""
         return Ask("POST", "/v1/events:replay", answers.Replayed, body=body, idempotency_key=idempotency_key)
 
+    @pages
+    def get_usage(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        from_: str | None = None,
+        to: str | None = None,
+        by: Literal["day", "day_service", "service", "total"] | None = None,
+    ) -> Ask[answers.Usage]:
+        """What was used: sessions, calls by the second and as billed, recordings made and kept, numbers held."""
+        return Ask(
+            "GET",
+            "/v1/usage",
+            answers.Page[answers.Usage],
+            query={"limit": limit, "cursor": cursor, "from": from_, "to": to, "by": by},
+        )
+
     @asks
     def explain_route(
         self, *, idempotency_key: str | None = None, **body: Unpack[bodies.Question]

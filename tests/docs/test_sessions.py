@@ -19,6 +19,7 @@ from tests.api.conftest import (  # noqa: F401 (fixtures)
     numbers,
     store,
     transport,
+    vault,
 )
 from tests.docs.test_readme import requests_of
 
