@@ -50,9 +50,6 @@ def built(new: NewSession) -> None:
     missing: list[str] = []
     if _LATER(new) != _WITHOUT:
         missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
-    for index, participant in enumerate(new.participants):
-        if participant.ring not in (None, "first"):
-            missing.append(f"participants[{index}].ring")
     if new.record not in (None, "never", "always"):
         missing.append("record")
     if missing:
@@ -150,9 +147,11 @@ def _no_person(field: str, problem: str) -> InvalidPhoneNumber:
 def person_of(
     house: House, phones: Sequence[Number], participant: NewParticipant, letters: str, own: str | None = None
 ) -> Person:
-    """The participant with these phones, in the session with these letters; the first is the one that rings. `own`: the
-    id that was promised to whoever it is."""
+    """The participant with these phones, in the session with these letters; the first is the one that rings first.
+    `own`: the id that was promised to whoever it is."""
     own, number = own or house.token("par_"), phones[0]
+    context = seal_context(letters, own)
+    next_ones = phones[1:] if participant.ring == "sequential" else ()
     return Person(
         id=own,
         role=participant.role,
@@ -161,8 +160,9 @@ def person_of(
         country=numbering.country_of(number),
         display=str(number),
         party=house.keyring.index(number),
-        sealed=house.keyring.seal(number, seal_context(letters, own)),
+        sealed=house.keyring.seal(number, context),
         others=tuple([house.keyring.index(phone) for phone in phones[1:]]),
+        next=tuple([house.keyring.seal(phone, context) for phone in next_ones]),
     )
 
 

@@ -57,11 +57,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Originated(msgspec.Struct, frozen=True, kw_only=True):
-    """What an edge needs to ring both: the `route` to the second person, and the first one's phone, which sees
+    """What an edge needs to ring both: the `route` to the second person, and the first one's phones, which see
     `route.dialled`, a number that leaves by `trunk` (None: any trunk of its `country`)."""
 
     route: Route
-    caller: Number
+    caller: tuple[Number, ...]
     trunk: str | None
     country: str
 
@@ -197,7 +197,7 @@ async def take(house: House, command: Command, owner: str) -> Originated | None:
     )
     return Originated(
         route=await routes.route_of(house, number, command.session, holder.numbers, way, record, attempt),
-        caller=records.unseal(house, command.session, record.person(command.from_)),
+        caller=records.phones(house, command.session, record.person(command.from_)),
         trunk=number.trunk or None,
         country=number.country,
     )

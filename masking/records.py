@@ -35,7 +35,8 @@ OnExpiryInCall = Literal["finish", "hangup"]
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is
-    `+8490…67`: all three of the phone that rings. `others` are the indexes of further phones of theirs."""
+    `+8490…67`: all three of the phone that rings first. `others` are the indexes of further phones of theirs; `next`
+    are those of them that ring in turn, sealed alike."""
 
     id: str
     role: str | None
@@ -46,6 +47,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     party: str
     sealed: str
     others: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -147,9 +149,10 @@ def seal_context(session: str, participant: str) -> str:
     return f"{session[-22:]}|{participant}"
 
 
-def unseal(house: House, session: str, person: Person) -> Number:
-    """The person's number, for that person's own leg."""
-    return house.keyring.unseal(person.sealed, seal_context(session, person.id))
+def phones(house: House, session: str, person: Person) -> tuple[Number, ...]:
+    """The numbers that ring for the person, in their order, for their own legs."""
+    context = seal_context(session, person.id)
+    return tuple([house.keyring.unseal(sealed, context) for sealed in (person.sealed, *person.next)])
 
 
 def recent(tenant: str) -> str:

@@ -54,7 +54,7 @@ WRONG_PINS_SECONDS: Final = 600
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the edge needs for the second leg. `callee` cannot print itself; all else may be logged."""
+    """Everything the edge needs for the second leg. Phones cannot print themselves; all else may be logged."""
 
     interaction: str
     session: str
@@ -77,6 +77,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     warning_at: int
     caller_language: str | None
     callee_language: str | None
+    further: tuple[Number, ...] = ()  # phones of the callee's that ring in turn, after the first
     caller_extension: str | None = None  # what whoever calls the caller, or the callee, keys to say whom
     callee_extension: str | None = None
     attempts_per_hour: int = 0
@@ -546,6 +547,7 @@ async def route_of(
     """The route of `way` (from, to) over `number`; `numbers` are the session's."""
     caller, callee = map(record.person, way)
     shows = numbers[record.line(callee.id, caller.id)]
+    phones = records.phones(house, session, callee)
     shown = number if shows == number.number else await house.inventory.find(shows)
     stage = stages.current(record.stages, round(attempt.at * 1000))
     recorded = (stage is not None and stage.record or record.record) == "always"
@@ -560,7 +562,8 @@ async def route_of(
         to_participant=callee.id,
         from_role=caller.role,
         to_role=callee.role,
-        callee=records.unseal(house, session, callee),
+        callee=phones[0],
+        further=phones[1:],
         shows=shows,
         trunk=(shown.trunk or None) if shown else None,
         country=shown.country if shown else number.country,

@@ -133,7 +133,7 @@ class Call:
         """The callee's phone rings, and sees the number that the callee knows."""
         sought = Sought(
             leg=2,
-            phone=route.callee,
+            phones=(route.callee, *route.further),
             shows=route.shows,
             trunk=route.trunk,
             country=route.country,

@@ -1,8 +1,8 @@
-"""Ringing a person on one leg of a call: by one trunk after the other, on each machine of a trunk, until somebody
-answers or says why not.
+"""Ringing a person on one leg of a call: on one phone after the other, by one trunk after the other, on each machine of
+a trunk, until somebody answers or says why not.
 
-What a person says (busy, declined) ends it; what a machine or a network says moves on to the next, as long as nobody's
-phone rings.
+What a phone says (busy, declined) ends it there; what a machine or a network says moves on to the next, as long as the
+phone does not ring. A person who has several phones is sought on the next one unless they declined.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ SILENCE: Final = 2.0  # seconds without any response, not even 100, until a trun
 PASSED_OVER: Final = frozenset({408, 500, 502, 503, 504})
 # What a callee's network says that a caller is told in the same words; everything else is 480.
 UNREACHABLE: Final = frozenset({404, 480, 484, 488})
+# Of several phones that were not reached, which one's word counts.
+NEAREST: Final = {"declined": 0, "busy": 1, "no_answer": 2, "unreachable": 3}
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to ring on which leg: `phone` sees the virtual number `shows`, which leaves by `trunk` (None: any of its
-    `country`). `ring_timeout`: seconds."""
+    """Whom to ring on which leg: `phones` in turn, which see the virtual number `shows`, which leaves by `trunk` (None:
+    any of its `country`). `ring_timeout`: seconds for all of them."""
 
     leg: PlaneLeg
-    phone: Number
+    phones: tuple[Number, ...]
     shows: str
     trunk: str | None
     country: str
@@ -50,7 +52,7 @@ class Unreached(Over):
 
 
 class Hunt:
-    """One person's phone rung for one call."""
+    """One person sought for one call."""
 
     def __init__(self, call: Call, sought: Sought) -> None:
         self.call = call
@@ -59,10 +61,28 @@ class Hunt:
         self.sought = sought
         self.side = SIDES[sought.leg]
         self._dialled_at = 0.0
-        self._deadline = self.circuit.loop.time() + sought.ring_timeout
+        self._phone = sought.phones[0]
+        self._deadline = 0.0
 
     async def reach(self) -> Answered:
-        """The trunks, best first; `Unreached` when none of them leads to an answer."""
+        """The phones in turn, each for an equal share of the time that is left; `Unreached`, as the phone that came
+        nearest to an answer was, when nobody takes the call."""
+        until = self.circuit.loop.time() + self.sought.ring_timeout
+        failures: list[Unreached] = []
+        for tried, phone in enumerate(self.sought.phones):
+            now = self.circuit.loop.time()
+            self._phone = phone
+            self._deadline = now + (until - now) / (len(self.sought.phones) - tried)
+            try:
+                return await self._ring()
+            except Unreached as failure:
+                failures.append(failure)
+                if failure.reason == "declined":
+                    break
+        raise min(failures, key=lambda failure: NEAREST.get(failure.reason, len(NEAREST))).with_traceback(None)
+
+    async def _ring(self) -> Answered:
+        """One phone, by the trunks, best first."""
         failure = Unreached("platform", "no_trunk", 480, 3)
         for trunk in self._trunks():
             full = self.call.take(trunk)
@@ -90,7 +110,7 @@ class Hunt:
 
     def _trunks(self) -> list[Trunk]:
         sought, now = self.sought, self.circuit.loop.time()
-        return self.exchange.trunks.leaving(sought.trunk, sought.country, sought.phone, self.exchange.random, now)
+        return self.exchange.trunks.leaving(sought.trunk, sought.country, self._phone, self.exchange.random, now)
 
     async def _try(self, trunk: Trunk) -> Answered | Failed | None:
         """By one of the trunk's machines after the other (RFC 3263 4.3): how the last attempt ended."""
@@ -116,7 +136,7 @@ class Hunt:
     async def _dial(self, trunk: Trunk, hop: Hop, interval: int) -> Answered | Failed | None:
         """One attempt: how it ended, None when the machine stayed silent. `interval`: the session's, in seconds."""
         self.call.dials(self.sought.leg)
-        leg = self.circuit.dial(self.sought.leg, trunk, hop, self.sought.phone, self.sought.shows, interval)
+        leg = self.circuit.dial(self.sought.leg, trunk, hop, self._phone, self.sought.shows, interval)
         self.call.opened()
         self._dialled_at = self.circuit.loop.time()
         silent_at = min(self._deadline, self._dialled_at + SILENCE)

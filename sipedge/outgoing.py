@@ -57,7 +57,7 @@ class OutgoingCall(Call):
         await circuit.open(legs=2)
         sought = Sought(
             leg=1,
-            phone=originated.caller,
+            phones=originated.caller,
             shows=route.dialled,
             trunk=originated.trunk,
             country=originated.country,

@@ -6,7 +6,7 @@ import pytest
 
 from masking import amending, intents, opening
 from masking.pins import Pin
-from masking.refusals import Invalid, InvalidPhoneNumber, NotBuilt, ParticipantConflict
+from masking.refusals import Invalid, InvalidPhoneNumber, ParticipantConflict
 from masking.routes import Refusal, Route
 from masking.sessions import NewParticipant, NewSession, Session
 from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, STRANGER, World, proxy
@@ -58,14 +58,13 @@ async def test_every_phone_is_looked_at(world: World) -> None:
             await opened(world, *phones)
 
 
-async def test_one_of_identifier_and_identifiers_and_ring_first_alone(world: World) -> None:
+async def test_one_of_identifier_and_identifiers(world: World) -> None:
     await world.pool(1)
     both = NewParticipant(identifier=CUSTOMER, identifiers=[OFFICE])
-    later = NewParticipant(identifiers=[CUSTOMER, OFFICE], ring="sequential")
-    for person, refusal in ((both, Invalid), (later, NotBuilt)):
-        new = NewSession(participants=[person, NewParticipant(identifier=DRIVER)])
-        with pytest.raises(refusal):
-            await opening.open_session(world.house, world.access, new)
+    with pytest.raises(Invalid):
+        await opening.open_session(
+            world.house, world.access, NewSession(participants=[both, NewParticipant(identifier=DRIVER)])
+        )
 
 
 async def test_the_same_people_with_the_same_phones_find_their_session_again(world: World) -> None:
