@@ -34,7 +34,7 @@ from masking.events import moment
 from masking.refusals import NotFound
 
 app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
-keys = App(name="keys", help="API keys; a tenant exists by its first key.")
+keys = App(name="keys", help="API keys (a tenant exists by its first), and the keys that recordings are sealed to.")
 numbers = App(name="numbers", help="Virtual phone numbers.")
 sessions = App(name="sessions", help="Sessions.")
 recordings = App(name="recordings", help="Recordings.")
@@ -161,6 +161,19 @@ def revoke(key: str, *, tenant: str, common: Common = Common()) -> None:
     except NotFound:
         raise Failed(f"tenant {tenant} has no such key; `masking keys list` shows those it has") from None
     write_json({"tenant": tenant, "revoked": key}) if common.json else out.print(f"{key} is revoked.")
+
+
+@keys.command
+def rotate(*, tenant: str, common: Common = Common()) -> None:
+    """Gives a tenant a new key pair for its recordings; what was recorded before stays readable under the old ones.
+
+    Example: `masking keys rotate --tenant acme`
+    """
+    rotated = watched(run("masking.courier.rotation", ["--tenant", tenant], common.config, "rotated"), err, hidden=True)
+    if common.json:
+        write_json({"tenant": tenant, "key": rotated["key"]})
+    else:
+        out.print(f"New recordings of {tenant} are sealed to {rotated['key']} within ten seconds.")
 
 
 @numbers.command(name="import")

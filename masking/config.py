@@ -13,6 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,8 +60,11 @@ class RecordingsSection(Section, frozen=True):
 
 
 class KeysSection(Section, frozen=True):
-    provider: Literal["file"] = "file"
+    provider: Literal["file", "aws-kms"] = "file"
     path: str = ""
+    kms_key: str = ""
+    kms_region: str = ""
+    kms_endpoint: str = ""
 
 
 class CertificateSection(Section, frozen=True):
@@ -208,7 +212,6 @@ SECTIONS = {field.name: field for field in msgspec.structs.fields(Config)}
 # Documented values that a later version brings: named, and no start.
 NOT_YET = {
     ("media", "plane", "rtpengine"): 'the built-in media plane (`plane = "builtin"`)',
-    ("keys", "provider", "aws-kms"): 'provider = "file"',
 }
 
 
@@ -354,9 +357,21 @@ def _check_values(config: Config) -> None:
         raise BadConfig("redis.url: expected redis://host:port/0 or unix:///path, or empty for the embedded Valkey")
     if config.service.bootstrap_key and len(config.service.bootstrap_key) < 16:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
+    _check_keys_section(config.keys)
     _check_stir(config.stir)
     tenants.check(config.tenant)
     trunks.check(config.trunk, over_tls=any(listener.transport == "tls" for listener in config.sip.listeners))
+
+
+def _check_keys_section(keys: KeysSection) -> None:
+    if keys.provider == "aws-kms" and not keys.kms_key:
+        raise BadConfig("keys.kms_key: empty; expected the id, ARN or alias of a symmetric key of AWS KMS")
+    if not keys.kms_key:
+        return
+    if not keys.kms_region and not keys.kms_key.startswith("arn:"):
+        raise BadConfig('keys.kms_region: empty; expected a region, e.g. "ap-southeast-1", or an ARN as keys.kms_key')
+    if find_spec("botocore") is None:
+        raise BadConfig("keys.kms_key: AWS KMS needs the extra `kms`: pip install 'masking[kms]'")
 
 
 def _check_stir(stir: StirSection) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from recordings import chunks
 from recordings.catalogue import Catalogued
 from recordings.chunks import SealedFile
-from recordings.providers import KeyRefused, Provider
+from recordings.providers import PURPOSE, KeyRefused, Provider, Settings, provider_of
 from recordings.seals import KEY_SIZE, Lock, SealedKey, public_of, unseal
 from recordings.store import Store, Stored
 from recordings.tables import data_keys, tenant_keys
@@ -152,6 +152,17 @@ class Vault:
                 self._privates.clear()
             self._privates[tenant, key] = found
         return found
+
+
+def open_vault(
+    engine: AsyncEngine,
+    store: Store,
+    settings: Settings,
+    derived: Callable[[str], bytes],
+    entropy: Callable[[int], bytes],
+) -> Vault:
+    """The vault of an installation. `settings`: its `[keys]`; `derived(purpose)`: 32 bytes from its key file."""
+    return Vault(engine, store, provider_of(settings, derived(PURPOSE), entropy), entropy)
 
 
 async def whole(key: str, sound: Sound) -> Stored:

@@ -31,9 +31,8 @@ from masking.house import open_house
 from masking.logs import configure
 from pools.keyring import KeyringError
 from pools.redis import Unavailable
-from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
-from recordings.vault import Vault
+from recordings.vault import open_vault
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
@@ -101,8 +100,8 @@ async def serve(config: Config, listening: socket.socket) -> None:
     async with open_house(config, now=time.time, random=os.urandom, budget=REDIS_BUDGET) as house:
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
         assert house.archive is not None, "opened with the archive"
-        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
-        desk = Desk.of(house, Vault(house.archive, store, provider, os.urandom), time.monotonic)
+        vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
+        desk = Desk.of(house, vault, time.monotonic)
         settings = uvicorn.Config(
             App(desk),
             http=Connection,

@@ -39,9 +39,8 @@ from masking.logs import configure
 from pools.keyring import KeyringError
 from pools.leases import Leases
 from pools.redis import Redis, Unavailable
-from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
-from recordings.vault import Vault
+from recordings.vault import open_vault
 
 NICE = 10  # the archive waits for calls, never calls for the archive
 PATIENCE = 2.0  # seconds until Redis counts as gone: nobody waits for the courier
@@ -59,8 +58,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         months = Months(house, house.archive)
         await months.round()  # before anything is written
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
-        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
-        vault = Vault(house.archive, store, provider, os.urandom)
+        vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         locksmith = Locksmith(house, vault)
         await locksmith.round()
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)

@@ -31,10 +31,10 @@ from pools.keyring import Keyring, KeyringError
 from recordings import catalogue
 from recordings.catalogue import Catalogued
 from recordings.chunks import Altered
-from recordings.providers import PURPOSE, FileProvider, KeyRefused, KeysAway
+from recordings.providers import KeyRefused, KeysAway
 from recordings.seals import NotOpened
 from recordings.store import NotStored, StoreFailed, open_store
-from recordings.vault import Vault, whole
+from recordings.vault import Vault, open_vault, whole
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -223,8 +223,8 @@ async def verify(path: Path | None, heads: list[Head]) -> int:
     store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
     engine = archive.engine(config.archive_url)
     try:
-        provider = FileProvider(keyring.derived(PURPOSE), os.urandom)
-        walk = Verification(engine, Vault(engine, store, provider, os.urandom), evidence.public_key(keyring), heads)
+        vault = open_vault(engine, store, config.keys, keyring.derived, os.urandom)
+        walk = Verification(engine, vault, evidence.public_key(keyring), heads)
         async for fault in walk.run():
             _say(fault)
         _say(walk.summary)

@@ -26,9 +26,8 @@ from masking.api.app import App
 from masking.api.desk import Desk
 from masking.config import load
 from masking.house import House, open_house
-from recordings.providers import PURPOSE, FileProvider
 from recordings.store import open_store
-from recordings.vault import Vault
+from recordings.vault import open_vault
 from tests.api.belongings import Here, belongings
 from tests.api.client import Client
 from tests.api.test_recordings import Shelf
@@ -81,8 +80,7 @@ async def _tenants(service: Service) -> tuple[dict[str, str], list[Here]]:
     async with open_house(config, now=time.time, random=os.urandom, budget=2.0) as house:
         store = await open_store(config.recordings_url, lambda: os.urandom(8).hex())
         assert house.archive is not None
-        provider = FileProvider(house.keyring.derived(PURPOSE), os.urandom)
-        vault = Vault(house.archive, store, provider, os.urandom)
+        vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         transport = httpx2.ASGITransport(App(Desk.of(house, vault, time.monotonic)))
         keys, theirs = {}, []
         for tenant, x in TENANTS.items():
