@@ -48,6 +48,7 @@ EventType = Literal[
     "recording.erased",
     "recording.shared",
     "recording.searched",
+    "person.erased",
     "abuse.blocked",
     "abuse.unblocked",
     "abuse.reported",

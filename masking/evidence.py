@@ -35,6 +35,7 @@ EVIDENT: Final = frozenset(
         "dispute.closed",
         "session.searched",
         "recording.searched",
+        "person.erased",
     }
 )
 

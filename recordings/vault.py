@@ -130,6 +130,19 @@ class Vault:
         """Reads the whole file and says what it holds. `NotStored`, `Altered`."""
         return await whole(key, SealedFile(self.store, key, data_key, recording))
 
+    async def scrub(self) -> bool:
+        """What was deleted leaves the database's own files too, as far as the database lets us: SQLite's log of what
+        was written before, PostgreSQL's dead rows. False: somebody is reading; ask again."""
+        sqlite = self._engine.dialect.name == "sqlite"
+        order = "PRAGMA wal_checkpoint(TRUNCATE)" if sqlite else "VACUUM data_keys"
+        done = True
+        with anyio.CancelScope(shield=True):
+            async with self._engine.connect() as bare:
+                connection = await bare.execution_options(isolation_level="AUTOCOMMIT")
+                answer = await connection.execute(sql.text(order))
+                done = not sqlite or answer.one()[0] == 0
+        return done
+
     async def _read(self, query: sql.Select[Any]) -> list[Any]:
         """SQLite's driver, cancelled while it closes, waits for a thread that has gone: so this is not."""
         rows: list[Any] = []

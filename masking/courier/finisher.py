@@ -81,6 +81,7 @@ class Finisher:
         self._spool = spool
         self._later: dict[str, tuple[float, float]] = {}
         self._strays_seen = 0.0
+        self._unscrubbed = False
 
     async def run(self) -> None:
         """Finishes recordings until cancelled. No trouble with Redis, SQL, the store or a single recording ends it."""
@@ -125,6 +126,9 @@ class Finisher:
             async with unbroken(self._engine.begin()) as connection:
                 await catalogue.gone(connection, row.recording.id)
             log.info("recording_erased", recording=row.recording.id)
+            self._unscrubbed = True
+        if self._unscrubbed:
+            self._unscrubbed = not await self._vault.scrub()
 
     async def forget_strays(self) -> None:
         """Deletes, looking once an hour, captures that no recording will ever be made of: sound that nobody could find,

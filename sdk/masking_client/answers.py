@@ -134,6 +134,12 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What was erased now; what was erased before is not named again."""
+
+    recordings: list[str]
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, in the one shape that the timeline, `GET /v1/events` and webhooks carry. `id` is made from
     session and seq, so an event read twice is the same event. `seq` starts at 1; an event of no session has `session:

@@ -176,6 +176,13 @@ class NumberHealth(TypedDict, total=False):
     max_reports: Required[int]
 
 
+class PersonErasure(TypedDict, total=False):
+    """Whose: the real number, E.164; `reason` is kept, with who asked. Its repr does not show the number."""
+
+    identifier: Required[str]
+    reason: Required[str]
+
+
 class PersonSearch(TypedDict, total=False):
     """Whose: `participant` is the real number, E.164. Sessions: those opened before `to` that were to live until
     `from` or longer; recordings: of calls that began at `from` or later, before `to`. `reason` is kept, with who

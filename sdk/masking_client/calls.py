@@ -442,6 +442,13 @@ class Calls:
         )
 
     @asks
+    def erase_person(
+        self, *, idempotency_key: str | None = None, **body: Unpack[bodies.PersonErasure]
+    ) -> Ask[answers.Erased]:
+        """Erase every recording of a person's calls, all or none: where one is held, it is named."""
+        return Ask("POST", "/v1/persons:erase", answers.Erased, body=body, idempotency_key=idempotency_key)
+
+    @asks
     def create_block(
         self, *, idempotency_key: str | None = None, **body: Unpack[bodies.NewBlock]
     ) -> Ask[answers.Block]:

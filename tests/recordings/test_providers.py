@@ -116,8 +116,8 @@ async def test_the_command_rotates_for_tenants_there_are(tmp_path: Path, archive
     def rotate(tenant: str) -> subprocess.CompletedProcess[str]:
         path.write_text(told)
         Keyring.open(tmp_path / "keys.json")
-        words = [str(Path(sys.executable).with_name("masking")), "keys", "rotate", "--tenant", tenant, "--config", str(path)]
-        return subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=30, check=False)
+        words = [str(Path(sys.executable).with_name("masking")), "keys", "rotate", "--tenant", tenant, "--json"]
+        return subprocess.run([*words, "--config", str(path)], capture_output=True, text=True, timeout=30, check=False)
 
     done = await run_sync(rotate, "t")
     assert done.returncode == 0 and '"key":"k2"' in done.stdout, done.stderr

@@ -3,6 +3,7 @@
 from masking import searches
 from masking.api import (
     custody,
+    persons,
     recordings,
 )
 from masking.api.operations import Header, Operation, Said
@@ -119,6 +120,23 @@ RECORDINGS = [
         body=custody.Why,
         scopes=("recordings",),
         problems=("recording_not_available", "contains_phone_number", "invalid_parameter"),
+        tag="recordings",
+    ),
+    Operation(
+        "POST",
+        "/v1/persons:erase",
+        "Erase every recording of a person's calls, all or none: where one is held, it is named.",
+        persons.erase_person,
+        {200: Said("What was erased.", persons.Erased)},
+        body=persons.PersonErasure,
+        scopes=("disputes",),
+        problems=(
+            "recording_held",
+            "recording_not_available",
+            "invalid_phone_number",
+            "contains_phone_number",
+            "invalid_parameter",
+        ),
         tag="recordings",
     ),
 ]
