@@ -1,11 +1,11 @@
 """`python -m loadtests.soak [--only NAME…] [--seed N] [--sessions N] [--messages N] [--bent N] [--tries N]
-[--seconds N] [--faults N] [--examples N]`: the long runs.
+[--seconds N] [--faults N] [--examples N] [--tamperings N]`: the long runs.
 
 The same code that `make test` runs small: creators through two API processes one of which dies; millions of bent
 messages at every parser (`--messages` of SIP, and as many of SDP, RTP and RTCP together); bent SIP at the service
-beside slow connections and calls; schemathesis over the API as two tenants; kill -9 of every process in turn; how long
-each kind of refusal takes; and coverage-guided fuzzing. Prints one row a run and exits 1 when any promise was broken; a
-failed run is repeated by giving its seed.
+beside slow connections and calls; schemathesis over the API as two tenants; tampering with evidence; kill -9 of every
+process in turn; how long each kind of refusal takes; and coverage-guided fuzzing. Prints one row a run and exits 1 when
+any promise was broken; a failed run is repeated by giving its seed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtests import fuzz, mutations
+from tests.courier import tampering
 from tests.pools.history import overlaps
 from tests.proof import refusals
 from tests.proof.conftest import fill, open_service
@@ -150,6 +151,16 @@ def schema(asked: argparse.Namespace, console: Console) -> Broken:
     return broken + ([] if done.clean else ["schemathesis found what is told above"])
 
 
+def tampered(asked: argparse.Namespace, console: Console) -> Broken:
+    with fresh_folder() as folder:
+        began = time.monotonic()
+        done = asyncio.run(tampering.run(folder, asked.tamperings, asked.seed))
+        ways = ", ".join(f"{way} {count}" for way, count in done.tried.items())
+        took = time.monotonic() - began
+        console.print(f"tampering: {ways}; {len(done.wrong)} of {done.tried.total()} not named, {took:.0f} s")
+    return done.wrong
+
+
 def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
     """Each target in a process of its own, guided by coverage, where atheris is installed."""
     broken: Broken = []
@@ -170,7 +181,7 @@ def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
 
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
     "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths,
-    "refusals": refused, "schemathesis": schema, "fuzz": fuzzed,
+    "refusals": refused, "schemathesis": schema, "tampering": tampered, "fuzz": fuzzed,
 }  # fmt: skip
 
 
@@ -184,6 +195,7 @@ def main() -> int:
     arguments.add_argument("--tries", type=int, default=2_000, help="refused calls of each kind")
     arguments.add_argument("--seconds", type=int, default=120, help="of coverage-guided fuzzing, each target")
     arguments.add_argument("--examples", type=int, default=300, help="of each call of the API, by schemathesis")
+    arguments.add_argument("--tamperings", type=int, default=10_000, help="of a chain of evidence and its files")
     arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
     asked = arguments.parse_args()
     console = Console(highlight=False, soft_wrap=True)

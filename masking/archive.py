@@ -390,6 +390,15 @@ async def evidence_page(
     return [(Entry(int(row.seq), row.event, row.hash), row.body) for row in await connection.execute(query)]
 
 
+async def sealed_rows(connection: AsyncConnection, tenant: str, after: int, limit: int) -> list[sql.Row[Any]]:
+    """As `evidence_page`, with the columns of the entry's event (None: the event is gone) beside its text."""
+    told = (events.c.id, events.c.tenant, events.c.session, events.c.seq, events.c.type, events.c.body)
+    columns = [column.label(f"told_{column.name}") for column in told]
+    query = sql.select(evidence, *columns).outerjoin(events, events.c.id == evidence.c.event)
+    query = query.where(evidence.c.tenant == tenant, evidence.c.seq > after).order_by(evidence.c.seq).limit(limit)
+    return list((await connection.execute(query)).all())
+
+
 async def first_evidence_of(connection: AsyncConnection, tenant: str, of_sessions: Collection[str]) -> int:
     """The place of the first entry of the tenant's chain that is about these sessions; 1 when there is none."""
     query = sql.select(sql.func.min(evidence.c.seq)).join(events, events.c.id == evidence.c.event)

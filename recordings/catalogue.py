@@ -274,10 +274,12 @@ async def gone(connection: AsyncConnection, recording: str) -> None:
     await connection.execute(recordings.update().where(recordings.c.id == recording).values(key=None, told=True))
 
 
-async def stored(connection: AsyncConnection, after: str, limit: int) -> list[Catalogued]:
-    """Recordings of all tenants whose file lies in the store, by id, after the id `after`."""
-    query = _rows().where(recordings.c.key.is_not(None), recordings.c.id > after).order_by(recordings.c.id)
-    return await _read(connection, query.limit(limit))
+async def stored(connection: AsyncConnection, after: str, limit: int) -> list[tuple[str, str]]:
+    """Recordings of all tenants whose file lies in the store, by id, after the id `after`: (tenant, id)."""
+    table = recordings.c
+    query = sql.select(table.tenant, table.id).where(table.key.is_not(None), table.id > after)
+    rows = await connection.execute(query.order_by(table.id).limit(limit))
+    return [(row.tenant, row.id) for row in rows]
 
 
 async def known(connection: AsyncConnection, names: Sequence[str]) -> set[str]:

@@ -61,6 +61,12 @@ STRAY: Final = 7 * 86_400.0
 STRAYS_EVERY: Final = 3600.0
 
 
+# What will not change any more, and is told of an available recording.
+SETTLED: Final = (
+    "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "channels", "notices",
+)  # fmt: skip
+
+
 class Whole(msgspec.Struct, frozen=True):
     """A recording's file as it lies in the store. `sealed`: what opens it, where the archive does not have it yet."""
 
@@ -261,8 +267,8 @@ def key_of(row: Catalogued) -> str:
 
 
 def _data(recording: Recording) -> bytes:
+    """Of an available recording everything that is settled, so that the chain of evidence seals its row as well."""
     facts: dict[str, object] = {"recording": recording.id, "interaction": recording.interaction}
     if recording.status == "available":
-        facts |= {"duration": recording.duration, "sha256": recording.sha256, "bytes": recording.bytes}
-        facts["gaps"] = recording.gaps
+        facts |= {name: getattr(recording, name) for name in SETTLED}
     return msgspec.json.encode(facts)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -29,7 +30,6 @@ from masking.evidence import Checkpoint
 from masking.logs import configure
 from pools.keyring import Keyring, KeyringError
 from recordings import catalogue
-from recordings.catalogue import Catalogued
 from recordings.chunks import Altered
 from recordings.providers import KeyRefused, KeysAway
 from recordings.seals import NotOpened
@@ -77,6 +77,7 @@ class Verification:
         self._heads = list(heads)
         self._said: dict[str, dict[str, Any]] = {}  # recording -> what recording.available said of it
         self._erased: set[str] = set()
+        self._holds: dict[str, str] = {}  # recording -> the reason of its hold
         self.entries = 0
         self.recordings = 0
         self.faults = 0
@@ -109,22 +110,25 @@ class Verification:
 
     async def _chain(self, tenant: str) -> AsyncIterator[Fault]:
         """The tenant's entries, from the first, and the signed heads that must lie on their way."""
-        signed = await self._checkpoints(tenant)
+        signed: dict[int, list[Checkpoint]] = {}
+        for checkpoint, holds in await self._checkpoints(tenant):
+            if holds:
+                signed.setdefault(checkpoint.seq, []).append(checkpoint)
+            else:
+                yield Fault(kind="head_altered", tenant=tenant, seq=checkpoint.seq)
         head, seq = evidence.beginning(tenant), 0
         while True:
             async with self._engine.connect() as connection:
-                page = await archive.evidence_page(connection, tenant, seq, PAGE)
-            for entry, body in page:
+                page = await archive.sealed_rows(connection, tenant, seq, PAGE)
+            for entry in page:
                 self.entries += 1
                 if entry.seq != seq + 1:
                     yield Fault(kind="entry_missing", tenant=tenant, seq=seq + 1)
                 seq = entry.seq
-                if body is None:
+                if entry.told_id is None:
                     yield Fault(kind="event_missing", tenant=tenant, seq=seq)
-                elif evidence.after(head, seq, entry.event, body).hash != entry.hash:
+                elif not self._fits(head, entry):
                     yield Fault(kind="entry_altered", tenant=tenant, seq=seq)
-                else:
-                    self._learn(body)
                 head = entry.hash
                 for checkpoint in signed.pop(seq, ()):
                     if checkpoint.hash != head:
@@ -134,27 +138,42 @@ class Verification:
         for missing in sorted(signed):
             yield Fault(kind="chain_cut_short", tenant=tenant, seq=missing)
 
-    async def _checkpoints(self, tenant: str) -> dict[int, list[Checkpoint]]:
-        """The tenant's heads that are signed by our key, by their place: those in the archive and those kept
-        elsewhere. One that is not signed proves nothing and is left out."""
+    async def _checkpoints(self, tenant: str) -> list[tuple[Checkpoint, bool]]:
+        """The tenant's heads, those in the archive and those kept elsewhere, and whether our key signed them. One kept
+        elsewhere that is not signed proves nothing and is left out; one in the archive was altered there."""
         query = sql.select(archive.events.c.body)
         query = query.where(archive.events.c.tenant == tenant, archive.events.c.type == "evidence.checkpoint")
         async with self._engine.connect() as connection:
             bodies = list((await connection.execute(query)).scalars())
-        found = [msgspec.convert(msgspec.json.decode(body)["data"], Checkpoint) for body in bodies]
-        found += [head.checkpoint for head in self._heads if head.tenant in (None, tenant)]
-        by_place: dict[int, list[Checkpoint]] = {}
-        for checkpoint in found:
-            if evidence.is_signed(checkpoint, tenant, self._key):
-                by_place.setdefault(checkpoint.seq, []).append(checkpoint)
-        return by_place
+        found = []
+        for body in bodies:
+            checkpoint = _checkpoint_in(body)
+            found.append((checkpoint, evidence.is_signed(checkpoint, tenant, self._key)))
+        kept = [head.checkpoint for head in self._heads if head.tenant in (None, tenant)]
+        return found + [(one, True) for one in kept if evidence.is_signed(one, tenant, self._key)]
 
-    def _learn(self, body: str) -> None:
-        event = msgspec.json.decode(body)
-        if event["type"] == "recording.available":
-            self._said[event["data"]["recording"]] = event["data"]
-        elif event["type"] == "recording.erased":
-            self._erased.add(event["data"]["recording"])
+    def _fits(self, head: str, entry: sql.Row[Any]) -> bool:
+        """Does the entry follow from the one before, and its event's row from its event's text?"""
+        if evidence.after(head, entry.seq, entry.event, entry.told_body).hash != entry.hash:
+            return False
+        event = msgspec.json.decode(entry.told_body)
+        columns = (entry.told_tenant, entry.told_session, entry.told_seq, entry.told_type)
+        if columns != (entry.tenant, event["session"], event["seq"], event["type"]):
+            return False
+        self._learn(event)
+        return True
+
+    def _learn(self, event: dict[str, Any]) -> None:
+        data = event["data"]
+        match event["type"]:
+            case "recording.available":
+                self._said[data["recording"]] = data | {"session": event["session"] or data.get("of_session")}
+            case "recording.erased":
+                self._erased.add(data["recording"])
+            case "recording.held":
+                self._holds[data["recording"]] = data["hold"]["reason"]
+            case "recording.released":
+                self._holds.pop(data["recording"], None)
 
     async def _unsealed(self) -> AsyncIterator[Fault]:
         """Events that tell of recordings and stand in no chain: put in beside it, or cut out of it."""
@@ -164,42 +183,66 @@ class Verification:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
         for row in rows:
-            recording = msgspec.json.decode(row.body)["data"].get("recording")
-            yield Fault(kind="event_unsealed", tenant=row.tenant, recording=recording)
+            with contextlib.suppress(msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+                recording = msgspec.json.decode(row.body)["data"].get("recording")
+                yield Fault(kind="event_unsealed", tenant=row.tenant, recording=recording)
+                continue
+            yield Fault(kind="event_unsealed", tenant=row.tenant)
 
     async def _files(self) -> AsyncIterator[Fault]:
         """Every recording the chain calls available has its row and its file, and they are what it said."""
         last, seen = "", set()
         while True:
             async with self._engine.connect() as connection:
-                rows = await catalogue.stored(connection, last, PAGE)
-            for row in rows:
-                last = row.recording.id
+                names = await catalogue.stored(connection, last, PAGE)
+            for tenant, last in names:
                 seen.add(last)
                 self.recordings += 1
-                if (fault := await self._file(row)) is not None:
-                    yield fault
-            if len(rows) < PAGE:
+                kind = await self._wrong_with(tenant, last)
+                if kind is not None:
+                    yield Fault(kind=kind, tenant=tenant, recording=last)
+            if len(names) < PAGE:
                 break
         for name in sorted(self._said.keys() - seen - self._erased):
             yield Fault(kind="recording_missing", tenant="", recording=name)
 
-    async def _file(self, row: Catalogued) -> Fault | None:
-        recording, said = row.recording, self._said.get(row.recording.id)
-        if recording.status != "available":
+    async def _wrong_with(self, tenant: str, name: str) -> str | None:
+        """What is wrong with this recording's row or file."""
+        try:
+            async with self._engine.connect() as connection:
+                row = await catalogue.get(connection, tenant, name)
+        except msgspec.MsgspecError:
+            return "row_altered"
+        assert row is not None and row.key is not None, "asked for by its key"
+        if name in self._said and not self._as_said(row.recording, self._said[name]):
+            return "row_altered"
+        if row.recording.status != "available":
             return None
-        if said is not None and (said["sha256"], said["bytes"]) != (recording.sha256, recording.bytes):
-            return Fault(kind="row_altered", tenant=row.tenant, recording=recording.id)
-        assert row.key is not None, "asked for by its key"
         try:
             found = await whole(row.key, await self._vault.sound(row))
         except NotStored:
-            return Fault(kind="file_missing", tenant=row.tenant, recording=recording.id)
+            return "file_missing"
         except (Altered, NotOpened):
-            return Fault(kind="file_altered", tenant=row.tenant, recording=recording.id)
-        if (found.sha256, found.bytes) != (recording.sha256, recording.bytes):
-            return Fault(kind="file_altered", tenant=row.tenant, recording=recording.id)
-        return None
+            return "file_altered"
+        return None if (found.sha256, found.bytes) == (row.recording.sha256, row.recording.bytes) else "file_altered"
+
+    def _as_said(self, recording: catalogue.Recording, said: dict[str, Any]) -> bool:
+        """Is the row what the chain makes of it?"""
+        shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(recording))
+        told = said | {"id": said["recording"], "hold": self._holds.get(recording.id)}
+        if shown["hold"] is not None:
+            shown["hold"] = shown["hold"]["reason"]
+        if recording.id not in self._erased:
+            told["status"] = "available"
+        return all(shown[name] == told[name] for name in shown.keys() & told.keys())
+
+
+def _checkpoint_in(body: str) -> Checkpoint:
+    """The head that an event of the archive tells; one that nobody signed where there is none to be read."""
+    try:
+        return msgspec.convert(msgspec.json.decode(body)["data"], Checkpoint)
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return Checkpoint(0, "", "", "")
 
 
 def heads_in(lines: Iterable[str]) -> list[Head]:

@@ -23,7 +23,8 @@ from masking.courier.notary import Notary
 from masking.events import append_loose
 from tests.api.client import Client, problem
 from tests.courier.conftest import Round
-from tests.courier.test_evidence import Archive, kept, session, store
+from tests.courier.tampering import Archive
+from tests.courier.test_evidence import kept, session, store
 
 __all__ = ["kept", "session", "store"]  # fixtures
 
