@@ -22,7 +22,8 @@ from recordings.capture import G711, Capture
 from recordings.catalogue import Channel
 from tests.api.client import Client, problem
 from tests.courier.conftest import Round
-from tests.courier.test_evidence import Archive, kept, session, store
+from tests.courier.tampering import Archive
+from tests.courier.test_evidence import kept, session, store
 from tests.masking.world import CUSTOMER, DRIVER
 from tests.recordings import drafts
 from tests.recordings.phones import Phone, hear, ns
