@@ -378,7 +378,13 @@ class Calls:
 
     @files
     def get_media(
-        self, recording: str, /, *, format: Literal["opus", "wav"] | None = None, grant: str | None = None, reason: str
+        self,
+        recording: str,
+        /,
+        *,
+        format: Literal["opus", "wav"] | None = None,
+        grant: str | None = None,
+        reason: str | None = None,
     ) -> Ask[bytes]:
         """Get the sound: RIFF PCM, 16 bit, channel 1 the caller, channel 2 the callee. Each access is audited."""
         return Ask(

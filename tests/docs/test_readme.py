@@ -38,6 +38,8 @@ def requests_of(script: str) -> list[tuple[str, str, dict[str, str], str | None]
             match word:
                 case "-s":
                     pass
+                case "-o":
+                    next(options)
                 case "-X":
                     method = next(options)
                 case "-H":

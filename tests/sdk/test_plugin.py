@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -82,11 +83,14 @@ def test_nobody_rings_when_the_app_forgot_to_open_a_session(masking):
 @pytest.mark.timeout(120)
 async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path: Path) -> None:
     await asyncio.to_thread((tmp_path / "test_app.py").write_text, APP)
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--durations=8", "test_app.py"]
+    page = await asyncio.to_thread(PAGE.read_text)
+    (snippet,) = re.findall(r"^```python test_orders.py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    await asyncio.to_thread((tmp_path / "test_orders.py").write_text, snippet)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_app.py", "test_orders.py"]
     pipe = asyncio.subprocess.PIPE
     suite = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     out = (await suite.communicate())[0].decode()
     assert suite.returncode == 0, out
-    assert "5 passed" in out, out
+    assert "7 passed" in out, out
     (first,) = [float(line.split()[-1]) for line in out.splitlines() if "FIRST CALL" in line]
     assert first < 10.0, f"{first:.1f} s on a test machine; 5 s on one that has nothing else to do"

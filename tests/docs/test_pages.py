@@ -1,0 +1,95 @@
+"""The pages by task: everything in them is done, with curl and with Python, and people call each other as they say."""
+
+from __future__ import annotations
+
+import io
+import re
+import wave
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook
+
+from pytest_masking.service import Service
+from tests.docs.pages import DOCS, Page
+from tests.system.service import eventually
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(90)]
+
+
+@pytest.fixture(params=["curl", "python"])
+def reader(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_dispute_from_the_name_of_the_order_to_the_case(service: Service, reader: str, tmp_path: Path) -> None:
+    page = Page("dispute", service)
+    if reader == "curl":
+        said = page.curl()
+        call, case = said["GET recordings/$RECORDING/media?grant=$GRANT"], said["GET disputes/$DISPUTE/export"]
+        assert said["POST disputes/$DISPUTE:close"]["status"] == "closed"
+    else:
+        page.python(tmp_path)
+        call, case = (tmp_path / "call.wav").read_bytes(), (tmp_path / "case.zip").read_bytes()
+    with wave.open(io.BytesIO(call), "rb") as sound, zipfile.ZipFile(io.BytesIO(case)) as archive:
+        assert sound.getnchannels() == 2 and "verify_case.py" in archive.namelist()
+    eventually(lambda: "rider felt threatened" in heard(service), 10.0, "the hearing on the audit")
+
+
+def heard(service: Service) -> list[str]:
+    """The reasons of all hearings."""
+    events = [entry.event for entry in service.client.list_audit()]
+    return [event.data["reason"] for event in events if event.type == "recording.accessed"]
+
+
+def test_a_pin_opens_the_way_from_another_phone(service: Service, reader: str, tmp_path: Path) -> None:
+    page = Page("pin", service)
+    try:
+        session = page.curl()["POST sessions"]["id"] if reader == "curl" else page.python(tmp_path)["session"].id
+        answered = [(one.status, one.decision) for one in service.client.list_interactions(session)]
+        assert answered[0] == ("completed", "pin") and answered[1][0] == "completed"
+    finally:
+        service.client.change_service("default", out_of_session="announce")
+
+
+def test_two_people_of_two_countries_dial_numbers_of_their_own(service: Service, reader: str, tmp_path: Path) -> None:
+    page = Page("borders", service)
+    if reader == "curl":
+        tourist, driver = page.curl()["POST sessions"]["participants"]
+        numbers = tourist["proxies"][0]["number"], driver["proxies"][0]["number"]
+    else:
+        names = page.python(tmp_path)
+        numbers = names["tourist"].proxies[0].number, names["driver"].proxies[0].number
+    assert numbers[0].startswith("+66") and numbers[1].startswith("+84")
+
+
+def test_an_order_of_three_parties_whose_courier_changes(service: Service, reader: str, tmp_path: Path) -> None:
+    page = Page("food-delivery", service)
+    session = page.curl()["POST sessions"]["id"] if reader == "curl" else page.python(tmp_path)["order"].id
+    calls = [(one.status, one.decision) for one in service.client.list_interactions(session)]
+    assert calls == [
+        ("completed", "routed"),
+        ("completed", "routed"),
+        ("refused", "direction"),
+        ("completed", "routed"),
+    ]
+    assert service.client.get_session(session).status == "closed"
+
+
+def test_the_page_of_the_client_is_true(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = Page("client", service).python(tmp_path)
+    shown = capsys.readouterr().out
+    assert "['participants[1].identifier']" in shown and "session.opened" in shown
+    (secret,) = re.findall(r'Receiver\("(.*?)"\)', Page("client", service).text)
+    body = b'{"id":"e","type":"t","occurred_at":"2026-11-22T09:00:00Z","session":null,"seq":1,"data":{}}'
+    now = datetime.now(UTC)
+    headers = {"webhook-id": "e", "webhook-timestamp": str(int(now.timestamp()))}
+    headers["webhook-signature"] = Webhook(secret).sign("e", now, body.decode())
+    assert (names["hook"](headers, body), names["hook"](headers, body + b" ")) == (204, 400)
+
+
+def test_the_readme_names_every_page() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [page.name for page in sorted(DOCS.glob("*.md")) if f"docs/{page.name}" not in readme] == []
