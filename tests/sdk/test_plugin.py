@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 APP = """
 import time
 
