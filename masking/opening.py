@@ -23,6 +23,7 @@ from masking import (
     names,
     numbering,
     pins,
+    quotas,
     records,
     services,
     sessions,
@@ -232,11 +233,14 @@ def _geo(said: str | None) -> GeoMatch | None:
 async def _bind(
     house: House, wish: Wish, record: Record, ground: Ground, virtual: Awaitable[int], noted: str = ""
 ) -> Session:
-    """Binds the wish once nobody of it is a virtual number."""
+    """Binds the wish once nobody of it is a virtual number, if the tenant may have another session."""
     await checks.virtual(house, wish.people, virtual)
-    if wish.number_model == "extension":
-        return await _bind_extensions(house, wish, record, ground, noted)
-    return await _bind_pins(house, wish, record, ground, noted)
+    if record.record != "never":
+        await quotas.room_for_recordings(house, wish.tenant)
+    async with quotas.one_session_more(house, wish.tenant, wish.letters, house.now_ms + wish.ttl_ms):
+        if wish.number_model == "extension":
+            return await _bind_extensions(house, wish, record, ground, noted)
+        return await _bind_pins(house, wish, record, ground, noted)
 
 
 async def _bind_extensions(house: House, wish: Wish, record: Record, ground: Ground, noted: str) -> Session:
@@ -370,6 +374,7 @@ async def _open_named(
     if abs(house.now_ms - asked) < names.UNDOUBTED_MS or await names.still(house, key, mine):
         return session, True
     await house.leases.release(session.id, reason="replaced", events=[replaced()])
+    await quotas.session_moved(house, wish.tenant, session.id, house.now_ms)
     raise _Lost
 
 

@@ -15,6 +15,7 @@ Refused                      code, detail, errors: what every refusal says
  │   ├─ CallRefused          call_refused          `decision` says by what, as an interaction does
  │   ├─ CannotReopen         cannot_reopen         `reason` says why the session stays closed
  │   ├─ NumberPoolExhausted  number_pool_exhausted `needed` numbers more, worth a try in `retry_after` seconds
+ │   ├─ QuotaExceeded        quota_exceeded        the tenant has what it may have; `errors` names the quota
  │   └─ GeoUnavailable       geo_unavailable       no number of the participant's country
  ├─ ReasonRequired           reason_required       nobody is looked for without one
  ├─ Unserved                 not_implemented       documented, and not served by this version for this session
@@ -126,6 +127,10 @@ class NumberPoolExhausted(Conflict):
         super().__init__(detail, needed=needed, retry_after=retry_after)
         self.needed = needed
         self.retry_after = retry_after
+
+
+class QuotaExceeded(Conflict):
+    code = "quota_exceeded"
 
 
 class GeoUnavailable(Conflict):

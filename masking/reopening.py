@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import checks, names, opening, records, services, sessions, stages
+from masking import checks, names, opening, quotas, records, services, sessions, stages
 from masking.events import fact, moment_of
-from masking.refusals import CannotReopen, UniqueNameConflict
+from masking.refusals import CannotReopen, QuotaExceeded, UniqueNameConflict
 from pools.inventory import CALLABLE
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def for_late_call(house: House, session: str, caller: str) -> bool:
         return False
     try:
         await _reopen(house, holder, record)
-    except (CannotReopen, UniqueNameConflict):
+    except (CannotReopen, UniqueNameConflict, QuotaExceeded):
         return False
     await records.touch(house, record.tenant, session)
     return True
@@ -111,11 +111,12 @@ async def _revive_named(house: House, holder: Holder, record: Record, lives_ms: 
         raise UniqueNameConflict("The unique_name belongs to another open session by now.", session=other[0].holder)
     try:
         await _revive(house, holder, record, lives_ms)
-    except CannotReopen:
+    except (CannotReopen, QuotaExceeded):
         await names.give_up(house, key, mine)
         raise
     if abs(house.now_ms - asked) >= names.UNDOUBTED_MS and not await names.still(house, key, mine):
         await house.leases.release(holder.holder, reason="replaced", events=[opening.replaced()])
+        await quotas.session_moved(house, record.tenant, holder.holder, house.now_ms)
         raise UniqueNameConflict("The unique_name went to another session meanwhile.")
 
 
@@ -139,14 +140,16 @@ async def _revive(house: House, holder: Holder, record: Record, lives_ms: int) -
             **stages.fields(record),
             "wakes": stages.next_ms(record.stages, house.now_ms) or "",
         }
-    outcome = await house.leases.reopen(
-        holder.holder,
-        expires=expires_ms,
-        events=[fact("session.reopened", None, told), *leased],
-        fields=fields,
-    )
-    if outcome.outcome not in ("reopened", "open"):
-        raise _refusal("crowded" if outcome.outcome == "crowded" else "rested")
+    letters = holder.holder[-quotas.LETTERS :]
+    async with quotas.one_session_more(house, record.tenant, letters, expires_ms):
+        outcome = await house.leases.reopen(
+            holder.holder,
+            expires=expires_ms,
+            events=[fact("session.reopened", None, told), *leased],
+            fields=fields,
+        )
+        if outcome.outcome not in ("reopened", "open"):
+            raise _refusal("crowded" if outcome.outcome == "crowded" else "rested")
 
 
 def _refusal(reason: str) -> CannotReopen:

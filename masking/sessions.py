@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import checks, latecalls, names, pins, records, services, stages
+from masking import checks, latecalls, names, pins, quotas, records, services, stages
 from masking.events import Event, fact, moment, moment_of, seconds
 from masking.latecalls import LateCall, LateCallWish
 from masking.records import Record
@@ -406,6 +406,7 @@ async def _prolong(house: House, session: str, record: Record, lives_ms: int) ->
     extended = await house.leases.extend(session, expires=expires_ms, events=[event], fields={ENDS: expires_ms})
     if extended.outcome == "ended":
         raise SessionClosed("The session is closed.", session=session)
+    await quotas.session_moved(house, record.tenant, session, expires_ms)
     if record.unique_name is not None:
         await names.prolong(house, names.key(record.tenant, record.service, record.unique_name), lives_ms)
 
@@ -454,6 +455,8 @@ async def release(house: House, holder: Holder, reason: ClosedReason) -> bool:
     outcome = await house.leases.release(
         holder.holder, reason=reason, events=closing(holder, reason), only_lapsed=lapsed
     )
+    if outcome.outcome == "released":
+        await quotas.session_ended(house, holder)
     return outcome.outcome == "released"
 
 

@@ -37,10 +37,17 @@ class Rounding(NamedTuple):
         return self.first + -(-rest // (self.step * 1000)) * self.step
 
 
+QUOTAS: Final = ("max_open_sessions", "max_numbers", "max_recordings_gb", "max_requests_per_second")
+
+
 class TenantSection(Section, frozen=True):
     name: str
     rounding: str = "1/1"
     rounding_by_service: dict[str, str] = {}
+    max_open_sessions: int = 0
+    max_numbers: int = 0
+    max_recordings_gb: int = 0
+    max_requests_per_second: int = 0
 
     def rounding_of(self, service: str) -> Rounding:
         """Of the calls of that service, by the name its sessions show."""
@@ -57,5 +64,8 @@ def check(tenants: Iterable[TenantSection]) -> None:
         if tenant.name in seen:
             raise BadConfig(f"tenant {tenant.name}: stands twice")
         seen.add(tenant.name)
+        for quota in QUOTAS:
+            if getattr(tenant, quota) < 0:
+                raise BadConfig(f"tenant {tenant.name}: {quota}: expected a number, or 0 for no limit")
         for service in ("", *tenant.rounding_by_service):
             tenant.rounding_of(service)

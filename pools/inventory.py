@@ -4,6 +4,7 @@ The registry lives under one hash tag of its own, ``{n}``, so that adding number
 told afterwards, in words that can be repeated (`place.lua`). When a process dies between the two, adding the same
 numbers again, or changing their state, mends it.
 
+    {n}held                   hash    tenant -> how many numbers it holds that are not retired
     {n}x:<index of X>         hash    x, tenant, service, country, trunk, state, shard, position, version
     {n}l:<tenant>/<service>   zset    its numbers, in the order of their digits
     {n}d:<tenant>/<service>   hash    shard -> country:size
@@ -99,6 +100,14 @@ class Taken(Exception):
         self.numbers = tuple(numbers)
 
 
+class TooMany(Exception):
+    """The tenant may not hold so many numbers; nothing was added. `held`: how many it holds."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__(f"{held} are held")
+        self.held = held
+
+
 class UnknownNumber(Exception):
     """The number is not in the inventory of that tenant and service."""
 
@@ -125,8 +134,9 @@ class Inventory:
         self._found: dict[Number, tuple[float, PhoneNumber]] = {}
         self._pools: dict[tuple[str, str], tuple[float, dict[str, Pool]]] = {}
 
-    async def add(self, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
-        """Adds the numbers, all or none, and gives them in the same order.
+    async def add(self, tenant: str, service: str, items: Sequence[Item], most: int = 0) -> list[PhoneNumber]:
+        """Adds the numbers, all or none, and gives them in the same order. `most`: how many the tenant may hold that
+        are not retired (0: any); `TooMany` beyond.
 
         One already in this service is no error and stays as it is, but a retired one becomes active again. `Taken` when
         one is held elsewhere; ValueError, with the item's place and never its number, for one that makes no sense.
@@ -137,12 +147,14 @@ class Inventory:
         indexes = [self._keyring.index(_number_of(item, place)) for place, item in enumerate(items)]
         spare = len(items) // SHARD_SIZE + len({item.country for item in items}) + 8
         names = " ".join(self._shard_name() for _ in range(spare))
-        words: list[Word] = [tenant, service, SHARD_SIZE, names]
+        words: list[Word] = [tenant, service, SHARD_SIZE, names, most]
         for index, item in zip(indexes, items, strict=True):
             words += [index, item.number, item.country, item.trunk]
         reply = await self._redis.script(ADD, ["{n}shards"], words)
         if reply[0] == b"taken":
             raise Taken([items[place].number for place in reply[1:]])
+        if reply[0] == b"too many":
+            raise TooMany(reply[1])
 
         placed: dict[str, list[Word]] = {}
         numbers = []
@@ -201,14 +213,19 @@ class Inventory:
         found = await asyncio.gather(*(self._look_up(index) for index in indexes))
         return [number for number in found if number is not None]
 
-    async def set_state(self, tenant: str, service: str, number: Number | str, state: State) -> PhoneNumber:
-        """The number in its new state; `UnknownNumber` when it is not in this service, ValueError for no such state."""
+    async def set_state(
+        self, tenant: str, service: str, number: Number | str, state: State, most: int = 0
+    ) -> PhoneNumber:
+        """The number in its new state; `UnknownNumber` when it is not in this service, ValueError for no such state,
+        `TooMany` for one out of retirement where the tenant holds `most`."""
         _check_owner(tenant, service)
         if state not in get_args(State):
             raise ValueError("a state is active, draining, suspended or retired")
         number = Number.parse(number) if isinstance(number, str) else number
         index = self._keyring.index(number)
-        version = await self._redis.script(STATE, ["{n}x:" + index], [tenant, service, state])
+        version = await self._redis.script(STATE, ["{n}x:" + index], [tenant, service, state, most])
+        if isinstance(version, list):
+            raise TooMany(version[0])
         found = await self._look_up(index) if version is not None else None
         if found is None:
             raise UnknownNumber

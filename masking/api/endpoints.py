@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
-from masking import access, refusals
+from masking import access, quotas, refusals
 from masking.access import Access
 from masking.api import problems
 from masking.api.bodies import read_body
@@ -38,6 +38,7 @@ RETRY_AFTER = 1  # seconds, beside 503
 
 NOBODY = Access(tenant="", key="", scopes=frozenset())
 JSON = msgspec.json.Encoder()
+SOON = {"retry_after": 1}
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masking"'}
 
 log = structlog.get_logger("masking.api")
@@ -105,6 +106,8 @@ class _Request:
     async def answer(self, operation: Operation) -> Answer:
         if not operation.public:
             self.access = self._shared(operation) or await self._authenticated()
+            if not await quotas.one_request_more(self.desk.house, self.access.tenant):
+                raise Declined("rate_limited", "The tenant's requests of this second are used up.", extra=SOON)
             if operation.scopes and self.access.scopes.isdisjoint(operation.scopes):
                 wanted = " or ".join(operation.scopes)
                 raise Declined("insufficient_scope", f"This call needs a key with the scope {wanted}.")

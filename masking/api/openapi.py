@@ -85,6 +85,7 @@ def _document() -> dict[str, Any]:
 def codes_of(operation: Operation) -> list[str]:
     """Every problem code an operation may answer with, from its shape and its own list."""
     codes = [] if operation.public else ["unauthenticated"]
+    codes += [] if operation.public else ["rate_limited"]
     if operation.scopes:
         codes.append("insufficient_scope")
     if operation.handler is None:
@@ -274,6 +275,7 @@ def _success(said: Said, schemas: _Schemas) -> dict[str, Any]:
 def _problem_headers(status: int) -> dict[str, Any]:
     known = {
         401: ("WWW-Authenticate", "How to authenticate.", "string"),
+        429: ("Retry-After", "Seconds until it is worth another try.", "integer"),
         503: ("Retry-After", "Seconds until it is worth another try.", "integer"),
     }
     if status not in known:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from masking import number_health, numbering, services
+from masking import number_health, numbering, quotas, services
 from masking.api.identifiers import virtual_number
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
@@ -83,7 +83,7 @@ async def add_phone_numbers(asked: Asked) -> Answer:
     trunks = {field: _trunk(asked, field, new.trunk) for field, new in zip(fields, wish.phone_numbers, strict=True)}
     items = [Item(number, _country(field, number), trunks[field]) for field, number in asked_for]
     try:
-        added = await asked.house.inventory.add(asked.tenant, service.id, items)
+        added = await quotas.add_numbers(asked.house, asked.tenant, service.id, items)
     except Taken as taken:
         raise _taken([field for field, number in asked_for if number in taken.numbers]) from None
     return Answer(201, PhoneNumbers(await _shown(asked, service, added)))
@@ -111,7 +111,7 @@ async def change_phone_number(asked: Asked) -> Answer:
     wish: PhoneNumberChange = asked.body
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
     try:
-        changed = await asked.house.inventory.set_state(asked.tenant, service.id, _named(asked), wish.state)
+        changed = await quotas.set_state(asked.house, asked.tenant, service.id, _named(asked), wish.state)
     except UnknownNumber:
         raise _unknown() from None
     return Answer(200, (await _shown(asked, service, [changed]))[0])
@@ -123,8 +123,8 @@ async def change_phone_numbers(asked: Asked) -> Answer:
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
     asked_for = _spread((f"phone_numbers[{index}]", text) for index, text in enumerate(wish.phone_numbers))
     numbers = [await _held(asked, service.id, field, text) for field, text in asked_for]
-    inventory = asked.house.inventory
-    changes = [inventory.set_state(asked.tenant, service.id, number, wish.state) for number in dict.fromkeys(numbers)]
+    house, tenant = asked.house, asked.tenant
+    changes = [quotas.set_state(house, tenant, service.id, one, wish.state) for one in dict.fromkeys(numbers)]
     return Answer(200, PhoneNumbers(await _shown(asked, service, await asyncio.gather(*changes))))
 
 

@@ -57,6 +57,7 @@ CODES: dict[str, tuple[int, str]] = {
     "number_pool_exhausted": (409, "No number is free"),
     "geo_unavailable": (409, "No number in the country asked for"),
     "phone_number_taken": (409, "The phone number is held elsewhere"),
+    "quota_exceeded": (409, "The tenant has what it may have"),
     "recording_held": (409, "The recording is held"),
     "recording_not_available": (409, "The recording cannot be played"),
     "idempotency_in_flight": (409, "The same request is under way"),

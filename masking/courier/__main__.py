@@ -19,7 +19,7 @@ import msgspec
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
-from masking import post
+from masking import post, quotas
 from masking.archive import described
 from masking.config import BadConfig, Config, load
 from masking.courier import schema
@@ -54,6 +54,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
     async with open_house(config, now=time.time, random=os.urandom, budget=PATIENCE) as house:
         assert house.archive is not None, "opened with the archive"
         await schema.upgrade(house.archive, revisions)
+        await quotas.note_open_sessions(house)
         await asyncio.to_thread(post.trusted)
         months = Months(house, house.archive)
         await months.round()  # before anything is written

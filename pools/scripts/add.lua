@@ -1,15 +1,20 @@
 -- Registers phone numbers, all or none, and gives each its place: the first shard of its service and country with room, else a new one.
 --   KEYS  1 {n}shards
---   ARGV  1 tenant  2 service  3 numbers per shard  4 names for new shards, spaces between  then for each number: index, X, country, trunk
---   gives {'taken', ordinals (from 0) …}, or 'added' and for each number: shard, position, state, version, country, trunk
+--   ARGV  1 tenant  2 service  3 numbers per shard  4 names for new shards, spaces between  5 how many the tenant may hold, 0: any
+--         then for each number: index, X, country, trunk
+--   gives {'taken', ordinals (from 0) …}, {'too many', how many it holds}, or 'added' and for each number: shard, position, state, version, country, trunk
 local tenant, service, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local directory = '{n}d:' .. tenant .. '/' .. service
-local taken = {'taken'}
-for i = 5, #ARGV, 4 do
-  local known = redis.call('HMGET', '{n}x:' .. ARGV[i], 'tenant', 'service')
-  if known[1] and (known[1] ~= tenant or known[2] ~= service) then taken[#taken + 1] = (i - 5) / 4 end
+local taken, more, seen = {'taken'}, 0, {}
+for i = 6, #ARGV, 4 do
+  local known = redis.call('HMGET', '{n}x:' .. ARGV[i], 'tenant', 'service', 'state')
+  if known[1] and (known[1] ~= tenant or known[2] ~= service) then taken[#taken + 1] = (i - 6) / 4 end
+  if (not known[1] or known[3] == 'retired') and not seen[ARGV[i]] then more, seen[ARGV[i]] = more + 1, true end
 end
 if #taken > 1 then return taken end
+local held, most = tonumber(redis.call('HGET', '{n}held', tenant) or '0'), tonumber(ARGV[5])
+if most > 0 and more > 0 and held + more > most then return {'too many', held} end
+if more > 0 then redis.call('HINCRBY', '{n}held', tenant, more) end
 
 local sizes, last = {}, {}
 local flat = redis.call('HGETALL', directory)
@@ -29,7 +34,7 @@ local function shard_for(country)
 end
 
 local reply = {'added'}
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   local key, country = '{n}x:' .. ARGV[i], ARGV[i + 2]
   local state = redis.call('HGET', key, 'state')
   if not state then

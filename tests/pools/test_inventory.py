@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pools.grants import Exhausted
-from pools.inventory import Figures, Inventory, Item, Shard, State, Taken, UnknownNumber
+from pools.inventory import Figures, Inventory, Item, Shard, State, Taken, TooMany, UnknownNumber
 from pools.keyring import Keyring
 from pools.numbers import Number
 from pools.redis import Redis
@@ -261,3 +261,27 @@ async def test_nothing_in_redis_spells_a_persons_number(world: World, keyring: K
     dumps = [await world.redis.command("DUMP", key) for key in everything]
     assert len(dumps) > 8
     assert all(b"999123456" not in text for text in [*everything, *(dump for dump in dumps if dump)])
+
+
+async def test_a_tenant_holds_no_more_numbers_than_it_may_and_retired_ones_are_not_held(inventory: Inventory) -> None:
+    await inventory.add("t", "default", items(3), most=4)
+    with pytest.raises(TooMany) as full:
+        await inventory.add("t", "food", items(2, prefix="+84241111"), most=4)
+    assert full.value.held == 3 and await inventory.find("+842411110000") is None, "all or none"
+    await inventory.add("t", "default", items(3), most=3)
+    await inventory.add("t", "default", [*items(4), *items(4)], most=4)
+    await inventory.set_state("t", "default", "+842400000000", "retired", 4)
+    await inventory.set_state("t", "default", "+842400000000", "retired", 4)
+    await inventory.add("t", "food", items(1, prefix="+84241111"), most=4)
+    with pytest.raises(TooMany):
+        await inventory.set_state("t", "default", "+842400000000", "active", 4)
+    with pytest.raises(TooMany):
+        await inventory.add("t", "default", items(1), most=4)
+    assert (await inventory.set_state("t", "default", "+842400000000", "active")).state == "active"
+    assert len(await inventory.add("u", "default", items(5, prefix="+84242222"), most=5)) == 5, "each its own"
+
+
+async def test_of_imports_at_once_no_more_are_taken_than_may_be(inventory: Inventory) -> None:
+    adding = [inventory.add("t", "default", items(1, prefix=f"+8424{n:04}"), most=7) for n in range(20)]
+    done = await asyncio.gather(*adding, return_exceptions=True)
+    assert sum(not isinstance(one, TooMany) for one in done) == 7

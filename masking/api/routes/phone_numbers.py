@@ -15,7 +15,7 @@ PHONE_NUMBERS = [
         {201: Said("The numbers, as asked for.", phone_numbers.PhoneNumbers)},
         body=phone_numbers.NewPhoneNumbers,
         scopes=("numbers",),
-        problems=("phone_number_taken", "invalid_phone_number", "unknown_trunk"),
+        problems=("phone_number_taken", "quota_exceeded", "invalid_phone_number", "unknown_trunk"),
         tag="phone_numbers",
     ),
     Operation(
@@ -36,7 +36,7 @@ PHONE_NUMBERS = [
         {200: Said("The numbers as they are now.", phone_numbers.PhoneNumbers)},
         body=phone_numbers.PhoneNumbersChange,
         scopes=("numbers",),
-        problems=("invalid_phone_number", "conflict"),
+        problems=("invalid_phone_number", "quota_exceeded", "conflict"),
         tag="phone_numbers",
     ),
     Operation(
@@ -56,7 +56,7 @@ PHONE_NUMBERS = [
         {200: Said("The number as it is now.", phone_numbers.PhoneNumber)},
         body=phone_numbers.PhoneNumberChange,
         scopes=("numbers",),
-        problems=("conflict",),
+        problems=("quota_exceeded", "conflict"),
         tag="phone_numbers",
     ),
 ]

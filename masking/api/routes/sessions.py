@@ -29,6 +29,7 @@ SESSIONS = [
         problems=(
             "not_found",
             "number_pool_exhausted",
+            "quota_exceeded",
             "participant_conflict",
             "unique_name_conflict",
             "geo_unavailable",
@@ -106,7 +107,7 @@ SESSIONS = [
         body=sessions.Extension,
         body_required=False,
         scopes=("sessions",),
-        problems=("cannot_reopen", "unique_name_conflict"),
+        problems=("cannot_reopen", "quota_exceeded", "unique_name_conflict"),
         tag="sessions",
     ),
     Operation(

@@ -44,6 +44,7 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "cannot_reopen": (400, 80604),
     "session_closed": (400, 80607),
     "session_full": (400, 80609),
+    "quota_exceeded": (400, 20409),
 }
 NO_NUMBERS, PAIR_INVALID, SERVICE_NAME, NOT_IN_SERVICE, STATUS_INVALID = 80205, 80402, 80602, 80605, 80608
 BAD_REQUEST: Final = 20001

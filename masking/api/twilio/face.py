@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
-from masking import access
+from masking import access, quotas
 from masking.access import Scope as KeyScope
 from masking.api import endpoints, operations
 from masking.api.bodies import read_body
@@ -149,6 +149,8 @@ class Face:
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], names: tuple[str, ...], path: dict[str, str]
     ) -> Answer:
         account, key, who = await self._authenticated(headers)
+        if not await quotas.one_request_more(self.desk.house, who.tenant):
+            raise Declined("rate_limited", "The tenant's requests of this second are used up.", extra=endpoints.SOON)
         rows = ROWS.get((names, names[-1] in path)) if names else None
         if rows is None:
             raise Declined("not_found", "There is nothing at this path.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from masking import archive, numbering
+from masking import archive, numbering, quotas
 from masking.api.paging import cursor_for, position_in
 from masking.api.twilio import sids
 from masking.api.twilio.asked import Answer, Asked
@@ -44,7 +44,7 @@ async def create(asked: Asked) -> Answer:
     if country is None:
         raise InvalidPhoneNumber("PhoneNumber: expected a phone number in E.164 that could be dialled.")
     try:
-        (added,) = await asked.house.inventory.add(asked.tenant, service.id, [Item(spelled, country)])
+        (added,) = await quotas.add_numbers(asked.house, asked.tenant, service.id, [Item(spelled, country)])
     except Taken:
         raise Trouble(80601, "The number belongs to another service.") from None
     if form.is_reserved is not None:
@@ -85,7 +85,7 @@ def _state(reserved: bool) -> State:
 
 
 async def _set(asked: Asked, number: PhoneNumber, state: State) -> PhoneNumber:
-    return await asked.house.inventory.set_state(asked.tenant, number.service, number.number, state)
+    return await quotas.set_state(asked.house, asked.tenant, number.service, number.number, state)
 
 
 async def _number(asked: Asked) -> PhoneNumber:

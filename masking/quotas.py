@@ -1,0 +1,145 @@
+"""How much a tenant may have, where the operator says so (`[[tenant]]`): open sessions, numbers, recordings, requests.
+
+Of open sessions there is never one too many, whichever process is asked: each is noted, in one script that counts,
+before it is bound. A note ends when its session does, at the latest at the session's end. Nothing is asked for tenants
+without a quota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, cast
+
+import sqlalchemy as sql
+
+from masking import records
+from masking.budgets import Budget
+from masking.house import script
+from masking.refusals import FieldError, QuotaExceeded, Refused
+from pools.inventory import TooMany
+
+if TYPE_CHECKING:
+    from masking.house import House
+    from pools.grants import Holder
+    from pools.inventory import Item, PhoneNumber, State
+    from pools.numbers import Number
+
+NOTE: Final = script("quota")
+LETTERS: Final = 22  # of a session's id, behind its shard
+GIGABYTE: Final = 1_000_000_000
+REMEMBERED: Final = 10.0  # seconds for which what is stored is not counted again
+SEEDED: Final = 500  # notes a command
+
+
+@asynccontextmanager
+async def one_session_more(house: House, tenant: str, letters: str, ends_ms: int) -> AsyncIterator[None]:
+    """Around the opening of a session with these letters: `QuotaExceeded` when it would be one too many. What is
+    refused inside is not noted; where nobody knows whether it was opened, it stays so until its end."""
+    most = house.config.tenant_named(tenant).max_open_sessions
+    if not most:
+        yield
+        return
+    wait: int | None = await house.redis.script(NOTE, [_key(tenant)], [house.now_ms, most, letters, ends_ms])
+    if wait is not None:
+        raise QuotaExceeded(
+            f"The tenant may have {most} open sessions, and has them.",
+            [FieldError("max_open_sessions", "is reached", f"at most {most} open sessions")],
+            retry_after=max(1, min(3600, -(-wait // 1000))),
+        )
+    try:
+        yield
+    except Refused:
+        await house.redis.command("ZREM", _key(tenant), letters)
+        raise
+
+
+async def session_moved(house: House, tenant: str, session: str, ends_ms: int) -> None:
+    """An open session's end is another one."""
+    if house.config.tenant_named(tenant).max_open_sessions:
+        await house.redis.command("ZADD", _key(tenant), "XX", ends_ms, session[-LETTERS:])
+
+
+async def session_ended(house: House, holder: Holder) -> None:
+    """A session ended before its time."""
+    if any(tenant.max_open_sessions for tenant in house.config.tenant) and "record" in holder.fields:
+        tenant = records.unpacked(holder.fields["record"]).tenant
+        await house.redis.command("ZREM", _key(tenant), holder.holder[-LETTERS:])
+
+
+async def note_open_sessions(house: House) -> None:
+    """Notes what is open already, for tenants whose quota is new; needs the archive."""
+    from masking import archive
+
+    assert house.archive is not None, "the courier's house has one"
+    table = archive.sessions.c
+    for tenant in house.config.tenant:
+        if not tenant.max_open_sessions:
+            continue
+        query = sql.select(table.id, table.expires_at)
+        query = query.where(table.tenant == tenant.name, table.status != "closed", table.expires_at > house.now())
+        async with house.archive.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        for first in range(0, len(rows), SEEDED):
+            notes = [(round(row.expires_at * 1000), row.id[-LETTERS:]) for row in rows[first : first + SEEDED]]
+            await house.redis.command("ZADD", _key(tenant.name), "NX", *(word for note in notes for word in note))
+
+
+async def room_for_recordings(house: House, tenant: str) -> None:
+    """`QuotaExceeded` when as much is stored as may be. It is asked when a session is opened that is to be recorded,
+    and looked at every few seconds: what a session may record, is recorded."""
+    most = house.config.tenant_named(tenant).max_recordings_gb
+    if most and await _stored(house, tenant) >= most * GIGABYTE:
+        raise QuotaExceeded(
+            f"The tenant may keep {most} GB of recordings, and does.",
+            [FieldError("max_recordings_gb", "is reached", "record: never, or fewer recordings kept")],
+            retry_after=60,
+        )
+
+
+async def _stored(house: House, tenant: str) -> int:
+    from masking import archive
+
+    if house.archive is None:  # opened while its call rings, by whoever may not wait
+        return 0
+    key = f"stored by {tenant}"
+    known = cast("tuple[float, int] | None", house.seen.get(key))
+    if known is None or abs(house.now() - known[0]) >= REMEMBERED:
+        query = sql.select(sql.func.sum(archive.usage.c.stored_bytes)).where(archive.usage.c.tenant == tenant)
+        async with house.archive.connect() as connection:
+            known = (house.now(), int((await connection.execute(query)).scalar_one() or 0))
+        house.seen[key] = known
+    return known[1]
+
+
+async def add_numbers(house: House, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
+    """`Inventory.add`; `QuotaExceeded` when the tenant would hold more numbers than it may, those retired left out."""
+    most = house.config.tenant_named(tenant).max_numbers
+    try:
+        return await house.inventory.add(tenant, service, items, most)
+    except TooMany as full:
+        raise _too_many("phone_numbers", most, full.held) from None
+
+
+async def set_state(house: House, tenant: str, service: str, number: Number | str, state: State) -> PhoneNumber:
+    """`Inventory.set_state`; `QuotaExceeded` for a number out of retirement that would be one too many."""
+    most = house.config.tenant_named(tenant).max_numbers
+    try:
+        return await house.inventory.set_state(tenant, service, number, state, most)
+    except TooMany as full:
+        raise _too_many("state", most, full.held) from None
+
+
+def _too_many(field: str, most: int, held: int) -> QuotaExceeded:
+    wrong = FieldError(field, "is more than the tenant may hold", f"at most {max(0, most - held)} numbers more")
+    return QuotaExceeded(f"The tenant may hold {most} numbers that are not retired, and holds {held}.", [wrong])
+
+
+async def one_request_more(house: House, tenant: str) -> bool:
+    """May the tenant be answered another request in this second?"""
+    most = house.config.tenant_named(tenant).max_requests_per_second
+    return not most or await Budget(f"{{quota:{tenant}}}requests", most, 1).spend(house)
+
+
+def _key(tenant: str) -> str:
+    return f"{{quota:{tenant}}}"
