@@ -78,8 +78,9 @@ class _Kept(msgspec.Struct, frozen=True):
     words: list[str]
 
 
-async def create(house: House, access: Access, new: NewBlock) -> Block:
-    """A new block, in force within a second. `Invalid` and its kin, `NotFound` for a session or a service."""
+async def create(house: House, access: Access, new: NewBlock, id: str | None = None) -> Block:
+    """A new block, in force within a second; made again with the same `id` it is the same block. `Invalid` and its kin,
+    `NotFound` for a session or a service."""
     check_texts(house, {"reason": new.reason})
     if (new.scope == "pair") != (new.to is not None):
         raise Invalid.field("to", "does not go with the scope", "the other person of a pair, and of a pair alone")
@@ -91,7 +92,7 @@ async def create(house: House, access: Access, new: NewBlock) -> Block:
     if new.scope == "service":
         service = (await services.get(house, access.tenant, new.service or "default")).id
     block = Block(
-        id=house.token("blk_"),
+        id=id or house.token("blk_"),
         scope=new.scope,
         who=who,
         to=to,

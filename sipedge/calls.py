@@ -20,7 +20,7 @@ from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.numbering import Number
 from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
-from sipedge import announcements, consultations, dialogues, refusing, snapshots, trunks
+from sipedge import announcements, consultations, dialogues, refusing, reporting, snapshots, trunks
 from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
@@ -57,6 +57,7 @@ class Call:
         self._teller = exchange.facts.of(self.house, self.id)
         self._taken: list[Trunk] = []
         self._rang = False
+        self._keys = reporting.Keys()
         self._answered_at = 0.0
         self._recording = False
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
@@ -262,7 +263,7 @@ class Call:
                 await self.warn()
                 warned = True
             next_look = now + LOOKS_EVERY if route.ends_with_session else inf
-            await self.pass_keys(min(ends if warned else ends - route.warning_at, next_look))
+            await self.pass_keys(route, min(ends if warned else ends - route.warning_at, next_look))
 
     async def session_ends(self, route: Route, known: float) -> float:
         """When the call's session ends, by the loop's clock, as it is now: it may be closed, and prolonged. While the
@@ -272,11 +273,13 @@ class Call:
         except Unavailable:
             return known
 
-    async def pass_keys(self, until: float) -> None:
+    async def pass_keys(self, route: Route, until: float) -> None:
         """They talk by themselves; keys that one phone tells in words of its own reach the other in its own."""
         while (heard := await self.circuit.hear(until)) is not None:
             if isinstance(heard, Digit):
                 await self.circuit.pass_key(heard)
+                if self._keys.complete(heard, self.circuit.loop.time()):
+                    await reporting.report(self, route, heard)
 
     async def warn(self) -> None:
         """Both hear that their time runs out; like every prompt of ours it is in no recording."""

@@ -25,6 +25,7 @@ from sipedge.media.plane import (
     Close,
     Closed,
     Command,
+    Confirm,
     Connect,
     Done,
     End,
@@ -263,6 +264,9 @@ class RelayClient:
 
     async def warn(self, call: str, leg: Leg) -> int:
         return (await self._ask(Warn(call, leg), Playing)).play
+
+    async def confirm(self, call: str, leg: Leg) -> int:
+        return (await self._ask(Confirm(call, leg), Playing)).play
 
     async def press(self, call: str, leg: Leg, digit: str) -> int:
         return (await self._ask(Press(call, leg, digit), Playing)).play

@@ -457,13 +457,14 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A report as it was taken: the block it made, and the recordings it holds."""
+    """A report as it was taken: the block it made, and the recordings it holds. `via`: how it came."""
 
     id: str
     session: str
     reported_by: str
     about: str
     interaction: str | None
+    via: str
     reason: str
     block: str | None
     recordings: list[str]

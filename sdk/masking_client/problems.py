@@ -128,6 +128,12 @@ class PhoneNumberTaken(Problem):
     code = "phone_number_taken"
 
 
+class QuotaExceeded(Problem):
+    """The tenant has what it may have (409)."""
+
+    code = "quota_exceeded"
+
+
 class RecordingHeld(Problem):
     """The recording is held (409)."""
 

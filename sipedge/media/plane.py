@@ -180,6 +180,13 @@ class Warn(msgspec.Struct, frozen=True, tag="warn"):
     leg: Leg
 
 
+class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
+    """Plays one long pip once: what was keyed was taken. Answer: `Playing`; later `PlayFinished`."""
+
+    call: str
+    leg: Leg
+
+
 class Press(msgspec.Struct, frozen=True, tag="press"):
     """Presses a key for a leg to hear as telephone-events (RFC 4733), instead of anything else for so long; keys that
     follow wait for each other. Answer: `Playing`; later `PlayFinished`. Refused where its peer takes none."""
@@ -270,6 +277,7 @@ Command: TypeAlias = (
     | Play
     | RingBack
     | Warn
+    | Confirm
     | Press
     | Stop
     | Listen
@@ -492,6 +500,10 @@ class MediaPlane(Protocol):
 
     async def warn(self, call: str, leg: Leg) -> int:
         """Plays the pips that say the call's time runs out."""
+        ...
+
+    async def confirm(self, call: str, leg: Leg) -> int:
+        """Plays the pip that says that what was keyed was taken."""
         ...
 
     async def press(self, call: str, leg: Leg, digit: str) -> int:

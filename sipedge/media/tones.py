@@ -58,6 +58,15 @@ def warning() -> bytes:
     return cycle(WARNING)
 
 
+CONFIRMATION: Final = Tone((1_000,), (0.3,))  # one pip: what was keyed was taken
+
+
+@lru_cache(maxsize=1)
+def confirmation() -> bytes:
+    """The sound that says so, as PCM."""
+    return cycle(CONFIRMATION)
+
+
 def cycle(tone: Tone) -> bytes:
     """One turn of a tone's cadence as PCM."""
     samples = array("h")

@@ -73,6 +73,9 @@ class Commands:
                 return self._play(owner, request.id, id, leg, f"ring-back {country[:2]}", True, Assets.ring_back)
             case plane.Warn(id, number):
                 return self._play(owner, request.id, id, self._leg(id, number), "warning", False, Assets.warning)
+            case plane.Confirm(id, number):
+                leg = self._leg(id, number)
+                return self._play(owner, request.id, id, leg, "confirmation", False, Assets.confirmation)
             case plane.Press(id, number, digit):
                 return self._press(self._call(id), self._leg(id, number), digit)
             case plane.Stop(id, number):

@@ -85,6 +85,11 @@ class Assets:
         """The pips that say a call's time runs out."""
         return frames_of(tones.warning(), codec)
 
+    @staticmethod
+    def confirmation(asset: str, codec: CodecName) -> Frames:
+        """The pip that says that what was keyed was taken."""
+        return frames_of(tones.confirmation(), codec)
+
 
 class Player:
     """Plays frames to one leg; `finished(whole, now)` is called once, however it ends. `emit`: how a frame leaves, by

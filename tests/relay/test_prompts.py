@@ -126,6 +126,20 @@ def test_the_warning_is_two_pips_and_then_both_hear_each_other_again(
         assert alice.heard
 
 
+def test_what_was_keyed_is_confirmed_by_one_pip_to_that_phone_alone(edge: Edge, call: str, alice: Phone) -> None:
+    with Phone() as bob:
+        alice.to, bob.to = (("127.0.0.1", port) for port in edge.open(call))
+        edge.connect(call, 1, alice)
+        edge.connect(call, 2, bob)
+        edge.ask(Bridge(call), Done)
+        edge.ask(plane.Confirm(call, 1), Playing)
+        assert edge.event(PlayFinished).leg == 1
+        alice.listen(0.05)
+        bob.listen(0.05)
+        assert len(alice.heard) == 15 and strength(alice.sound()[: 2 * 2_400], 1_000) > 0.9
+        assert not bob.heard
+
+
 def test_ring_back_sounds_as_in_the_country(edge: Edge, call: str, alice: Phone) -> None:
     edge.open(call, legs=1)
     edge.connect(call, 1, alice)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.system.baresip import RATE, Baresip, channels, host_address, power, share_of
-from tests.system.service import Person, Service, running
+from tests.system.service import Person, Service, eventually, running
 
 pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(150)]
 
@@ -34,12 +35,21 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @contextmanager
 def phone(
-    service: Service, folder: Path, person: Person, address: str, *, hertz: int, dials: str = "", number: int = 0
+    service: Service,
+    folder: Path,
+    person: Person,
+    address: str,
+    *,
+    hertz: int,
+    dials: str = "",
+    number: int = 0,
+    keys: bool = False,
 ) -> Iterator[Baresip]:
-    """A person's phone: one that dials X, or one that waits to be called. `number` keeps callers of a time apart."""
+    """A person's phone: one that dials X, or one that waits to be called. `number` keeps callers of a time apart;
+    `keys`: it can be told to press some."""
     port = 5070 + 2 * number if dials else 5080  # baresip takes the next port too
     target = f"sip:{dials}@{service.ready['sip'][0].removeprefix('udp:')}" if dials else ""
-    with Baresip(folder, person.number, address, port, hertz=hertz, dial=target) as baresip:
+    with Baresip(folder, person.number, address, port, hertz=hertz, dial=target, keys=keys) as baresip:
         service.legs[person.name] |= {address, *baresip.media}
         yield baresip if dials else baresip.is_ready()
 
@@ -75,9 +85,17 @@ def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apa
 
     # The callee dials back the number it saw and reaches the caller's phone.
     with phone(service, tmp_path, customer, place.callee, hertz=440) as called_back:
-        with phone(service, tmp_path, driver, place.caller, hertz=880, dials=y) as again:
+        with phone(service, tmp_path, driver, place.caller, hertz=880, dials=y, keys=True) as again:
             again.says("Call established")
+            eventually(lambda: data_of(service, session["id"], "call.bridged")[1:], 6, "the second call's bridge")
+            again.presses("*7")
+            (report,) = eventually(lambda: data_of(service, session["id"], "abuse.reported"), 4, "the report by key")
         assert called_back.saw_caller() == x
+    people = [one["id"] for one in session["participants"]]
+    assert (report["via"], report["reported_by"], report["about"]) == ("keypad", people[1], people[0])
+    assert [one["id"] for one in service.get("/v1/blocks")["data"]] == [report["block"]]
+    held = eventually(lambda: kept(service, *report["recordings"]), 10, "the recording, held")
+    assert held["hold"]["reason"] == "reported by key during the call" and held["status"] == "available"
 
     # A third phone dialling either number is told off; after the close both are told that the trip has ended.
     third = service.person("third phone", place.caller)
@@ -92,6 +110,17 @@ def test_two_phones_talk_through_masked_numbers_and_the_recording_keeps_them_apa
         calls = [side_by_side.submit(is_told_off, service, tmp_path, *who, 2 + n) for n, who in enumerate(both)]
         for one in calls:
             one.result()
+
+
+def data_of(service: Service, session: str, kind: str) -> list[dict[str, Any]]:
+    """The data of a session's events of that type."""
+    return [one["data"] for one in service.get(f"/v1/sessions/{session}/events")["data"] if one["type"] == kind]
+
+
+def kept(service: Service, recording: str) -> dict[str, Any] | None:
+    """A recording once it can be played."""
+    found = dict(service.get(f"/v1/recordings/{recording}"))
+    return found if found["status"] == "available" else None
 
 
 def is_told_off(service: Service, folder: Path, person: Person, dialled: str, number: int) -> None:
