@@ -6,6 +6,7 @@ the trip has ended, and reach nobody. All of it is one step in the session's sha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from masking.refusals import (
     SessionClosed,
     Unserved,
 )
-from pools.grants import End, Exhausted, Fact, Holder, Lease, Retarget, Take
+from pools.grants import End, Exhausted, Fact, Holder, Lease, Take
 from pools.leases import Step
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Amendment(msgspec.Struct, frozen=True):
     targets: list[str]
     record: Record
     events: list[Fact]
+    elsewhere: dict[str, list[Step]] = {}  # by shard, of a session with numbers of several pools
 
 
 async def swap(house: House, access: Access, session: str, participant: str, new: NewParticipant) -> Session:
@@ -49,8 +51,7 @@ async def swap(house: House, access: Access, session: str, participant: str, new
     bring one. The others' numbers stay as they are; the newcomer dials the old one's too, or one of their own where
     they have that number with somebody else.
 
-    Refuses with `Invalid` and its kin, `ParticipantConflict`, `NumberPoolExhausted`, `SessionClosed`, `NotFound`, and
-    `Unserved` for a session with numbers of several pools.
+    Refuses with `Invalid` and its kin, `ParticipantConflict`, `NumberPoolExhausted`, `SessionClosed`, `NotFound`.
     """
     phones = checks.phones_of(house, new, "replacement")
     if len(phones) > 1:
@@ -63,8 +64,8 @@ async def swap(house: House, access: Access, session: str, participant: str, new
     def swapped(beside: bool) -> Callable[[Holder, Record], Amendment]:
         return lambda holder, record: _swapped(house, holder, record, participant, person, beside=beside)
 
-    if not await amend(house, access, session, swapped(beside=False)):
-        await amend(house, access, session, swapped(beside=True))
+    if not await amend(house, access, session, swapped(beside=False), across=True):
+        await amend(house, access, session, swapped(beside=True), across=True)
     return await sessions.get(house, access, session)
 
 
@@ -75,16 +76,29 @@ async def replace_number(house: House, access: Access, session: str, number: str
     def renumbered(holder: Holder, record: Record) -> Amendment:
         return _renumbered(house, holder, record, number, overlap * 1000)
 
-    await amend(house, access, session, renumbered)
+    await amend(house, access, session, renumbered, across=True)
     return await sessions.get(house, access, session)
 
 
-async def amend(house: House, access: Access, session: str, made: Callable[[Holder, Record], Amendment]) -> bool:
-    """Does what `made` makes of the session as it is; False when a number is taken for its new party."""
+async def amend(
+    house: House,
+    access: Access,
+    session: str,
+    made: Callable[[Holder, Record], Amendment],
+    *,
+    across: bool = False,
+) -> bool:
+    """Does what `made` makes of the session as it is; False when a number is taken for its new party. `across`: it
+    knows of several pools."""
     for _ in range(sessions.TRIES):
         holder, record = await sessions.held_open(house, access, session)
         if holder.shards:
-            raise Unserved("The session has numbers of several pools; this version cannot change those.")
+            if not across:
+                raise Unserved("The session has numbers of several pools; this version cannot change those so.")
+            whole = await house.leases.read_whole(session)
+            if whole is None or whole.rev != holder.rev:
+                continue
+            holder = whole
         wish = made(holder, record)
         try:
             told = await house.leases.amend(
@@ -94,9 +108,10 @@ async def amend(house: House, access: Access, session: str, made: Callable[[Hold
                 expect_rev=holder.rev,
                 fields={
                     "record": records.packed(wish.record),
-                    **stages.fields(wish.record),
+                    **stages.fields(wish.record, wish.targets),
                 },
                 events=wish.events,
+                elsewhere=wish.elsewhere,
             )
         except Exhausted as short:
             raise NumberPoolExhausted(
@@ -129,32 +144,37 @@ def _swapped(
     slots: dict[Way, int] = {}
     if beside:
         after, slots = _split(after, person.id)
-    targets: list[str] = list(holder.targets)
-    steps: list[Step] = []
-    leases: dict[int, list[tuple[int, str]]] = {}
+    targets = [_renamed(target, old.id, person.id) for target in holder.targets]
+    steps: defaultdict[str, list[Step]] = defaultdict(list)  # by shard
+    leases: dict[tuple[str, int], list[tuple[int, str]]] = {}
     taken: set[tuple[Way, str]] = set()
     for grant in holder.grants:
         source, target = holder.targets[grant.ordinal].split("|")
-        if old.id not in (source, target):
+        if source != old.id:
             continue
-        way = (person.id, target) if source == old.id else (source, person.id)
-        to = len(targets)
-        targets.append("|".join(way))
-        if target == old.id:
-            steps.append(Retarget(grant.ordinal, to))
-            continue
+        way = (person.id, target)
         party = _dials(house, after, person, way, pins.party(house, chosen[way]) if _is_secret(grant.party) else None)
-        steps.append(End(grant.ordinal))
+        steps[grant.shard].append(End(grant.ordinal))
         if (way, party) in taken:  # another phone of the old one's
             continue
         taken.add((way, party))
+        to = len(targets)
+        targets.append("|".join(way))
         if beside:
-            leases.setdefault(slots[way], []).append((to, party))
+            leases.setdefault((grant.shard, slots[way]), []).append((to, party))
         else:
-            steps.append(Take(grant.ordinal, to, party))
-    steps += [Lease(slot, tuple(entries)) for slot, entries in sorted(leases.items())]
+            steps[grant.shard].append(Take(grant.ordinal, to, party))
+    for (shard, slot), entries in sorted(leases.items()):
+        steps[shard].append(Lease(slot, tuple(entries)))
     said = {PARTIES: {person.id: [person.party]}, "replaced": {"from": old.id, "to": person.id}}
-    return Amendment(steps, targets, after, news(house, holder, after, sorted(leases), said))
+    told = news(house, holder, after, sorted(slot for _, slot in leases), said)
+    return Amendment(steps.pop("", []), targets, after, told, dict(steps))
+
+
+def _renamed(target: str, old: str, new: str) -> str:
+    """Whoever is called is the newcomer; whoever calls, while an entry of theirs still stands, is nobody any more."""
+    source, _, called = target.partition("|")
+    return f"{source}|{new}" if called == old else target
 
 
 def _is_secret(party: str) -> bool:
@@ -215,15 +235,22 @@ def _renumbered(house: House, holder: Holder, record: Record, number: str, overl
     slots = [slot for slot, known in enumerate(holder.numbers) if known == number]
     if not slots:
         raise Invalid.field("number", "is no number of the session", "one of its participants' proxies")
-    steps: list[Step] = []
+    steps: defaultdict[str, list[Step]] = defaultdict(list)  # by shard
+    targets = list(holder.targets)
     for slot in slots:
         ways = {"|".join(way) for way in record.lines[slot].ways}
         theirs = [grant for grant in holder.grants if holder.targets[grant.ordinal] in ways]
-        steps += [End(grant.ordinal, overlap_ms) for grant in theirs]
-        steps.append(Lease(slot, tuple((grant.ordinal, grant.party) for grant in theirs)))
+        entries = []
+        for grant in theirs:
+            entries.append((len(targets), grant.party))
+            targets.append(holder.targets[grant.ordinal])
+        shard = theirs[0].shard  # a number's entries are all in its own
+        steps[shard] += [End(grant.ordinal, overlap_ms) for grant in theirs]
+        steps[shard].append(Lease(slot, tuple(entries)))
     until = moment_of(min(house.now_ms + overlap_ms, holder.expires))
     gone = fact("number.released", None, {"number": number, "until": until})
-    return Amendment(steps, list(holder.targets), record, [*news(house, holder, record, slots, {}), gone])
+    told = [*news(house, holder, record, slots, {}), gone]
+    return Amendment(steps.pop("", []), targets, record, told, dict(steps))
 
 
 def news(house: House, holder: Holder, record: Record, slots: list[int], said: Mapping[str, Any]) -> list[Fact]:

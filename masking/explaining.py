@@ -30,6 +30,7 @@ from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
 from masking.refusals import CannotReopen, FieldError, Invalid, NotBuilt
+from pools.amendments import NOWHERE
 from pools.inventory import CALLABLE
 
 if TYPE_CHECKING:
@@ -259,8 +260,8 @@ async def _somebody(
     guest: Number | None = None,
 ) -> Explanation:
     found = await records.held(told.house, told.access.tenant, standing.holder)
-    if found is None:
-        told.look("binding", "none", "The session is forgotten.")
+    if found is None or found[0].targets[standing.ordinal] == NOWHERE:
+        told.look("binding", "none", "The session is forgotten, or was to have this caller and never did.")
         return told.end("no_binding", number=number)
     holder, record = found[0], guests.calling(told.house, found[1], guest)
     source, _, target = holder.targets[standing.ordinal].partition("|")

@@ -137,7 +137,7 @@ async def _revive(house: House, holder: Holder, record: Record, lives_ms: int) -
     if record.stages:
         fields |= {
             "record": records.packed(record),
-            **stages.fields(record),
+            **stages.fields(record, holder.targets),
             "wakes": stages.next_ms(record.stages, house.now_ms) or "",
         }
     letters = holder.holder[-quotas.LETTERS :]

@@ -341,7 +341,7 @@ async def change(house: House, access: Access, session: str, wish: SessionChange
             "max_calls": changed.max_concurrent_calls,
             "mode": changed.mode,
             "late": records.late(changed),
-            **stages.fields(changed),
+            **stages.fields(changed, holder.targets),
         }
         if changed.stages or record.stages:
             fields["wakes"] = stages.next_ms(changed.stages, house.now_ms) or ""

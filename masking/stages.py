@@ -89,23 +89,24 @@ def lasting(stages: Sequence[Stage], at_ms: int) -> tuple[Stage, ...]:
     return (msgspec.structs.replace(stages[-1], until=None),)
 
 
-def fields(record: Record) -> dict[str, str]:
+def fields(record: Record, targets: Sequence[str] = ()) -> dict[str, str]:
     """Who may not call whom, as the pools' route reads it: `denied`, and by stage `stages`, each with its beginning
-    (ms) before its closed ways. After the last stage nobody calls anybody."""
+    (ms) before its closed ways. After the last stage nobody calls anybody. Of `targets` (``from|to``) those are closed
+    that name somebody who is not there: not any more, or not yet."""
+    there = {person.id for person in record.everybody}
+    gone = {target for target in targets if not there.issuperset(target.split("|"))}
+
+    def closed(direction: str) -> list[str]:
+        ways = directions.denied(direction, record.everybody, record.lines).split()
+        return sorted(gone.union(ways))
+
     words, starts = [], 0
     for stage in record.stages:
-        words.append(f"{starts}:{_closed(record, stage.direction)}")
+        words.append(f"{starts}:{','.join(closed(stage.direction))}")
         starts = stage.until_ms or 0
     if end_ms(record.stages) is not None:
-        words.append(f"{starts}:{_closed(record, 'none')}")
-    return {
-        "denied": directions.denied(record.direction, record.everybody, record.lines),
-        "stages": " ".join(words),
-    }
-
-
-def _closed(record: Record, direction: str) -> str:
-    return directions.denied(direction, record.everybody, record.lines).replace(" ", ",")
+        words.append(f"{starts}:{','.join(closed('none'))}")
+    return {"denied": " ".join(closed(record.direction)), "stages": " ".join(words)}
 
 
 def denied(known: Mapping[str, bytes], at_ms: int) -> list[str]:

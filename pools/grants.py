@@ -97,11 +97,12 @@ class Reopened(msgspec.Struct, frozen=True):
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
     """One entry of a live holder: `party` dials an X and means the holder's target `ordinal`. Entries of one `position`
-    are of one X."""
+    of a shard are of one X. `shard`: "" is the holder's own."""
 
     position: int
     ordinal: int
     party: str
+    shard: str = ""
 
 
 class Retarget(msgspec.Struct, frozen=True, gc=False):
@@ -156,6 +157,16 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 
     def words(self) -> list[str | int]:
         return ["drop", self.slot]
+
+
+class Given(msgspec.Struct, frozen=True, gc=False):
+    """A step in the holder's own shard: another shard has given it `number`, which becomes its `numbers[slot]`."""
+
+    slot: int
+    number: str
+
+    def words(self) -> list[str | int]:
+        return ["given", self.slot, self.number]
 
 
 class Amended(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from pools.grants import Grant, Holder, JournalEntry, LiveCall, OutboxEntry, shard_of
 from pools.redis import Redis, Word
 from pools.scripts import SHARD, ShardScripts
@@ -83,6 +85,17 @@ class Journal:
             grants=tuple(map(_grant, _words(facts["grants"]))),
             fields={name: value for name, value in facts.items() if name not in OWN_FIELDS},
         )
+
+    async def read_whole(self, holder: str) -> Holder | None:
+        """As `read`, with what it has in other shards among its grants."""
+        found = await self.read(holder)
+        if found is None or not found.shards:
+            return found
+        grants = list(found.grants)
+        for shard in found.shards:
+            theirs: bytes = await self._redis.command("HGET", key(shard, "s:" + holder), "grants") or b""
+            grants += [msgspec.structs.replace(_grant(text), shard=shard) for text in _words(theirs)]
+        return msgspec.structs.replace(found, grants=tuple(grants))
 
     async def ends(self, holder: str) -> int | None:
         """When the holder's time is over, or was (ms); None for one that Redis has forgotten."""

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from pools.amendments import Amending
+from pools.amendments import Step as Step
 from pools.grants import (
     Amended,
     Appended,
     Ask,
     Bound,
     Channel,
-    Drop,
-    End,
     Exhausted,
     Extended,
     Fact,
@@ -28,7 +28,6 @@ from pools.grants import (
     Policy,
     Released,
     Reopened,
-    Retarget,
     Route,
     Standing,
     Take,
@@ -40,7 +39,6 @@ from pools.journal import OWN_FIELDS, Journal, key
 from pools.redis import Redis, Word
 from pools.scripts import SHARD, ShardScripts
 
-Step = Retarget | End | Take | Lease | Drop
 Fields = Mapping[str, str | bytes | int]
 
 _SHARD: Final = re.compile(r"[a-z0-9]{6}", re.ASCII)
@@ -261,27 +259,25 @@ class Leases(Journal):
         expect_rev: int,
         fields: Fields,
         events: Sequence[Fact],
+        elsewhere: Mapping[str, Sequence[Step]] | None = None,
     ) -> Amended:
-        """Changes who of a live holder dials what, all steps or none; every lease must be in the holder's own shard.
+        """Changes who of a live holder dials what, all steps or none: `steps` in its own shard, `elsewhere` in others
+        (`pools.amendments`).
 
-        `targets`: those it has, then the new ones the steps name. In the events ``$x<slot>`` stands for the holder's
-        numbers. `Exhausted` when there is no X for a `Lease`. ValueError for a target or a party that makes no sense.
+        `targets`: those it has, whose words may change, then the new ones the steps name. In the events ``$x<slot>``
+        stands for the holder's numbers. `Exhausted` when there is no X for a `Lease`. ValueError for a target or a
+        party that makes no sense.
         """
-        parties = [step.party for step in steps if isinstance(step, Take)]
-        parties += [party for step in steps if isinstance(step, Lease) for _, party in step.entries]
+        every = [*steps, *chain.from_iterable((elsewhere or {}).values())]
+        parties = [step.party for step in every if isinstance(step, Take)]
+        parties += [party for step in every if isinstance(step, Lease) for _, party in step.entries]
         if not all(map(_PARTY.fullmatch, parties)) or not all(map(_TARGET.fullmatch, targets)):
             raise ValueError("an amendment names parties by their index, and targets as from|to")
-        words: list[Word] = [holder, expect_rev, " ".join(targets), len(steps)]
-        for step in steps:
-            words += step.words()
-        words += [*_counted_fields(fields), *_counted_events(events)]
-        shard = shard_of(holder)
-        reply = await self._redis.script(self._scripts.amend, [key(shard, "h")], words)
-        if reply[0] == b"exhausted":
-            raise Exhausted(shard, needed=reply[1], retry_after=reply[2] / 1000 if reply[2] >= 0 else None)
-        if reply[0] != b"amended":
-            return Amended(outcome=reply[0].decode())
-        return Amended(outcome="amended", numbers=_number_list(reply[1]))
+        amending = Amending(self._redis, self._scripts, holder)
+        more = [*_counted_fields(fields), *_counted_events(events)]
+        if elsewhere:
+            return await amending.across(expect_rev, steps, targets, more, elsewhere)
+        return await amending.at_home(expect_rev, steps, targets, more)
 
     async def route(
         self,

@@ -1,4 +1,5 @@
--- Changes who of a live holder dials what: all of it, or nothing. Every lease of the holder is in this shard.
+-- Changes who of a live holder dials what: all of it that is in this shard, or nothing. (In a shard that is not the holder's own, where
+-- no number has a slot, `lease` counts from 0, and the numbers it gives are the first of the answer.)
 --   KEYS  1 {<sh>}h
 --   ARGV  1 holder  2 rev expected  3 targets, by ordinal, spaces between: those it has, then new ones  4 count of steps, then of each:
 --           'retarget' ordinal new-ordinal             the entry means another target
@@ -7,6 +8,7 @@
 --           'drop' slot                                its number `slot` (from 0) is none of the holder's any more: those behind move up
 --           'lease' slot wish count {ordinal party}…   the parties dial a free X, which becomes the holder's number `slot`: the next one,
 --             with the wish 'sticky' the one they had last, or the one of the position that is wished for, whether or not it is open
+--           'given' slot X                             another shard's X becomes the holder's number `slot`
 --         then counted fields, then counted events, in whose data $x<slot> stands for a number
 --   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party has another lease or a tombstone on the
 --         very X that it was to take or wished for), or {'exhausted', numbers needed, ms until one is free or -1}
@@ -105,6 +107,9 @@ for _ = 1, tonumber(ARGV[4]) do
     if not free(ARGV[at + 3], from[1]) then return {'taken'} end
     put(ARGV[at + 3], from[1], ARGV[at + 2])
     at = at + 4
+  elseif kind == 'given' then
+    numbers[ARGV[at + 1] + 1] = ARGV[at + 2]
+    at = at + 3
   elseif kind == 'drop' then
     dropped[ARGV[at + 1] + 1] = true
     at = at + 2

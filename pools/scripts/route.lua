@@ -41,6 +41,7 @@ end
 -- The targets stand one after the other with a space between: a pattern of as many words as come before finds the one.
 local skip = ordinal == '0' and '' or string.rep('%S+ ', ordinal)
 local from, to = match(targets, '^' .. skip .. '([^|]*)|(%S+)')
+if from == 'nowhere' then return {'no_binding'} end  -- a place that an amendment over several shards keeps
 
 local claimed, decision, present = false, 'routed', string.format('%d', now)
 local ended = not live or status == 'closed' or status == 'failed'

@@ -12,7 +12,6 @@ from masking.refusals import (
     NumberPoolExhausted,
     ParticipantConflict,
     SessionClosed,
-    Unserved,
 )
 from masking.routes import Challenge, Refusal, Route
 from masking.services import ServiceChange
@@ -154,12 +153,75 @@ async def test_what_cannot_be_swapped_says_why(world: World) -> None:
         await swap(world, session)
 
 
-async def test_a_session_over_two_pools_is_left_as_it_is(world: World) -> None:
+@pytest.fixture
+async def border(world: World) -> Session:
+    """A session whose people dial numbers of two countries; there is one number more of each."""
     await world.pool(2, "VN")
     await world.pool(2, "RU")
-    session = await world.open(CUSTOMER, MUSCOVITE)
-    with pytest.raises(Unserved):
-        await swap(world, session)
+    return await world.open(CUSTOMER, MUSCOVITE)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_of_a_session_over_two_pools_either_may_be_replaced(world: World, border: Session, place: int) -> None:
+    people, numbers = [CUSTOMER, MUSCOVITE], [proxy(border, 0, 1), proxy(border, 1, 0)]
+    after = await swap(world, border, STRANGER, place)
+    gone, people[place] = people[place], STRANGER
+    assert [proxy(after, 0, 1), proxy(after, 1, 0)] == numbers, "all dial what was dialled before"
+    for one, other in ((0, 1), (1, 0)):
+        called = await world.call(numbers[one], people[one])
+        assert isinstance(called, Route) and called.callee.reveal() == people[other]
+        assert called.shows == numbers[other]
+        await world.house.leases.append(border.id, [], end_call=called.interaction)
+    refused = await world.call(numbers[place], gone)
+    assert isinstance(refused, Refusal) and refused.decision == "ended"
+    assert await reached(world, numbers[1 - place], gone) is None
+    await sessions.close(world.house, world.access, border.id)
+    assert [await reached(world, x, one) for x in numbers for one in (*people, gone)] == [None] * 6
+    assert (await world.types(border.id))[3:] == ["session.updated", *["call.initiated"] * 2, "call.refused",
+        "session.closed", *["number.released"] * 2, *["call.refused"] * 3]  # fmt: skip
+
+
+async def test_a_newcomer_over_two_pools_dials_one_of_their_own_where_they_must(world: World, border: Session) -> None:
+    other = await world.open(STRANGER, MERCHANT)
+    x = proxy(border, 0, 1)
+    if proxy(other, 0, 1) != x:
+        other = await world.open(STRANGER, DRIVER)
+    assert proxy(other, 0, 1) == x
+    with pytest.raises(NumberPoolExhausted):
+        await swap(world, border, STRANGER, 0)
+    assert await reached(world, x, CUSTOMER) == MUSCOVITE, "nothing has changed"
+    [y] = await world.pool(1, "VN")
+    after = await swap(world, border, STRANGER, 0)
+    assert proxy(after, 0, 1) == y
+    assert await reached(world, y, STRANGER) == MUSCOVITE
+    assert await reached(world, proxy(after, 1, 0), MUSCOVITE) == STRANGER
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_number_of_either_country_is_replaced(world: World, border: Session, place: int) -> None:
+    people, numbers = [CUSTOMER, MUSCOVITE], [proxy(border, 0, 1), proxy(border, 1, 0)]
+    after = await amending.replace_number(world.house, world.access, border.id, numbers[place], 300)
+    new = [proxy(after, 0, 1), proxy(after, 1, 0)]
+    assert new[1 - place] == numbers[1 - place] and new[place] != numbers[place]
+    assert new[place][:3] == numbers[place][:3], "of the same country"
+    for span, works in ((0, True), (300, False)):
+        await world.later(span)
+        assert (await reached(world, numbers[place], people[place]) is not None) == works
+        for one in (0, 1):
+            assert await reached(world, new[one], people[one]) == people[1 - one]
+    called = await world.call(new[1 - place], people[1 - place])
+    assert isinstance(called, Route) and called.shows == new[place]
+
+
+async def test_a_number_that_goes_still_means_the_newcomer_and_never_the_one_before(world: World) -> None:
+    await world.pool(2)
+    session = await world.open(CUSTOMER, DRIVER)
+    old = proxy(session, 0, 1)
+    await amending.replace_number(world.house, world.access, session.id, old, 300)
+    await swap(world, session)
+    assert await reached(world, old, CUSTOMER) == STRANGER
+    refused = await world.call(old, DRIVER)
+    assert isinstance(refused, Refusal) and refused.decision == "direction"
 
 
 async def test_a_number_is_replaced_while_both_work_for_a_while(world: World) -> None:

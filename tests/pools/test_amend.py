@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
 import pytest
 
-from pools.grants import Ask, Drop, End, Entry, Exhausted, Lease, Retarget, Take, holder_id, secret
+from pools.amendments import NOWHERE, Amending
+from pools.grants import Amended, Ask, Bound, Drop, End, Entry, Exhausted, Lease, Retarget, Take, holder_id, secret
 from pools.leases import Step
-from tests.pools.world import QUARANTINE, START, TTL, World, pair
+from pools.redis import Unavailable
+from tests.pools.world import QUARANTINE, START, TTL, World, one, pair
 
 TARGETS = ["par_an|par_binh", "par_binh|par_an", "par_an|par_chi", "par_chi|par_an"]
 SWAP: list[Step] = [Retarget(0, 2), End(1), Take(1, 3, "chi")]
@@ -165,3 +171,117 @@ async def test_a_person_who_sticks_gets_the_number_they_had_last(world: World) -
     await amend(world, held.holder, [stays], TARGETS[:1])
     beside = await world.bind(shard)
     assert await amend(world, beside.holder, [stays], TARGETS[:1]) != (had[0],), "another one while it is held"
+
+
+class Border:
+    """A holder with a per-party X in each of two shards: an dials x at home, binh dials y there."""
+
+    def __init__(self, world: World, home: str, there: str, bound: Bound) -> None:
+        self.world = world
+        self.home = home
+        self.there = there
+        self.holder = bound.holder
+        self.x, self.y = bound.numbers
+        self.targets = ["par_an|par_chi", "par_binh|par_an", "par_chi|par_an"]  # chi is to come in binh's place
+
+    @classmethod
+    async def made(cls, world: World) -> Border:
+        home, there = await world.pool(2), await world.pool(1, "RU", "+74951000")
+        placed = [(home, one("an", "binh")), (there, one("binh", "an"))]
+        holder = holder_id(home, bytes(17))
+        bound = await world.leases.bind_across(
+            holder, placed, ttl_ms=TTL, quarantine_ms=QUARANTINE, fields={"denied": ""}, events=[]
+        )
+        return cls(world, home, there, bound)
+
+    async def swap(self, *steps: Step, rev: int = 1, home: Sequence[Step] = ()) -> Amended:
+        return await self.world.leases.amend(
+            self.holder, home, targets=self.targets, expect_rev=rev, fields={"denied": "par_binh|par_an"},
+            events=[EVENT], elsewhere={self.there: steps or [End(1), Take(1, 2, "chi")]},
+        )  # fmt: skip
+
+    async def means(self, x: str, party: str) -> str:
+        """Whom the party reaches over x; or what it meets."""
+        route = await self.world.call(x, party)
+        if route.decision != "routed":
+            return route.decision
+        await self.world.leases.append(self.holder, [], end_call=f"call{self.world._calls}")
+        return route.target
+
+
+async def test_over_two_shards_another_person_takes_over_in_one_decision(world: World) -> None:
+    border = await Border.made(world)
+    whole = await world.leases.read_whole(border.holder)
+    assert whole is not None and {grant.shard for grant in whole.grants} == {"", border.there}
+    told = await border.swap()
+    assert told == Amended(outcome="amended", numbers=(border.x, border.y))
+    found = [await border.means(border.y, party) for party in ("chi", "binh")]
+    assert (found, await border.means(border.x, "an")) == (["par_an", "ended"], "par_chi")
+    assert await world.events(border.holder) == ["session.updated", *["call.initiated"] * 1, "call.refused",
+        "call.initiated"]  # fmt: skip
+    await world.leases.release(border.holder, reason="api")
+    assert await border.means(border.y, "chi") == "ended"
+    alone = await world.bind(border.home, pair("an", "binh"))
+    assert (await world.leases.read_whole(alone.holder)) == await world.leases.read(alone.holder)
+    assert await world.leases.read_whole(holder_id(border.home, bytes(range(17)))) is None
+
+
+async def test_over_two_shards_a_new_number_of_each_has_its_slot(world: World) -> None:
+    border = await Border.made(world)
+    await world.pool(1, "RU", "+74952000")
+    border.targets = ["par_an|par_binh", "par_binh|par_an", "par_an|par_binh", "par_binh|par_an"]
+    home: list[Step] = [End(0, 5000), Lease(0, ((2, "an"),))]
+    told = await border.swap(End(1, 5000), Lease(1, ((3, "binh"),)), home=home)
+    x, y = told.numbers
+    assert x != border.x and y != border.y and y.startswith("+7")
+    for after in (0, 5000):
+        await world.later(after)
+        assert await border.means(border.x, "an") == ("ended" if after else "par_binh")
+        assert (await border.means(x, "an"), await border.means(y, "binh")) == ("par_binh", "direction")
+
+
+@pytest.mark.parametrize("why", ["taken", "exhausted", "conflict", "ended", "decided"])
+async def test_over_two_shards_a_no_of_any_leaves_all_as_it_was(world: World, why: str) -> None:
+    border = await Border.made(world)
+    rev, home, outcome = 1, list[Step](), why
+    if why in ("taken", "exhausted"):
+        await world.bind(border.there, one("chi", "dung"))
+    if why == "conflict":
+        rev = 7
+    if why == "ended":
+        await world.leases.release(border.holder, reason="api")
+    if why == "decided":  # its own shard has no X for a step of its own
+        await world.bind(border.home, pair("an", "em"))
+        home, outcome = [Lease(0, ((0, "an"),))], "exhausted"
+    elsewhere: list[Step] = [Lease(1, ((2, "chi"),))] if why == "exhausted" else []
+    try:
+        told = (await border.swap(*elsewhere, rev=rev, home=home)).outcome
+    except Exhausted:
+        told = "exhausted"  # type: ignore[assignment]
+    assert told == outcome
+    ended = why == "ended"
+    assert await border.means(border.y, "binh") == ("ended" if ended else "par_an")
+    assert await border.means(border.y, "chi") in ("no_binding", "par_dung")
+    assert await border.means(border.x, "an") == ("ended" if ended else "par_binh")
+
+
+async def test_who_dies_before_the_decision_leaves_an_entry_that_means_nobody_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    border = await Border.made(world)
+    at_home, calls = Amending.at_home, count()
+
+    async def dies(self: Amending, *words: Any) -> Amended:
+        if next(calls) == 1:
+            raise Unavailable("died")
+        return await at_home(self, *words)
+
+    monkeypatch.setattr(Amending, "at_home", dies)
+    with pytest.raises(Unavailable):
+        await border.swap()
+    assert await border.means(border.y, "chi") == "no_binding"
+    assert await border.means(border.y, "binh") == "par_an"
+    border.targets = ["par_an|par_binh", "par_binh|par_an", NOWHERE, "par_em|par_an"]
+    told = await border.swap(Take(1, 3, "em"), rev=2)
+    assert told.outcome == "amended"
+    assert (await border.means(border.y, "em"), await border.means(border.y, "chi")) == ("par_an", "no_binding")

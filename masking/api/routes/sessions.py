@@ -125,7 +125,6 @@ SESSIONS = [
             "invalid_phone_number",
             "contains_phone_number",
             "conflict",
-            "not_implemented",
         ),
         tag="sessions",
     ),
@@ -137,7 +136,7 @@ SESSIONS = [
         {200: Said("The session as it is now.", core_sessions.Session)},
         body=sessions.Renumbering,
         scopes=("sessions",),
-        problems=("session_closed", "number_pool_exhausted", "conflict", "not_implemented"),
+        problems=("session_closed", "number_pool_exhausted", "conflict"),
         tag="sessions",
     ),
     Operation(
