@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from masking.services import Service
     from pools.inventory import Figures, State
 
-STATES: Final[tuple[State, ...]] = ("active", "draining", "suspended", "retired")
+STATES: Final[tuple[State, ...]] = ("active", "draining", "suspended", "retired", "resting")
 
 
 class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
-    """How many numbers are in each state; `active` ones alone take new sessions."""
+    """How many numbers are in each state; `active` ones alone take new sessions. `resting` ones were put back after
+    they had been retired, and serve again when they have been out of service for long enough (`number_ageing`)."""
 
     active: int = 0
     draining: int = 0
     suspended: int = 0
     retired: int = 0
+    resting: int = 0
 
 
 class ShardLoad(msgspec.Struct, frozen=True, kw_only=True):

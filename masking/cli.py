@@ -43,6 +43,7 @@ for group in (keys, numbers, sessions, recordings):
 
 T = TypeVar("T")
 IMPORT_BATCH = 200  # numbers a request
+SMALL_BATCH = 20  # of a request that does much for each
 USED = (
     "from", "to", "service", "sessions", "calls", "call_seconds", "billed_seconds", "recordings", "recording_seconds",
     "recording_gb_days", "number_days",
@@ -222,37 +223,24 @@ def replace(*blocks: str, service: str = "default", overlap: int = 300, remote: 
     chosen = [number for place, block in enumerate(blocks, 1) for number in spread_block(block, f"block {place}")]
     if not chosen:
         raise Failed("no numbers: name some, or blocks such as +842471000000-+842471000099")
-    replaced, kept = 0, []
+    replaced = 0
+    kept: list[dict[str, str]] = []
     with client(remote) as http:
-        for batch in batches(chosen, "draining", remote):
-            body = {"phone_numbers": batch, "state": "draining"}
-            ask(http, "PATCH", f"/v1/services/{service}/phone_numbers", json=body)
-        for number in track(chosen, "replacing", console=err, disable=remote.json):
-            for session in sessions_on(http, number):
-                try:
-                    wish = {"number": number, "overlap": overlap}
-                    ask(http, "POST", f"/v1/sessions/{session}:replace_number", json=wish)
-                    replaced += 1
-                except Failed as why:
-                    if not str(why).startswith("session_closed"):
-                        kept.append({"session": session, "number": number, "problem": str(why)})
+        for batch in batches(chosen, "replacing", remote, SMALL_BATCH):
+            body = {"phone_numbers": batch, "state": "draining", "replace": True, "overlap": overlap}
+            more = True
+            while more:
+                told = ask(http, "PATCH", f"/v1/services/{service}/phone_numbers", json=body)
+                replaced += told["replaced"]
+                more = told["more"] and told["replaced"] > 0
+            kept += told["kept"]
     if remote.json:
         write_json({"drained": len(chosen), "replaced": replaced, "kept": kept})
     else:
         out.print(f"{len(chosen)} numbers drain; {replaced} sessions have another one, {len(kept)} kept theirs.")
         for one in kept:
-            out.print(f"{one['session']} {one['number']}: {one['problem']}", markup=False)
+            out.print(f"{one['session']} {one['number']}: {one['code']}: {one['problem']}", markup=False)
     return int(bool(kept))
-
-
-def sessions_on(http: httpx2.Client, number: str) -> list[str]:
-    """The open sessions whose people dial the number now."""
-    found: dict[str, None] = {}
-    for status in ("open", "in_progress"):
-        for session in pages(http, "/v1/sessions", {"number": number, "status": status, "limit": "500"}):
-            if number in {proxy["number"] for person in session["participants"] for proxy in person["proxies"]}:
-                found[session["id"]] = None
-    return list(found)
 
 
 def csv_rows(file: Path) -> list[tuple[str, str, str]]:
@@ -279,9 +267,9 @@ def spread_block(block: str, place: str) -> list[str]:
         raise Failed(f"{place}: {why}") from None
 
 
-def batches(items: list[T], about: str, remote: Remote) -> Iterable[list[T]]:
+def batches(items: list[T], about: str, remote: Remote, size: int = IMPORT_BATCH) -> Iterable[list[T]]:
     """The items by requests, under a progress bar."""
-    parts = [items[start : start + IMPORT_BATCH] for start in range(0, len(items), IMPORT_BATCH)]
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
     return track(parts, about, console=err, disable=remote.json)
 
 
@@ -416,7 +404,8 @@ def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
         return
     table = Table("country", "active", "others", "live", "resting", "sure each")
     for one, pool in zip(found["pools"], pools, strict=True):
-        others = [f"{pool['states'][state]} {state}" for state in ("draining", "suspended", "retired")]
+        others = [f"{pool['states'][state]} {state}" for state in ("draining", "suspended", "retired", "resting")]
+        others.append(f"{pool['unhealthy']} unhealthy")
         counts = [str(one[name]) for name in ("live", "quarantined", "degree")]
         active, shown = f"{one['active']} of {one['size']}", [other for other in others if other[0] != "0"]
         table.add_row(one["country"], active, ", ".join(shown), *counts)

@@ -112,20 +112,24 @@ async def _stored(house: House, tenant: str) -> int:
     return known[1]
 
 
-async def add_numbers(house: House, tenant: str, service: str, items: Sequence[Item]) -> list[PhoneNumber]:
+async def add_numbers(
+    house: House, tenant: str, service: str, items: Sequence[Item], ageing_ms: int = 0
+) -> list[PhoneNumber]:
     """`Inventory.add`; `QuotaExceeded` when the tenant would hold more numbers than it may, those retired left out."""
     most = house.config.tenant_named(tenant).max_numbers
     try:
-        return await house.inventory.add(tenant, service, items, most)
+        return await house.inventory.add(tenant, service, items, most, ageing_ms)
     except TooMany as full:
         raise _too_many("phone_numbers", most, full.held) from None
 
 
-async def set_state(house: House, tenant: str, service: str, number: Number | str, state: State) -> PhoneNumber:
+async def set_state(
+    house: House, tenant: str, service: str, number: Number | str, state: State, ageing_ms: int = 0
+) -> PhoneNumber:
     """`Inventory.set_state`; `QuotaExceeded` for a number out of retirement that would be one too many."""
     most = house.config.tenant_named(tenant).max_numbers
     try:
-        return await house.inventory.set_state(tenant, service, number, state, most)
+        return await house.inventory.set_state(tenant, service, number, state, most, ageing_ms)
     except TooMany as full:
         raise _too_many("state", most, full.held) from None
 

@@ -36,6 +36,9 @@ Ttl = Annotated[int, Meta(ge=60, le=170 * 86_400, description="Seconds.")]
 PairQuarantine = Annotated[
     int, Meta(ge=0, le=604_800, description="Seconds a pair rests on a number after its session.")
 ]
+NumberAgeing = Annotated[
+    int, Meta(ge=0, le=31_536_000, description="Seconds for which a retired number serves nobody, even put back.")
+]
 RingTimeout = Annotated[int, Meta(ge=5, le=120, description="Seconds.")]
 CallTimeLimit = Annotated[int, Meta(ge=30, le=14_400, description="Seconds.")]
 WarningAt = Annotated[int, Meta(ge=0, le=14_400, description="Seconds before the time limit; 0: no warning.")]
@@ -75,6 +78,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls: MaxConcurrentCalls = 1
     out_of_session: OutOfSession = "announce"
     number_health: NumberHealth = NumberHealth()
+    number_ageing: NumberAgeing = 0
     late_call: LateCall = LateCall()
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
@@ -115,6 +119,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
     out_of_session: OutOfSession | UnsetType = UNSET
     number_health: NumberHealth | UnsetType = UNSET
+    number_ageing: NumberAgeing | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET

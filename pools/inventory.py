@@ -10,6 +10,7 @@ numbers again, or changing their state, mends it.
     {n}d:<tenant>/<service>   hash    shard -> country:size
     {n}s                      hash    shard -> tenant/service/country
     {n}shards                 set     every shard of the installation
+    {n}resting                zset    index -> until when that number rests
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -29,7 +30,8 @@ from pools.numbers import Number
 from pools.redis import Redis, Word
 from pools.scripts import ADD, PLACE, STATE
 
-State = Literal["active", "draining", "suspended", "retired"]
+State = Literal["active", "draining", "suspended", "retired", "resting"]
+STATES: Final[tuple[State, ...]] = ("active", "draining", "suspended", "retired")  # those that somebody gives
 CALLABLE: Final = frozenset({"active", "draining"})  # the states in which a number takes calls
 
 SHARD_SIZE: Final = 256
@@ -49,7 +51,8 @@ class Item(msgspec.Struct, frozen=True):
 class PhoneNumber(msgspec.Struct, frozen=True):
     """One X. Its `shard` and `position` never change.
 
-    `state`: ``active``, ``draining`` (no new leases), ``suspended`` (no calls either), ``retired`` (both, for good).
+    `state`: ``active``, ``draining`` (no new leases), ``suspended`` (no calls either), ``retired`` (both, for good),
+    ``resting`` (put back after it was retired, and out of service until `rests_until`, ms).
     """
 
     number: str
@@ -60,6 +63,7 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     state: State
     shard: str
     position: int
+    rests_until: int = 0
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -134,11 +138,14 @@ class Inventory:
         self._found: dict[Number, tuple[float, PhoneNumber]] = {}
         self._pools: dict[tuple[str, str], tuple[float, dict[str, Pool]]] = {}
 
-    async def add(self, tenant: str, service: str, items: Sequence[Item], most: int = 0) -> list[PhoneNumber]:
+    async def add(
+        self, tenant: str, service: str, items: Sequence[Item], most: int = 0, ageing_ms: int = 0
+    ) -> list[PhoneNumber]:
         """Adds the numbers, all or none, and gives them in the same order. `most`: how many the tenant may hold that
         are not retired (0: any); `TooMany` beyond.
 
-        One already in this service is no error and stays as it is, but a retired one becomes active again. `Taken` when
+        One already in this service is no error and stays as it is, but a retired one becomes active again, or rests
+        until it has been retired for `ageing_ms`. `Taken` when
         one is held elsewhere; ValueError, with the item's place and never its number, for one that makes no sense.
         """
         _check_owner(tenant, service)
@@ -147,7 +154,7 @@ class Inventory:
         indexes = [self._keyring.index(_number_of(item, place)) for place, item in enumerate(items)]
         spare = len(items) // SHARD_SIZE + len({item.country for item in items}) + 8
         names = " ".join(self._shard_name() for _ in range(spare))
-        words: list[Word] = [tenant, service, SHARD_SIZE, names, most]
+        words: list[Word] = [tenant, service, SHARD_SIZE, names, most, ageing_ms]
         for index, item in zip(indexes, items, strict=True):
             words += [index, item.number, item.country, item.trunk]
         reply = await self._redis.script(ADD, ["{n}shards"], words)
@@ -159,11 +166,11 @@ class Inventory:
         placed: dict[str, list[Word]] = {}
         numbers = []
         self._pools.pop((tenant, service), None)
-        for item, at in zip(items, range(1, len(reply), 6), strict=True):
-            shard, position, state, version, country, trunk = (word.decode() for word in reply[at : at + 6])
+        for item, at in zip(items, range(1, len(reply), 7), strict=True):
+            shard, position, state, version, country, trunk, rests = (word.decode() for word in reply[at : at + 7])
             placed.setdefault(shard, []).extend([position, item.number, state, version])
-            number = PhoneNumber(item.number, tenant, service, country, trunk, cast(State, state), shard, int(position))
-            numbers.append(number)
+            where = (cast(State, state), shard, int(position), int(rests or 0))
+            numbers.append(PhoneNumber(item.number, tenant, service, country, trunk, *where))
         for shard, told in placed.items():
             await self._redis.script(PLACE, [key(shard, "h")], told)
         self._forget(item.number for item in items)
@@ -214,25 +221,34 @@ class Inventory:
         return [number for number in found if number is not None]
 
     async def set_state(
-        self, tenant: str, service: str, number: Number | str, state: State, most: int = 0
+        self, tenant: str, service: str, number: Number | str, state: State, most: int = 0, ageing_ms: int = 0
     ) -> PhoneNumber:
-        """The number in its new state; `UnknownNumber` when it is not in this service, ValueError for no such state,
-        `TooMany` for one out of retirement where the tenant holds `most`."""
+        """The number in its new state; `UnknownNumber` when it is not in this service, ValueError for a state that
+        nobody gives, `TooMany` for one out of retirement where the tenant holds `most`. One that was retired serves
+        again when that is `ageing_ms` ago, and is `resting` until then."""
         _check_owner(tenant, service)
-        if state not in get_args(State):
+        if state not in STATES:
             raise ValueError("a state is active, draining, suspended or retired")
         number = Number.parse(number) if isinstance(number, str) else number
         index = self._keyring.index(number)
-        version = await self._redis.script(STATE, ["{n}x:" + index], [tenant, service, state, most])
-        if isinstance(version, list):
-            raise TooMany(version[0])
-        found = await self._look_up(index) if version is not None else None
+        reply = await self._redis.script(STATE, ["{n}x:" + index], [tenant, service, state, most, ageing_ms])
+        if reply is not None and len(reply) == 1:
+            raise TooMany(reply[0])
+        found = await self._look_up(index) if reply is not None else None
         if found is None:
             raise UnknownNumber
-        told: Sequence[Word] = [found.position, found.number, state, version]
+        version, after = reply[0], reply[1].decode()
+        told: Sequence[Word] = [found.position, found.number, after, version]
         await self._redis.script(PLACE, [key(found.shard, "h")], told)
         self._found.pop(number, None)
-        return msgspec.structs.replace(found, state=state)
+        return msgspec.structs.replace(found, state=after)
+
+    async def rested(self, now: int, limit: int = 500) -> _Numbers:
+        """Puts those into service that have rested long enough at `now` (ms), `limit` at most."""
+        words: tuple[Word, ...] = ("{n}resting", "-inf", now, "LIMIT", 0, limit)
+        rows = await self._redis.command("ZRANGEBYSCORE", *words)
+        found = [number for row in rows if (number := await self._look_up(row.decode())) is not None]
+        return [await self.set_state(one.tenant, one.service, one.number, "active") for one in found]
 
     async def recent_pools(self, tenant: str, service: str, age: float) -> dict[str, Pool]:
         """The service's pools by country, as they were at most `age` seconds ago; what this process added is seen at
@@ -305,6 +321,7 @@ class Inventory:
             state=cast(State, row["state"]),
             shard=row["shard"],
             position=int(row["position"]),
+            rests_until=int(row.get("rests", 0)),
         )
 
     def _shard_name(self) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from masking import number_health, numbering, quotas, services
+from masking import number_health, numbering, quotas, replacing, services
 from masking.api.identifiers import virtual_number
 from masking.api.operations import Answer, Asked
 from masking.api.paging import Page, Paged, cursor_for, position_in
 from masking.api.problems import Declined, bad_field
 from masking.blocks import spread
+from masking.events import moment
 from masking.number_health import Health
 from masking.refusals import FieldError, NotFound
+from masking.replacing import Kept
 from masking.services import Service
 from pools import inventory
 from pools.inventory import Item, State, Taken, UnknownNumber
@@ -44,21 +47,30 @@ class NewPhoneNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phone_numbers: Annotated[list[NewPhoneNumber], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
+# `resting` is given by nobody: see a service's `number_ageing`.
+GivenState = Literal["active", "draining", "suspended", "retired"]
+
+
 class PhoneNumberChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`draining`: no new sessions; `suspended`: no calls either; `retired`: both, for good."""
 
-    state: State
+    state: GivenState
 
 
 class PhoneNumbersChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers of the service and blocks of them, 1000 in all at most, and the state that all of them get."""
+    """Numbers of the service and blocks of them, 1000 in all at most, and the state that all of them get. `replace`:
+    the open sessions on them get other numbers, 500 sessions a request; for `overlap` seconds the old ones work on,
+    where their state lets them (`draining`)."""
 
     phone_numbers: Annotated[list[Block], msgspec.Meta(min_length=1, max_length=MOST)]
-    state: State
+    state: GivenState
+    replace: bool = False
+    overlap: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 300
 
 
 class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual number of a service."""
+    """A virtual number of a service. A `resting` one was put back after it had been retired; it is active again at
+    `rests_until`."""
 
     id: str
     phone_number: str
@@ -66,6 +78,7 @@ class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
     country: str
     trunk: str | None
     state: State
+    rests_until: datetime | None
     health: Health
 
 
@@ -73,6 +86,16 @@ class PhoneNumbers(msgspec.Struct, frozen=True):
     """Every number that was asked for, in that order."""
 
     data: list[PhoneNumber]
+
+
+class ChangedPhoneNumbers(msgspec.Struct, frozen=True):
+    """Every number that was asked for, in that order. With `replace`: how many sessions have another number, and which
+    could get none. `more`: some sessions are still to be looked at; ask once more."""
+
+    data: list[PhoneNumber]
+    replaced: int = 0
+    kept: list[Kept] = []
+    more: bool = False
 
 
 async def add_phone_numbers(asked: Asked) -> Answer:
@@ -83,7 +106,8 @@ async def add_phone_numbers(asked: Asked) -> Answer:
     trunks = {field: _trunk(asked, field, new.trunk) for field, new in zip(fields, wish.phone_numbers, strict=True)}
     items = [Item(number, _country(field, number), trunks[field]) for field, number in asked_for]
     try:
-        added = await quotas.add_numbers(asked.house, asked.tenant, service.id, items)
+        ageing = service.number_ageing * 1000
+        added = await quotas.add_numbers(asked.house, asked.tenant, service.id, items, ageing)
     except Taken as taken:
         raise _taken([field for field, number in asked_for if number in taken.numbers]) from None
     return Answer(201, PhoneNumbers(await _shown(asked, service, added)))
@@ -111,7 +135,7 @@ async def change_phone_number(asked: Asked) -> Answer:
     wish: PhoneNumberChange = asked.body
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
     try:
-        changed = await quotas.set_state(asked.house, asked.tenant, service.id, _named(asked), wish.state)
+        changed = await _changed(asked, service, _named(asked), wish.state)
     except UnknownNumber:
         raise _unknown() from None
     return Answer(200, (await _shown(asked, service, [changed]))[0])
@@ -120,12 +144,24 @@ async def change_phone_number(asked: Asked) -> Answer:
 async def change_phone_numbers(asked: Asked) -> Answer:
     """Every number is known before the first is changed; asked again, it completes what was broken off."""
     wish: PhoneNumbersChange = asked.body
+    if wish.replace:
+        asked.access.demand("sessions")
+        if wish.state == "active":
+            raise bad_field("invalid_request", "replace", "makes no sense", "a state in which the numbers are left")
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
     asked_for = _spread((f"phone_numbers[{index}]", text) for index, text in enumerate(wish.phone_numbers))
     numbers = [await _held(asked, service.id, field, text) for field, text in asked_for]
-    house, tenant = asked.house, asked.tenant
-    changes = [quotas.set_state(house, tenant, service.id, one, wish.state) for one in dict.fromkeys(numbers)]
-    return Answer(200, PhoneNumbers(await _shown(asked, service, await asyncio.gather(*changes))))
+    changed = await asyncio.gather(*(_changed(asked, service, one, wish.state) for one in dict.fromkeys(numbers)))
+    data = await _shown(asked, service, changed)
+    if not wish.replace:
+        return Answer(200, ChangedPhoneNumbers(data))
+    left = await replacing.leave(asked.house, asked.access, [one.number for one in changed], wish.overlap)
+    return Answer(200, ChangedPhoneNumbers(data, left.replaced, left.kept, left.more))
+
+
+async def _changed(asked: Asked, service: Service, number: Number, state: GivenState) -> inventory.PhoneNumber:
+    ageing = service.number_ageing * 1000
+    return await quotas.set_state(asked.house, asked.tenant, service.id, number, state, ageing)
 
 
 async def _held(asked: Asked, service: str, field: str, text: str) -> Number:
@@ -197,6 +233,7 @@ async def _shown(asked: Asked, service: Service, numbers: Sequence[inventory.Pho
             country=number.country,
             trunk=number.trunk or None,
             state=number.state,
+            rests_until=moment(number.rests_until / 1000) if number.rests_until else None,
             health=health,
         )
         for number, health in zip(numbers, healths, strict=True)

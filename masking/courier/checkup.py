@@ -50,8 +50,9 @@ class Checkup:
         return changed
 
     async def round(self) -> int:
-        """Judges those that ail anew, and tells the shards which trunks are silent; how many it judged otherwise."""
-        changed = 0
+        """Judges those that ail anew, tells the shards which trunks are silent, and puts into service what has rested
+        for long enough; how many numbers it changed."""
+        changed = len(await self._house.inventory.rested(self._house.now_ms))
         silent = await number_health.silent_trunks(self._house)
         for shard in await self._house.inventory.every_shard():
             ailing = await self._house.health.ailing(shard.name)

@@ -35,5 +35,5 @@ SHARD: Final = ShardScripts()
 _TAG: Final = "local tag = string.sub(KEYS[1], 1, -2)\n"
 PLACE: Final = Script("place", _TAG + _TEXTS["well"] + _TEXTS["place"])
 SILENCE: Final = Script("silence", _TAG + _TEXTS["well"] + _TEXTS["silence"])
-ADD: Final = Script("add", _TEXTS["add"])
-STATE: Final = Script("state", _TEXTS["state"])
+ADD: Final = Script("add", _TEXTS["time"] + _TEXTS["rest"] + _TEXTS["add"])
+STATE: Final = Script("state", _TEXTS["time"] + _TEXTS["rest"] + _TEXTS["state"])

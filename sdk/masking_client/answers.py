@@ -85,6 +85,16 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     degree: int
 
 
+class ChangedPhoneNumbers(msgspec.Struct, frozen=True, kw_only=True):
+    """Every number that was asked for, in that order. With `replace`: how many sessions have another number, and which
+    could get none. `more`: some sessions are still to be looked at; ask once more."""
+
+    data: list[PhoneNumber]
+    replaced: int
+    kept: list[Kept]
+    more: bool
+
+
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """Who is heard on a channel: 1 is what the caller's phone sent, 2 what the callee's sent."""
 
@@ -272,6 +282,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that had to keep its number; `code` and `problem` as `:replace_number` would have answered."""
+
+    session: str
+    number: str
+    code: str
+    problem: str
+
+
 class LateCall(msgspec.Struct, frozen=True, kw_only=True):
     """What a late caller meets; `display` is the support number as `+8424…00`."""
 
@@ -312,12 +331,14 @@ class NumberHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
-    """How many numbers are in each state; `active` ones alone take new sessions."""
+    """How many numbers are in each state; `active` ones alone take new sessions. `resting` ones were put back after
+    they had been retired, and serve again when they have been out of service for long enough (`number_ageing`)."""
 
     active: int
     draining: int
     suspended: int
     retired: int
+    resting: int
 
 
 class Participant(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,7 +353,8 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual number of a service."""
+    """A virtual number of a service. A `resting` one was put back after it had been retired; it is active again at
+    `rests_until`."""
 
     id: str
     phone_number: str
@@ -340,6 +362,7 @@ class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
     country: str
     trunk: str | None
     state: str
+    rests_until: datetime | None
     health: Health
 
 
@@ -496,6 +519,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls: int
     out_of_session: str
     number_health: NumberHealth
+    number_ageing: int
     late_call: LateCall
     intercept_url: str | None
     intercept_timeout_ms: int

@@ -201,10 +201,14 @@ class PhoneNumberChange(TypedDict, total=False):
 
 
 class PhoneNumbersChange(TypedDict, total=False):
-    """Numbers of the service and blocks of them, 1000 in all at most, and the state that all of them get."""
+    """Numbers of the service and blocks of them, 1000 in all at most, and the state that all of them get. `replace`:
+    the open sessions on them get other numbers, 500 sessions a request; for `overlap` seconds the old ones work on,
+    where their state lets them (`draining`)."""
 
     phone_numbers: Required[Sequence[str]]
     state: Required[Literal["active", "draining", "retired", "suspended"]]
+    replace: bool
+    overlap: int
 
 
 class Pin(TypedDict, total=False):
@@ -271,6 +275,7 @@ class ServiceChange(TypedDict, total=False):
     max_concurrent_calls: int
     out_of_session: Literal["announce", "pin"]
     number_health: NumberHealth
+    number_ageing: int
     late_call: LateCallWish
     intercept_url: str | None
     intercept_timeout_ms: int

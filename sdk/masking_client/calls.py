@@ -256,10 +256,13 @@ class Calls:
     @asks
     def change_phone_numbers(
         self, service: str, /, **body: Unpack[bodies.PhoneNumbersChange]
-    ) -> Ask[answers.PhoneNumbers]:
+    ) -> Ask[answers.ChangedPhoneNumbers]:
         """Change the state of many virtual numbers and blocks of them; one that is not in the service changes none."""
         return Ask(
-            "PATCH", place("/v1/services/{service}/phone_numbers", service=service), answers.PhoneNumbers, body=body
+            "PATCH",
+            place("/v1/services/{service}/phone_numbers", service=service),
+            answers.ChangedPhoneNumbers,
+            body=body,
         )
 
     @asks

@@ -22,7 +22,7 @@ async def test_pools_count_numbers_by_state_and_sessions_by_shard(api: Client, n
     await api.patch(f"{DEFAULT}/phone_numbers/{X[1]}", {"state": "retired"})
     (pool,) = (await api.get(f"{DEFAULT}/pools")).json()["data"]
     (shard,) = pool["shards"]
-    states = {"active": 38, "draining": 1, "suspended": 0, "retired": 1}
+    states = {"active": 38, "draining": 1, "suspended": 0, "retired": 1, "resting": 0}
     figures = {"size": 40, "states": states, "live": 2, "quarantined": 1, "unhealthy": 0}
     assert pool == {"country": "VN", **figures, "shards": [shard]}
     assert shard == {"shard": opened[0]["id"][4:10], **figures}

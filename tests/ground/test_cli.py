@@ -93,7 +93,7 @@ async def test_blocks_are_imported_and_drained(shell: Shell, tmp_path: Path) -> 
     said = await shell.masking("numbers", "state", "draining", "+842471000000-+842471000219", *common[:2])
     assert said.strip() == "220 numbers of service default are draining."
     (pool,) = json.loads(await shell.masking("capacity", *common))["pools"]
-    assert pool["states"] == {"active": 34, "draining": 220, "suspended": 0, "retired": 0}
+    assert pool["states"] == {"active": 34, "draining": 220, "suspended": 0, "retired": 0, "resting": 0}
 
     await asyncio.to_thread(listed.write_text, "phone_number\n+842471000009-+842471000001\n")
     assert "line 2: a block goes from" in await shell.masking("numbers", "import", str(listed), *common, code=1)

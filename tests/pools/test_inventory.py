@@ -285,3 +285,39 @@ async def test_of_imports_at_once_no_more_are_taken_than_may_be(inventory: Inven
     adding = [inventory.add("t", "default", items(1, prefix=f"+8424{n:04}"), most=7) for n in range(20)]
     done = await asyncio.gather(*adding, return_exceptions=True)
     assert sum(not isinstance(one, TooMany) for one in done) == 7
+
+
+async def test_a_retired_number_that_is_put_back_rests_until_it_has_been_away_for_long_enough(
+    world: World, redis: Redis
+) -> None:
+    shard, inventory = await world.pool(3), world.inventory
+    first, second, third = (f"+84240000{place:04}" for place in range(3))
+    for number in (first, second):
+        await inventory.set_state("t", "default", number, "retired")
+    hour = 3_600_000
+    (back,) = await inventory.add("t", "default", [Item(first, "VN")], ageing_ms=hour)
+    assert back.state == "resting" and back.rests_until > 0
+    found = await inventory.set_state("t", "default", second, "draining", ageing_ms=hour)
+    assert found.state == "resting"
+    assert (await inventory.set_state("t", "default", third, "draining", ageing_ms=hour)).state == "draining"
+    (figures,) = await inventory.figures("t", "default", world.now)
+    assert (figures.open, figures.closed) == (0, {"resting": 2, "draining": 1})
+    assert (await inventory.add("t", "default", [Item(first, "VN")], ageing_ms=hour))[0].rests_until == back.rests_until
+    with pytest.raises(Exhausted):
+        await world.bind(shard, pair("an", "binh"))
+    assert await inventory.rested(back.rests_until - 1) == []
+    later = max(back.rests_until, found.rests_until)
+    assert sorted((one.number, one.state, one.rests_until) for one in await inventory.rested(later)) == [
+        (first, "active", 0),
+        (second, "active", 0),
+    ]
+    assert await inventory.rested(later) == []
+    await world.bind(shard, pair("an", "binh"))
+
+    await inventory.set_state("t", "default", first, "retired")
+    await inventory.add("t", "default", [Item(first, "VN")], ageing_ms=hour)
+    assert (await inventory.set_state("t", "default", first, "retired")).state == "retired"
+    assert await redis.command("ZCARD", "{n}resting") == 0, "it waits for nothing any more"
+    assert (await inventory.add("t", "default", [Item(first, "VN")]))[0].state == "active", "nobody wants it to rest"
+    with pytest.raises(ValueError):
+        await inventory.set_state("t", "default", first, "resting")

@@ -33,7 +33,7 @@ PHONE_NUMBERS = [
         "/v1/services/{service}/phone_numbers",
         "Change the state of many virtual numbers and blocks of them; one that is not in the service changes none.",
         phone_numbers.change_phone_numbers,
-        {200: Said("The numbers as they are now.", phone_numbers.PhoneNumbers)},
+        {200: Said("The numbers as they are now.", phone_numbers.ChangedPhoneNumbers)},
         body=phone_numbers.PhoneNumbersChange,
         scopes=("numbers",),
         problems=("invalid_phone_number", "quota_exceeded", "conflict"),

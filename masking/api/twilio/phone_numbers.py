@@ -44,7 +44,9 @@ async def create(asked: Asked) -> Answer:
     if country is None:
         raise InvalidPhoneNumber("PhoneNumber: expected a phone number in E.164 that could be dialled.")
     try:
-        (added,) = await quotas.add_numbers(asked.house, asked.tenant, service.id, [Item(spelled, country)])
+        (added,) = await quotas.add_numbers(
+            asked.house, asked.tenant, service.id, [Item(spelled, country)], service.number_ageing * 1000
+        )
     except Taken:
         raise Trouble(80601, "The number belongs to another service.") from None
     if form.is_reserved is not None:
