@@ -14,75 +14,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 
 from masking import services, webhooks
 from masking.breakers import Breaker
+from masking.callbacks import Twilio
 from masking.events import moment
 from masking.post import Outcome, Post
+from masking.questions import Advice, Answer, Kind, Question, Verdict, Wording
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from masking.house import House
-    from masking.services import Service
 
 log = structlog.get_logger("masking.consultations")
 
 KEEPALIVE: Final = 120.0  # seconds an idle connection is kept: a call that waits should not pay for a new one
 REMEMBERED: Final = 500  # receivers a process keeps connections to
 REASON: Final = re.compile(r"[a-z][a-z_]{0,47}", re.ASCII)  # no digits: it never spells a number
-
-Kind = Literal["call.intercept", "call.out_of_session", "call.dispatch"]
-Verdict = Literal["allow", "deny"]
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What an app is asked. `id` is the same however often it is sent; `within`: seconds until it is answered, or was
-    not; `at`: seconds since 1970. `data` holds tokens and virtual numbers alone."""
-
-    id: str
-    type: Kind
-    tenant: str
-    service: Service
-    url: str
-    within: float
-    at: float
-    session: str | None = None
-    data: dict[str, Any]
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the app said. `reason`: its own word for a denial. Of a caller whom nobody is bound to: `session`, as
-    `POST /v1/sessions` takes it or the id of one, and `to`, the role of whom the call is to reach."""
-
-    verdict: Verdict = "allow"
-    reason: str | None = None
-    session: dict[str, Any] | str | None = None
-    to: str | None = None
-
-
-class Advice(msgspec.Struct, frozen=True):
-    """What came of a question: the answer, or None and a word why there is none; seconds it took."""
-
-    answer: Answer | None
-    error: str | None
-    took: float
-
-
-class Wording(Protocol):
-    """How a question is put, and how its answer is understood."""
-
-    def write(self, house: House, question: Question) -> tuple[dict[str, str], bytes]:
-        """Headers (`content-type` too, where it is not JSON) and body."""
-        ...
-
-    def read(self, question: Question, status: int, body: bytes) -> Answer | None:
-        """The answer; None for one that cannot be understood: that counts as none."""
-        ...
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +61,7 @@ class _Said(msgspec.Struct):
 class Standard:
     """Our own wording: JSON, Standard Webhooks signatures, and 403 for a denial."""
 
-    def write(self, house: House, question: Question) -> tuple[dict[str, str], bytes]:
+    async def write(self, house: House, question: Question) -> tuple[dict[str, str], bytes]:
         body = msgspec.json.encode(
             Asked(
                 id=question.id,
@@ -139,7 +92,7 @@ def _usable(reason: object) -> str | None:
     return reason if isinstance(reason, str) and REASON.fullmatch(reason) else None
 
 
-WORDINGS: Final[dict[str, Wording]] = {"standard": Standard()}
+WORDINGS: Final[dict[services.Wording, Wording]] = {"standard": Standard(), "twilio": Twilio()}
 
 
 class _Receiver:
@@ -188,7 +141,7 @@ class Consultant:
 
     async def _sent(self, receiver: _Receiver, question: Question) -> Outcome:
         """Sends it; once more where a connection that was kept had ended under it."""
-        headers, body = WORDINGS[question.service.webhook_wording].write(self._house, question)
+        headers, body = await WORDINGS[question.service.webhook_wording].write(self._house, question)
         outcome = await receiver.post.send(question.url, headers, body, question.within)
         left = question.within - outcome.took
         if outcome.error == "broken" and left > 0:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from masking import callers, extensions, opening, records, routes
+from masking import callers, extensions, opening, records, routes, sids
 from masking.access import Access
-from masking.consultations import Question
+from masking.questions import Question
 from masking.refusals import Invalid, NotFound, Refused
 from masking.sessions import NewSession
+from pools.grants import letters_of
 
 if TYPE_CHECKING:
-    from masking.consultations import Advice, Answer
     from masking.house import House
+    from masking.questions import Advice, Answer
     from masking.records import Person, Record
     from masking.routes import Known, Refusal, Route, Stranger
 
@@ -112,7 +113,9 @@ async def _session(house: House, stranger: Stranger, answer: Answer) -> str:
         log.info("introduction_unreadable", interaction=stranger.attempt.interaction)
         raise Invalid.field("session", "is not as POST /v1/sessions takes it", "its body") from error
     access = Access(stranger.number.tenant, BY_APP, frozenset())
-    session, _ = await opening.open_session(house, access, new)
+    twilio = stranger.service.webhook_wording == "twilio"
+    letters = sids.session_letters(stranger.service.id) if twilio else letters_of
+    session, _ = await opening.open_session(house, access, new, letters=letters)
     return session.id
 
 

@@ -28,10 +28,10 @@ from masking import (
 )
 from masking.access import DEFAULT_TENANT, tenants
 from masking.budgets import Budget
-from masking.consultations import Question
 from masking.events import append_loose, fact, filled
 from masking.interactions import Attestation
 from masking.pins import Keyed
+from masking.questions import Question
 from pools import grants
 from pools.inventory import CALLABLE, PhoneNumber
 from pools.numbers import Number
@@ -40,8 +40,8 @@ from pools.redis import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from masking.consultations import Advice
     from masking.house import House
+    from masking.questions import Advice
     from masking.records import Record
     from masking.services import Service
 

@@ -49,7 +49,7 @@ FriendlyName = Annotated[str, Meta(max_length=255)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 AnsweredWithin = Annotated[int, Meta(ge=100, le=5000, description="Milliseconds.")]
 DispatchNumber = Annotated[str, Meta(max_length=32, description="A virtual number of the service, E.164.")]
-Wording = Literal["standard"]  # in which its apps are asked (`masking.consultations`)
+Wording = Literal["standard", "twilio"]  # in which its apps are asked (`masking.consultations`)
 # What becomes of a call whose app should have been asked and did not answer.
 OnError = Literal["allow", "deny"]
 
@@ -143,12 +143,12 @@ class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
 
 
-async def create(house: House, tenant: str, new: ServiceChange) -> Service:
+async def create(house: House, tenant: str, new: ServiceChange, wording: Wording = "standard") -> Service:
     """A new service; `UniqueNameConflict` (extra `service`), `Invalid`."""
     _check(house, new)
     if isinstance(new.dispatch_number, str):
         raise Invalid.field("dispatch_number", "is no virtual number of the service", "PATCH, once it has numbers")
-    blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
+    blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()), webhook_wording=wording)
     return await _keep(house, tenant, None, msgspec.structs.replace(blank, **await new.said(house, blank.id)))
 
 
@@ -204,8 +204,11 @@ async def listing(house: House, tenant: str) -> list[Service]:
     return sorted(found, key=lambda service: (service.id != default.id, service.created_at, service.id))
 
 
-async def change(house: House, tenant: str, service: str, wish: ServiceChange) -> Service:
-    """Applies what `wish` says; open sessions keep what they started with."""
+async def change(
+    house: House, tenant: str, service: str, wish: ServiceChange, wording: Wording | None = None
+) -> Service:
+    """Applies what `wish` says; open sessions keep what they started with. `wording`: how its app is asked from now
+    on."""
     _check(house, wish)
 
     async def changed(now: _Stored) -> _Stored:
@@ -220,6 +223,7 @@ async def change(house: House, tenant: str, service: str, wish: ServiceChange) -
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"
             )
         after = msgspec.structs.replace(now, **await wish.said(house, now.id))
+        after = msgspec.structs.replace(after, webhook_wording=wording or now.webhook_wording)
         if after.dispatch_number is not None and after.intercept_url is None:
             raise Invalid.field("dispatch_number", "has nobody to ask", "an intercept_url beside it")
         if isinstance(wish.dispatch_number, str):

@@ -8,6 +8,7 @@ generation, so a copy of Redis holds none. For a day after a rotation the old se
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from masking import sids
 from masking.events import EventType, moment
 from masking.numbering import spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound
@@ -73,16 +75,20 @@ class WebhookEndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as Redis holds it. `since`: the position in the archive after which events are sent."""
+    """An endpoint as Redis holds it. `since`: the position in the archive after which events are sent. `service`: it is
+    told of that service's calls alone, in Twilio's words (`masking.callbacks`)."""
 
     tenant: str
     endpoint: WebhookEndpoint
     since: int
     generation: int = 1
     rotated_at: float = 0.0
+    service: str | None = None
 
-    def wants(self, kind: str) -> bool:
-        """True for an event type this endpoint asked for."""
+    def wants(self, kind: str, session: str | None) -> bool:
+        """True for an event of a type, and of a session, that this endpoint asked for."""
+        if self.service is not None and not sids.is_of(session, self.service):
+            return False
         asked = self.endpoint.events
         return not asked or kind in asked or kind.partition(".")[0] + ".*" in asked
 
@@ -104,8 +110,7 @@ REPLAYS: Final = "hooks:replays"
 async def create(house: House, tenant: str, new: NewWebhookEndpoint, since: int) -> WebhookEndpointSecret:
     """A new endpoint, told from the archive's position `since` on; `Invalid`, `Conflict` beyond twenty."""
     _check(house, new.url, new.events, new.description)
-    if await house.redis.command("HLEN", _key(tenant)) >= MOST:
-        raise Conflict(f"A tenant has at most {MOST} webhook endpoints.")
+    await make_room(house, tenant, "")
     made = WebhookEndpoint(
         id=house.token("whk_"),
         url=new.url,
@@ -115,8 +120,15 @@ async def create(house: House, tenant: str, new: NewWebhookEndpoint, since: int)
         created_at=moment(house.now()),
     )
     kept = Kept(tenant=tenant, endpoint=made, since=since)
-    await _keep(house, kept)
+    await keep(house, kept)
     return _with_secret(house, kept)
+
+
+async def make_room(house: House, tenant: str, endpoint: str) -> None:
+    """`Conflict` where there is no room for one more, unless it is there."""
+    there = await house.redis.command("HKEYS", _key(tenant))
+    if len(there) >= MOST and endpoint.encode() not in there:
+        raise Conflict(f"A tenant has at most {MOST} webhook endpoints.")
 
 
 async def get(house: House, tenant: str, endpoint: str) -> Kept:
@@ -141,14 +153,14 @@ async def change(house: House, tenant: str, endpoint: str, wish: WebhookEndpoint
     after = msgspec.structs.replace(kept.endpoint, **said)
     _check(house, after.url, after.events, after.description)
     woken = kept.endpoint.status == "disabled" and after.status == "enabled"
-    await _keep(house, msgspec.structs.replace(kept, endpoint=after, since=since if woken else kept.since))
+    await keep(house, msgspec.structs.replace(kept, endpoint=after, since=since if woken else kept.since))
     return after
 
 
 async def disable(house: House, kept: Kept) -> None:
     """What 410 Gone from a receiver asks for."""
     after = msgspec.structs.replace(kept.endpoint, status="disabled")
-    await _keep(house, msgspec.structs.replace(kept, endpoint=after))
+    await keep(house, msgspec.structs.replace(kept, endpoint=after))
 
 
 async def remove(house: House, tenant: str, endpoint: str) -> None:
@@ -158,11 +170,17 @@ async def remove(house: House, tenant: str, endpoint: str) -> None:
     await house.redis.command("INCR", VERSION)
 
 
+async def forget(house: House, tenant: str, endpoint: str) -> None:
+    """Ends it, when there is one."""
+    with contextlib.suppress(NotFound):
+        await remove(house, tenant, endpoint)
+
+
 async def rotate_secret(house: House, tenant: str, endpoint: str) -> WebhookEndpointSecret:
     """A new secret; deliveries carry the old one's signature too for a day."""
     kept = await get(house, tenant, endpoint)
     after = msgspec.structs.replace(kept, generation=kept.generation + 1, rotated_at=house.now())
-    await _keep(house, after)
+    await keep(house, after)
     return _with_secret(house, after)
 
 
@@ -195,7 +213,7 @@ def _key(tenant: str) -> str:
     return f"hooks:{tenant}"
 
 
-async def _keep(house: House, kept: Kept) -> None:
+async def keep(house: House, kept: Kept) -> None:
     await house.redis.command("HSET", _key(kept.tenant), kept.endpoint.id, msgspec.json.encode(kept))
     await house.redis.command("INCR", VERSION)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from masking import introductions, routes
-from masking.consultations import Advice, Question
 from masking.house import Unavailable
+from masking.questions import Advice, Question
 from masking.routes import Known, Route, Stranger
 from sipedge import refusing
 from sipedge.circuits import Advised, Over

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import structlog
 
-from masking import webhooks
+from masking import callbacks, webhooks
 from masking.breakers import Breaker
 from masking.courier import owed
 from masking.courier.finisher import unbroken
@@ -112,10 +112,8 @@ class Line:
                 blocked = row["state"] == "pending"
 
     async def _send(self, one: Owed) -> Row:
-        body = one.body.encode()
         at = self._house.now()
-        headers = webhooks.headers(self._house, self.kept, one.event, body, int(at))
-        outcome = await self._post.send(self.kept.endpoint.url, headers, body)
+        outcome = await self._sent(one, int(at))
         now = self._house.now()
         if outcome.delivered:
             self._breaker.succeeded()
@@ -131,6 +129,18 @@ class Line:
         if outcome.status == GONE:
             await webhooks.disable(self._house, self.kept)
         return self._row(one, outcome, at, now)
+
+    async def _sent(self, one: Owed, at: int) -> Outcome:
+        if self.kept.service is None:
+            body = one.body.encode()
+            headers = webhooks.headers(self._house, self.kept, one.event, body, at)
+        else:
+            try:
+                async with unbroken(self._engine.connect()) as connection:
+                    headers, body = await callbacks.delivery(self._house, connection, self.kept, one.type, one.body)
+            except LookupError:
+                return Outcome(None, "unsigned", 0.0)
+        return await self._post.send(self.kept.endpoint.url, headers, body)
 
     def _row(self, one: Owed, outcome: Outcome, at: float, now: float) -> Row:
         first_at = one.first_at if one.first_at is not None else at

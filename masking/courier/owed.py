@@ -61,7 +61,7 @@ async def fresh(connection: AsyncConnection, kept: Kept, after: int, limit: int)
     wanted = [
         Owed(row.id, int(row.position), row.session or row.id, row.type, row.body)
         for row in rows
-        if (_tests(kept, row.body) if row.type == "webhook.test" else kept.wants(row.type))
+        if (_tests(kept, row.body) if row.type == "webhook.test" else kept.wants(row.type, row.session))
     ]
     return wanted, int(rows[-1].position) if rows else after
 

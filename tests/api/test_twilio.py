@@ -13,8 +13,8 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
+from masking import callbacks, services, sids
 from masking.access import Scope
-from masking.api.twilio import sids
 from masking.house import House
 from pools.grants import holder_in
 from tests.api.client import Client as Rest
@@ -251,3 +251,39 @@ def test_a_sid_is_a_session_and_a_session_is_a_sid() -> None:
         assert sids.session_of(wrong) is None
     assert sids.number_of(sids.number("+842471000001")) == "+842471000001"
     assert sids.number_of("PN" + "f" * 32) is None
+
+
+async def test_a_callback_url_is_a_webhook_endpoint_until_it_is_taken_away(proxy: Any, service: Any, api: Rest) -> None:
+    told = await service.update_async(
+        callback_url="https://example.com/told", intercept_callback_url="https://example.com/asked"
+    )
+    assert (told.callback_url, told.intercept_callback_url) == ("https://example.com/told", "https://example.com/asked")
+    (endpoint,) = (await api.get("/v1/webhook_endpoints")).json()["data"]
+    assert endpoint["url"] == "https://example.com/told" and "call.ended" in endpoint["events"]
+    rest = (await api.get("/v1/services/rides")).json()
+    assert (rest["intercept_url"], rest["webhook_wording"]) == ("https://example.com/asked", "twilio")
+    for name in ("callback_url", "intercept_callback_url", "out_of_session_callback_url"):
+        await refused(service.update_async(**{name: "http://169.254.169.254/"}), 400, 20001)
+    cleared = await service.update_async(callback_url="", intercept_callback_url="")
+    assert (cleared.callback_url, cleared.intercept_callback_url) == (None, None)
+    assert (await api.get("/v1/webhook_endpoints")).json()["data"] == []
+    for place in range(20):
+        made = await proxy.services.create_async(unique_name=f"s{place}", callback_url="https://example.com/told")
+    await refused(service.update_async(callback_url="https://example.com/told"), 409, 20409)
+    assert await made.delete_async()
+    assert (await service.update_async(callback_url="https://example.com/told")).callback_url is not None
+
+
+async def test_callbacks_are_signed_with_the_key_that_changed_the_service_last(
+    house: House, transport: httpx2.ASGITransport, service: Any
+) -> None:
+    own = str((await services.listing(house, "acme"))[1].id)
+    before = await callbacks.signer_of(house, "acme", own)
+    key = await key_of(house, "acme")
+    await client(transport, key).services(service.sid).update_async(default_ttl=600)
+    after = await callbacks.signer_of(house, "acme", own)
+    assert before.key != after.key == key and after.account == ACCOUNT and key not in repr(after)
+    kept = await house.redis.command("HVALS", "twilio:signers:acme")
+    assert key.encode() not in b"".join(kept)
+    with pytest.raises(LookupError):
+        await callbacks.signer_of(house, "acme", "svc_none")

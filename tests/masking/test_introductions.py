@@ -8,8 +8,8 @@ import pytest
 
 from masking import callers, introductions, opening, services
 from masking.callers import Lookup
-from masking.consultations import Advice, Answer
 from masking.events import loose_outbox
+from masking.questions import Advice, Answer
 from masking.refusals import Invalid, InvalidPhoneNumber, NumberPoolExhausted
 from masking.routes import Challenge, Known, Refusal, Route, Stranger
 from masking.services import ServiceChange

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from masking import services
+from masking import services, sids
 from masking.access import Access
-from masking.api.twilio import sids
 from masking.refusals import NotFound
 
 if TYPE_CHECKING:
@@ -57,11 +55,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     body: Any = None
-
-
-def at(moment: datetime | None) -> str | None:
-    """A time as Twilio writes them."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else None
 
 
 # What was deleted here is shown here no more. It stays in the history that REST shows: a client cannot delete evidence.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masking import services, sessions, shelves
-from masking.api.twilio import sids
+from masking import services, sessions, shelves, sids
 from masking.api.twilio.asked import gone
 from masking.refusals import NotFound
 

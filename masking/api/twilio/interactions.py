@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from masking import interactions
-from masking.api.twilio import asked as said
-from masking.api.twilio import sids
-from masking.api.twilio.asked import Answer, Asked
+from masking import callbacks, interactions, sids
+from masking.api.twilio.asked import Answer, Asked, forget, gone
 from masking.api.twilio.found import session_of, url_of
 from masking.api.twilio.paging import listed
+from masking.callbacks import at
 from masking.refusals import NotFound
 
 if TYPE_CHECKING:
     from masking.interactions import Interaction
     from masking.services import Service
     from masking.sessions import Session
-
-# Ours -> the caller's leg, the callee's. Twilio has no word for a call that was declined, nor for one not let through.
-STATUSES: Final[dict[str, tuple[str, str | None]]] = {
-    "ringing": ("ringing", "ringing"),
-    "in_progress": ("in-progress", "in-progress"),
-    "completed": ("completed", "completed"),
-    "busy": ("busy", "busy"),
-    "declined": ("busy", "busy"),
-    "no_answer": ("no-answer", "no-answer"),
-    "canceled": ("canceled", "canceled"),
-    "failed": ("failed", "failed"),
-    "refused": ("failed", None),
-}
 
 
 async def fetch(asked: Asked) -> Answer:
@@ -42,14 +26,14 @@ async def read(asked: Asked) -> Answer:
     service = await asked.service()
     session = await session_of(asked, service)
     rows = await interactions.of_session(asked.house, asked.tenant, session.id)
-    deleted = await said.gone(asked, [sids.interaction(one.id) for one in rows])
+    deleted = await gone(asked, [sids.interaction(one.id) for one in rows])
     shown = [_shown(asked, service, session, one) for one in rows if sids.interaction(one.id) not in deleted]
     return listed(asked, "interactions", f"{url_of(asked, service, session)}/Interactions", shown)
 
 
 async def delete(asked: Asked) -> Answer:
     _, _, found = await _found(asked)
-    await said.forget(asked, sids.interaction(found.id))
+    await forget(asked, sids.interaction(found.id))
     return Answer(204)
 
 
@@ -58,24 +42,23 @@ async def _found(asked: Asked) -> tuple[Service, Session, Interaction]:
     session = await session_of(asked, service)
     sid = asked.path["Interactions"]
     for one in await interactions.of_session(asked.house, asked.tenant, session.id):
-        if sids.interaction(one.id) == sid and not await said.gone(asked, [sid]):
+        if sids.interaction(one.id) == sid and not await gone(asked, [sid]):
             return service, session, one
     raise NotFound("The interaction was not found.")
 
 
 def _shown(asked: Asked, service: Service, session: Session, one: Interaction) -> dict[str, Any]:
-    inbound, outbound = STATUSES[one.status]
+    inbound, outbound = callbacks.STATUSES[one.status]
     message = one.type == "message"
     kind = "Message" if message else "Call"
     reached = outbound is not None and one.to is not None
-    data = {} if message else {"duration": str(round(one.conversation))}
     sid = sids.interaction(one.id)
     return {
         "sid": sid,
         "session_sid": sids.session(session.id),
         "service_sid": sids.service(service.id),
         "account_sid": asked.account,
-        "data": msgspec.json.encode(data).decode(),
+        "data": callbacks.data_of(one),
         "type": "message" if message else "voice",
         "inbound_participant_sid": sids.participant(one.from_) if one.from_ is not None else None,
         "inbound_resource_sid": sids.leg(one.id, 1),
@@ -87,7 +70,7 @@ def _shown(asked: Asked, service: Service, session: Session, one: Interaction) -
         "outbound_resource_status": outbound,
         "outbound_resource_type": kind if reached else None,
         "outbound_resource_url": None,
-        "date_created": said.at(one.started_at),
-        "date_updated": said.at(one.ended_at or one.answered_at or one.ringing_at or one.started_at),
+        "date_created": at(one.started_at),
+        "date_updated": at(callbacks.touched(one)),
         "url": f"{url_of(asked, service, session)}/Interactions/{sid}",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from masking.api.twilio import sids
+from masking import sids
 from masking.api.twilio.asked import Answer, Asked
 from masking.api.twilio.errors import BAD_REQUEST, Trouble
 from masking.api.twilio.found import participant_of, url_of

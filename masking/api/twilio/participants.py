@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from masking import joining
-from masking.api.twilio import asked as said
-from masking.api.twilio import phone_numbers, sids
+from masking import joining, sids
+from masking.api.twilio import phone_numbers
 from masking.api.twilio.asked import Answer, Asked
 from masking.api.twilio.errors import BAD_REQUEST, NOT_IN_SERVICE, PAIR_INVALID, Trouble
 from masking.api.twilio.found import participant_of, session_of, url_of
 from masking.api.twilio.paging import listed
+from masking.callbacks import at
 from masking.refusals import InvalidPhoneNumber, NumberPoolExhausted
 from masking.sessions import NewParticipant, Participant, Session
 from pools.grants import shard_of
@@ -116,8 +116,8 @@ def _shown(asked: Asked, service: Service, session: Session, person: Participant
         "proxy_identifier": number,
         "proxy_identifier_sid": sids.number(number) if number is not None else None,
         "date_deleted": None,
-        "date_created": said.at(session.created_at),
-        "date_updated": said.at(session.created_at),
+        "date_created": at(session.created_at),
+        "date_updated": at(session.created_at),
         "url": url,
         "links": {"message_interactions": f"{url}/MessageInteractions"},
     }

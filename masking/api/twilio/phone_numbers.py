@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from masking import archive, numbering, quotas
+from masking import archive, numbering, quotas, sids
 from masking.api.paging import cursor_for, position_in
-from masking.api.twilio import sids
 from masking.api.twilio.asked import Answer, Asked
 from masking.api.twilio.errors import BAD_REQUEST, Trouble
 from masking.api.twilio.paging import led, wanted

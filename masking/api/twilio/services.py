@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import services, shelves
+from masking import archive, callbacks, services, shelves, sids
 from masking import sessions as core
-from masking.api.twilio import asked as said
-from masking.api.twilio import sids
-from masking.api.twilio.asked import Answer, Asked
+from masking.api.twilio.asked import Answer, Asked, forget, gone
 from masking.api.twilio.errors import BAD_REQUEST, SERVICE_NAME, Trouble
 from masking.api.twilio.paging import listed
+from masking.callbacks import at
 from masking.checks import LONGEST, SHORTEST_TTL
 from masking.refusals import UniqueNameConflict
 from masking.services import Service, ServiceChange
@@ -44,29 +44,43 @@ async def create(asked: Asked) -> Answer:
     if change.ttl is UNSET:
         change = msgspec.structs.replace(change, ttl=LONGEST)
     try:
-        return Answer(201, _shown(asked, await services.create(asked.house, asked.tenant, change)))
+        made = await services.create(asked.house, asked.tenant, change, "twilio")
     except UniqueNameConflict:
         raise _name_taken() from None
+    return Answer(201, await _told(asked, made))
 
 
 async def fetch(asked: Asked) -> Answer:
-    return Answer(200, _shown(asked, await asked.service()))
+    return Answer(200, _shown(asked, await asked.service(), await callbacks.told_at(asked.house, asked.tenant)))
 
 
 async def read(asked: Asked) -> Answer:
     rows = await services.listing(asked.house, asked.tenant)
-    deleted = await said.gone(asked, [sids.service(service.id) for service in rows])
-    shown = [_shown(asked, service) for service in rows if sids.service(service.id) not in deleted]
+    deleted = await gone(asked, [sids.service(service.id) for service in rows])
+    told_at = await callbacks.told_at(asked.house, asked.tenant)
+    shown = [_shown(asked, service, told_at) for service in rows if sids.service(service.id) not in deleted]
     return listed(asked, "services", f"{asked.base}/Services", shown)
 
 
 async def update(asked: Asked) -> Answer:
     service = await asked.service()
     try:
-        changed = await services.change(asked.house, asked.tenant, service.id, _change(asked.form))
+        changed = await services.change(asked.house, asked.tenant, service.id, _change(asked.form), "twilio")
     except UniqueNameConflict:
         raise _name_taken() from None
-    return Answer(200, _shown(asked, changed))
+    return Answer(200, await _told(asked, changed))
+
+
+async def _told(asked: Asked, service: Service) -> dict[str, Any]:
+    """The service, whose callbacks are signed with this request's key from now on, and told where its form says."""
+    form: ServiceForm = asked.form
+    await callbacks.sign_as(asked.house, asked.tenant, service.id, callbacks.Signer(asked.account, asked.key))
+    if isinstance(form.callback_url, str):
+        assert asked.house.archive is not None, "the API's house has an archive"
+        async with asked.house.archive.connect() as connection:
+            since = await archive.last_position(connection, asked.tenant)
+        await callbacks.tell(asked.house, asked.tenant, service.id, form.callback_url or None, since)
+    return _shown(asked, service, await callbacks.told_at(asked.house, asked.tenant))
 
 
 async def delete(asked: Asked) -> Answer:
@@ -96,7 +110,8 @@ async def delete(asked: Asked) -> Answer:
         for number in numbers:
             await asked.house.inventory.set_state(asked.tenant, service.id, number.number, "retired")
         last = numbers[-1].number
-    await said.forget(asked, sids.service(service.id))
+    await callbacks.tell(asked.house, asked.tenant, service.id, None, 0)
+    await forget(asked, sids.service(service.id))
     return Answer(204)
 
 
@@ -114,6 +129,10 @@ def _change(form: ServiceForm) -> ServiceChange:
         change = msgspec.structs.replace(change, unique_name=form.unique_name)
     if isinstance(form.default_ttl, int):
         change = msgspec.structs.replace(change, ttl=lifetime(form.default_ttl))
+    if isinstance(form.intercept_callback_url, str):
+        change = msgspec.structs.replace(change, intercept_url=form.intercept_callback_url or None)
+    if isinstance(form.out_of_session_callback_url, str):
+        change = msgspec.structs.replace(change, out_of_session_url=form.out_of_session_callback_url or None)
     if isinstance(form.number_selection_behavior, str):
         chosen = msgspec.convert(NAMES[form.number_selection_behavior], services.NumberSelection)
         change = msgspec.structs.replace(change, number_selection=chosen)
@@ -127,7 +146,7 @@ def lifetime(ttl: int) -> int:
     return max(SHORTEST_TTL, ttl) if ttl else LONGEST
 
 
-def _shown(asked: Asked, service: Service) -> dict[str, Any]:
+def _shown(asked: Asked, service: Service, told_at: Mapping[str, str]) -> dict[str, Any]:
     sid = sids.service(service.id)
     url = f"{asked.base}/Services/{sid}"
     return {
@@ -135,14 +154,14 @@ def _shown(asked: Asked, service: Service) -> dict[str, Any]:
         "unique_name": service.unique_name or service.id,
         "account_sid": asked.account,
         "chat_instance_sid": None,
-        "callback_url": None,
+        "callback_url": told_at.get(service.id),
         "default_ttl": service.ttl,
         "number_selection_behavior": service.number_selection.replace("_", "-"),
         "geo_match_level": "country",
-        "intercept_callback_url": None,
-        "out_of_session_callback_url": None,
-        "date_created": said.at(service.created_at),
-        "date_updated": said.at(service.created_at),
+        "intercept_callback_url": service.intercept_url,
+        "out_of_session_callback_url": service.out_of_session_url,
+        "date_created": at(service.created_at),
+        "date_updated": at(service.created_at),
         "url": url,
         "links": {"phone_numbers": f"{url}/PhoneNumbers", "sessions": f"{url}/Sessions"},
     }

@@ -8,16 +8,16 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import archive, joining, opening, reopening, shelves
+from masking import archive, joining, opening, reopening, shelves, sids
 from masking import sessions as core
 from masking.api.paging import cursor_for, position_in
-from masking.api.twilio import asked as said
-from masking.api.twilio import participants, sids
-from masking.api.twilio.asked import Answer, Asked
+from masking.api.twilio import participants
+from masking.api.twilio.asked import Answer, Asked, forget, gone
 from masking.api.twilio.errors import BAD_REQUEST, NO_NUMBERS, STATUS_INVALID, Trouble
 from masking.api.twilio.found import names_of_others, session_of, url_of
 from masking.api.twilio.paging import led, wanted
 from masking.api.twilio.services import lifetime
+from masking.callbacks import at
 from masking.events import moment
 from masking.refusals import NumberPoolExhausted, SessionFull, UniqueNameConflict
 from masking.services import Service
@@ -115,7 +115,7 @@ async def read(asked: Asked) -> Answer:
     )
     others = await names_of_others(asked, service)
     rows = [session for session in found.data if session.service not in others]
-    deleted = await said.gone(asked, [sids.session(session.id) for session in rows])
+    deleted = await gone(asked, [sids.session(session.id) for session in rows])
     rows = [session for session in rows if sids.session(session.id) not in deleted]
     following = cursor_for(LIST, found.next) if found.next is not None else None
     return led("sessions", url_of(asked, service), page, await _shown(asked, service, rows), following)
@@ -149,7 +149,7 @@ async def delete(asked: Asked) -> Answer:
     service = await asked.service()
     session = await session_of(asked, service)
     await core.close(asked.house, asked.access, session.id)
-    await said.forget(asked, sids.session(session.id))
+    await forget(asked, sids.session(session.id))
     return Answer(204)
 
 
@@ -167,17 +167,17 @@ def _one(asked: Asked, service: Service, session: Session, first: float | None, 
         "sid": sids.session(session.id),
         "service_sid": sids.service(service.id),
         "account_sid": asked.account,
-        "date_started": said.at(moment(first)) if first is not None else None,
-        "date_ended": said.at(session.closed_at),
-        "date_last_interaction": said.at(moment(last)) if last is not None else None,
-        "date_expiry": said.at(session.expires_at),
+        "date_started": at(moment(first)) if first is not None else None,
+        "date_ended": at(session.closed_at),
+        "date_last_interaction": at(moment(last)) if last is not None else None,
+        "date_expiry": at(session.expires_at),
         "unique_name": session.unique_name,
         "status": session.status.replace("_", "-"),
         "closed_reason": session.closed_reason,
         "ttl": session.ttl,
         "mode": session.mode.replace("_", "-"),
-        "date_created": said.at(session.created_at),
-        "date_updated": said.at(session.closed_at or touched),
+        "date_created": at(session.created_at),
+        "date_updated": at(session.closed_at or touched),
         "url": url,
         "links": {"interactions": f"{url}/Interactions", "participants": f"{url}/Participants"},
     }

@@ -72,6 +72,11 @@ def letters_prefix(service: str) -> str:
     return _ZEROS + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in tag)
 
 
+def is_of(session: str | None, service: str) -> bool:
+    """Did the face open the session, in this service or in one of the same letters?"""
+    return session is not None and session[10:].startswith(letters_prefix(service))
+
+
 def session(name: str) -> str:
     """The SID of a session that the face opened."""
     return f"KC{_number(shard_of(name), _SHARD_ALPHABET):08x}{_number(name[-16:], _ALPHABET):024x}"
