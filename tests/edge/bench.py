@@ -226,7 +226,7 @@ class Bench:
         """One datagram by itself, as they come at rated load; what the edge says with `wanted` in its first line."""
         self.socket.deliver(data, source)
         self.edge.driver.wire._drain(self.socket, EDGE)  # type: ignore[arg-type]
-        for _ in range(12):
+        for _ in range(16):
             await asyncio.sleep(0)
             self._turns += 1
             for sent in self.socket.sent:
