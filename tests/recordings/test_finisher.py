@@ -146,10 +146,14 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
             {
                 "recording": "rec_1",
                 "interaction": "int_rec_1",
+                "unique_name": "order-1",
+                "started_at": "2027-01-15T08:00:00Z",
                 "duration": 3.0,
                 "sha256": recording.sha256,
                 "bytes": len(file),
                 "gaps": [],
+                "channels": list(msgspec.to_builtins(recording.channels)),
+                "notices": [],
             },
         )
     ]
