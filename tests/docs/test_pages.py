@@ -13,8 +13,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from pytest_masking.service import Service
-from tests.docs.pages import DOCS, Page
+from tests.docs.pages import DOCS, Page, tenant
 from tests.system.service import eventually
+
+BLOCKS = {"curl": "+842473000200-+842473000209", "python": "+842473000300-+842473000309"}
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(90)]
 
@@ -76,6 +78,51 @@ def test_an_order_of_three_parties_whose_courier_changes(service: Service, reade
         ("completed", "routed"),
     ]
     assert service.client.get_session(session).status == "closed"
+
+
+def test_a_recording_is_found_by_the_person_who_was_on_the_call(service: Service, reader: str, tmp_path: Path) -> None:
+    page = Page("evidence", service)
+    if reader == "curl":
+        said = page.curl()
+        found = said["POST recordings:search"]["data"][0]["unique_name"], said["POST disputes"]["unique_name"]
+    else:
+        names = page.python(tmp_path)
+        found = names["recording"].unique_name, names["dispute"].unique_name
+    assert found == ("order-1042", "order-1042")
+
+
+def test_an_endpoint_its_dead_letters_and_the_events_without_one(service: Service, reader: str, tmp_path: Path) -> None:
+    with tenant(service, f"webhooks-{reader}", BLOCKS[reader]) as own:
+        page = Page("webhooks", own, dispatch=BLOCKS[reader].partition("-")[0])
+        if reader == "curl":
+            said = page.curl()
+            replayed, caller = said["POST events:replay"]["events"], said["POST callers:lookup"]["caller"]
+        else:
+            names = page.python(tmp_path)
+            replayed, caller = names["replayed"].events, names["caller"]
+            assert names["dead"] == [] and names["secret"].startswith("whsec_")
+        (endpoint,) = own.client.list_webhook_endpoints()
+    assert replayed == 0 and caller.startswith("clr_") and endpoint.events == ["call.*", "session.closed"]
+
+
+def test_the_python_of_the_page_of_sessions_does_what_its_curl_does(service: Service, tmp_path: Path) -> None:
+    with tenant(service, "sessions", "+842473000001-+842473000029") as own:
+        names = Page("sessions", own).python(tmp_path)
+    assert [one.display for one in names["session"].participants] == ["+8490…67", "+8498…21"]
+    assert names["interaction"].direction == "outbound" and names["interaction"].to == names["driver"].id
+    assert [block.reason for block in names["blocks"]] == ["calls at night"]
+    assert [(item.status, item.problem and item.problem.code) for item in names["opened"].data] == [
+        (201, None),
+        (422, "invalid_phone_number"),
+    ]
+
+
+def test_the_python_of_the_page_of_numbers_does_what_its_curl_does(service: Service, tmp_path: Path) -> None:
+    with tenant(service, "numbers") as own:
+        names = Page("numbers", own).python(tmp_path)
+        states = [number.state for number in own.client.list_phone_numbers("default")]
+    assert names["plan"].needed == 13 and names["explanation"].dialled == "+842471000019"
+    assert (states.count("suspended"), states.count("active")) == (6, 14)
 
 
 def test_the_page_of_the_client_is_true(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
