@@ -3,7 +3,8 @@
 In one shard that is one script. Over several, the holder's own shard has the last word, as when a holder is bound:
 
     reserve   its own shard keeps places among the targets, which lead nowhere and are never given twice
-    put       every other shard gives what is asked of it, each entry with such a place: nobody gets through yet
+    put       every other shard gives what is asked of it, each entry with such a place: nobody gets through yet. One
+              where the holder has nothing yet gets to know it first
     decide    its own shard changes its own entries, and says what the places mean: from here on all of it holds
     end       the other shards end what is to end
 
@@ -16,14 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Retarget, Take, shard_of
+from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Reach, Retarget, Take, shard_of
 from pools.journal import key, record_key
 
 if TYPE_CHECKING:
     from pools.redis import Redis, Word
     from pools.scripts import ShardScripts
 
-Step = Retarget | End | Take | Lease | Drop | Given
+Step = Retarget | End | Take | Lease | Drop | Given | Reach
+ENTERING: Final = 60_000  # ms that a holder lives in a shard, until it is told how long it really does
 NOWHERE: Final = "nowhere|nowhere"  # the target of a place that is kept
 
 
@@ -50,8 +52,9 @@ class Amending:
         elsewhere: Mapping[str, Sequence[Step]],
     ) -> Amended:
         """With steps `elsewhere` (`Take`, `Lease` and `End`), by shard."""
-        known: bytes = await self._redis.command("HGET", record_key(self._holder), "targets") or b""
-        reserved = known.decode().split()
+        known, shards = await self._redis.command("HMGET", record_key(self._holder), "targets", "shards")
+        new = [shard for shard in elsewhere if shard not in (shards or b"").decode().split()]
+        reserved = (known or b"").decode().split()
         reserved += [NOWHERE] * (len(targets) - len(reserved))
         told = await self.at_home(rev, (), reserved)
         put: dict[str, list[Step]] = {}
@@ -59,16 +62,26 @@ class Amending:
             given: list[Step] = []
             for shard, theirs in elsewhere.items():
                 if told.outcome == "amended":
+                    if shard in new:
+                        await self._enter(shard)
                     told = await self._put(shard, theirs, given)
                     put[shard] = [End(ordinal) for ordinal in _new(theirs)] if told.outcome == "amended" else []
             if told.outcome == "amended":
-                told = await self.at_home(rev + 1, [*given, *steps], targets, more)
+                told = await self.at_home(rev + 1, [*map(Reach, new), *given, *steps], targets, more)
         except Exhausted:
             await self._there(put)
             raise
         ends = {shard: [step for step in theirs if isinstance(step, End)] for shard, theirs in elsewhere.items()}
         await self._there(ends if told.outcome == "amended" else put)
         return told
+
+    async def _enter(self, shard: str) -> None:
+        """Makes the holder known in a shard where it has nothing yet. Should nothing come of it, the sweeper meets it
+        at its end."""
+        span: list[bytes | None] = await self._redis.command("HMGET", record_key(self._holder), "expires", "quarantine")
+        words: list[Word] = [self._holder, ENTERING, span[1] or 0, "avoid_sticky", 1, "", "", "", 0, 0, 0]
+        await self._redis.script(self._scripts.bind, [key(shard, "h")], words)
+        await self._redis.script(self._scripts.extend, [key(shard, "h")], [self._holder, span[0] or 0, "", "", 0, 0])
 
     async def _put(self, shard: str, steps: Sequence[Step], given: list[Step]) -> Amended:
         """What the shard is to give; its numbers go into `given`, by their slots."""

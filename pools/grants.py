@@ -169,6 +169,15 @@ class Given(msgspec.Struct, frozen=True, gc=False):
         return ["given", self.slot, self.number]
 
 
+class Reach(msgspec.Struct, frozen=True, gc=False):
+    """A step in the holder's own shard: it has leases in that `shard`, too."""
+
+    shard: str
+
+    def words(self) -> list[str | int]:
+        return ["reach", self.shard]
+
+
 class Amended(msgspec.Struct, frozen=True):
     """`outcome`: ``amended``; nothing was written with ``conflict`` (`expect_rev` is not `rev`), ``ended`` (closed,
     past its time, unknown) and ``taken`` (a party of a `Take`, or of a `Lease` that wishes for one X, has another lease

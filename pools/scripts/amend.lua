@@ -9,6 +9,7 @@
 --           'lease' slot wish count {ordinal party}…   the parties dial a free X, which becomes the holder's number `slot`: the next one,
 --             with the wish 'sticky' the one they had last, or the one of the position that is wished for, whether or not it is open
 --           'given' slot X                             another shard's X becomes the holder's number `slot`
+--           'reach' shard                              the holder has leases in that shard, too
 --         then counted fields, then counted events, in whose data $x<slot> stands for a number
 --   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party has another lease or a tombstone on the
 --         very X that it was to take or wished for), or {'exhausted', numbers needed, ms until one is free or -1}
@@ -89,7 +90,7 @@ local function last(parties)
 end
 
 -- Decide.
-local puts, ends, moved, dropped = {}, {}, {}, {}
+local puts, ends, moved, dropped, reached = {}, {}, {}, {}, {}
 local needed, retry, at = 0, -1, 5
 local function put(party, position, ordinal)
   given[party .. ' ' .. position] = true
@@ -110,6 +111,9 @@ for _ = 1, tonumber(ARGV[4]) do
   elseif kind == 'given' then
     numbers[ARGV[at + 1] + 1] = ARGV[at + 2]
     at = at + 3
+  elseif kind == 'reach' then
+    reached[#reached + 1] = ARGV[at + 1]
+    at = at + 2
   elseif kind == 'drop' then
     dropped[ARGV[at + 1] + 1] = true
     at = at + 2
@@ -183,6 +187,9 @@ for _, one in ipairs(puts) do
   if call('PTTL', key) < span then call('PEXPIRE', key, span) end
   secret(party, position, expires)
   kept[#kept + 1] = position .. ':' .. ordinal .. ':' .. party
+end
+if #reached > 0 then
+  call('HSET', record, 'shards', string.match(call('HGET', record, 'shards') .. ' ' .. table.concat(reached, ' '), '^ *(.*)$'))
 end
 local stay = {}
 for slot, number in ipairs(numbers) do

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from masking import joining, opening, sessions
+from masking import joining, opening, services, sessions
 from masking.refusals import (
+    GeoUnavailable,
     NotFound,
     NumberInUse,
     NumberPoolExhausted,
@@ -16,8 +17,10 @@ from masking.refusals import (
     Unserved,
 )
 from masking.routes import Refusal, Route
+from masking.services import ServiceChange
 from masking.sessions import NewParticipant, NewSession, Participant, Session
-from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, World, participants, proxy
+from pools.inventory import PhoneNumber
+from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, World, participants, proxy
 
 
 async def opened(world: World, *numbers: str) -> Session:
@@ -25,7 +28,7 @@ async def opened(world: World, *numbers: str) -> Session:
     return (await opening.open_session(world.house, world.access, new, fewest=0))[0]
 
 
-async def joined(world: World, session: str, number: str, wish: int | str = "") -> Participant:
+async def joined(world: World, session: str, number: str, wish: PhoneNumber | str = "") -> Participant:
     new = NewParticipant(identifier=number)
     return (await joining.join(world.house, world.access, session, new, wish=wish)).participants[-1]  # type: ignore[arg-type]
 
@@ -100,9 +103,9 @@ async def test_a_person_may_wish_for_a_number_or_for_the_one_they_had_last(world
     wished = await world.house.inventory.find(numbers[2])
     assert wished is not None
     first, second = (await opened(world)).id, (await opened(world)).id
-    assert dials(await joined(world, first, CUSTOMER, wished.position)) == numbers[2]
+    assert dials(await joined(world, first, CUSTOMER, wished)) == numbers[2]
     with pytest.raises(NumberInUse):
-        await joined(world, second, CUSTOMER, wished.position)
+        await joined(world, second, CUSTOMER, wished)
     await sessions.close(world.house, world.access, first)
     await world.later(1800)
     assert dials(await joined(world, second, CUSTOMER, "sticky")) == numbers[2]
@@ -133,3 +136,36 @@ async def test_what_cannot_be_joined_or_left_says_so(world: World) -> None:
     three = await world.open(CUSTOMER, DRIVER, MERCHANT)
     with pytest.raises(Unserved):
         await joining.leave(world.house, world.access, three.id, three.participants[0].id)
+
+
+async def test_each_has_a_number_of_their_own_country_whoever_comes_first(world: World) -> None:
+    await world.pool(4)
+    await world.pool(3, "RU")
+    session = (await opened(world)).id
+    muscovite = await joined(world, session, MUSCOVITE)
+    assert dials(muscovite).startswith("+7") and await reached(world, dials(muscovite), MUSCOVITE) == "direction"
+    customer = await joined(world, session, CUSTOMER)
+    assert dials(customer).startswith("+84") and await reached(world, dials(customer), CUSTOMER) == MUSCOVITE
+    assert await reached(world, dials(muscovite), MUSCOVITE) == CUSTOMER
+    await joining.leave(world.house, world.access, session, muscovite.id)
+    assert await reached(world, dials(muscovite), MUSCOVITE) == "ended"
+    driver = await joined(world, session, DRIVER)
+    assert await reached(world, dials(customer), CUSTOMER) == DRIVER
+    assert await reached(world, dials(driver), DRIVER) == CUSTOMER
+    both = await opened(world, CUSTOMER, MUSCOVITE)
+    await joining.leave(world.house, world.access, both.id, both.participants[0].id)
+    again = await joined(world, both.id, DRIVER)
+    assert await reached(world, dials(both.participants[1]), MUSCOVITE) == DRIVER
+    assert await reached(world, dials(again), DRIVER) == MUSCOVITE
+    await sessions.close(world.house, world.access, session)
+    assert await reached(world, dials(customer), CUSTOMER) == "ended"
+
+
+async def test_where_a_country_has_no_numbers_the_service_says_whether_others_do(world: World) -> None:
+    await world.pool(4)
+    session = (await opened(world)).id
+    await services.change(world.house, "acme", "default", ServiceChange(geo_match="strict"))
+    with pytest.raises(GeoUnavailable):
+        await joined(world, session, MUSCOVITE)
+    await services.change(world.house, "acme", "default", ServiceChange(geo_match="soft"))
+    assert dials(await joined(world, session, MUSCOVITE)).startswith("+84")

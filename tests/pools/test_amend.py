@@ -285,3 +285,41 @@ async def test_who_dies_before_the_decision_leaves_an_entry_that_means_nobody_ev
     told = await border.swap(Take(1, 3, "em"), rev=2)
     assert told.outcome == "amended"
     assert (await border.means(border.y, "em"), await border.means(border.y, "chi")) == ("par_an", "no_binding")
+
+
+async def test_a_holder_leases_in_a_shard_where_it_had_nothing(world: World) -> None:
+    home, there = await world.pool(1), await world.pool(1, "RU", "+74951000")
+    bound = await world.bind(home)
+    targets = ["par_an|par_binh", "par_binh|par_an"]
+
+    async def leased(party: str, ordinal: int, rev: int, elsewhere: bool) -> Amended:
+        lease: list[Step] = [Lease(ordinal, ((ordinal, party),))]
+        return await world.leases.amend(
+            bound.holder, [] if elsewhere else lease, targets=targets[: ordinal + 1], expect_rev=rev, fields={},
+            events=[EVENT], elsewhere={there: lease} if elsewhere else None,
+        )  # fmt: skip
+
+    assert (await leased("an", 0, 1, True)).numbers[0].startswith("+7")
+    x, y = (await leased("binh", 1, 3, False)).numbers
+    whole = await world.leases.read_whole(bound.holder)
+    assert whole is not None and whole.shards == (there,) and whole.numbers == (x, y)
+    assert (await world.call(x, "an")).target == "par_binh" and (await world.call(y, "binh")).target == "par_an"
+    await world.leases.extend(bound.holder, ttl_ms=2 * TTL)
+    await world.later(TTL)
+    assert (await world.call(x, "an")).decision == "routed"
+    await world.leases.release(bound.holder, reason="api")
+    assert (await world.call(x, "an")).decision == "ended"
+    await world.later(QUARANTINE)
+    again = await world.bind(home)
+    taken = await world.bind(there, one("an", "chi"))
+    assert (await world.call(taken.numbers[0], "an")).holder == taken.holder
+    with pytest.raises(Exhausted):
+        await world.leases.amend(
+            again.holder, [], targets=targets, expect_rev=1, fields={}, events=[],
+            elsewhere={there: [Lease(0, ((0, "an"),))]},
+        )  # fmt: skip
+    unheard = await world.leases.amend(
+        holder_id(home, bytes(17)), [], targets=targets, expect_rev=1, fields={}, events=[],
+        elsewhere={there: [Lease(0, ((0, "an"),))]},
+    )  # fmt: skip
+    assert unheard.outcome == "ended"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,14 +10,13 @@ from msgspec import Meta
 from masking import joining, sids
 from masking.api.twilio import phone_numbers
 from masking.api.twilio.asked import Answer, Asked
-from masking.api.twilio.errors import BAD_REQUEST, NOT_IN_SERVICE, PAIR_INVALID, Trouble
+from masking.api.twilio.errors import BAD_REQUEST, NOT_IN_SERVICE, Trouble
 from masking.api.twilio.found import participant_of, session_of, url_of
 from masking.api.twilio.paging import listed
 from masking.callbacks import at
 from masking.refusals import InvalidPhoneNumber, NumberPoolExhausted
 from masking.sessions import NewParticipant, Participant, Session
-from pools.grants import shard_of
-from pools.inventory import CALLABLE
+from pools.inventory import CALLABLE, PhoneNumber
 
 if TYPE_CHECKING:
     from masking.services import Service
@@ -64,17 +63,13 @@ async def create(asked: Asked) -> Answer:
 
 async def joined(asked: Asked, service: Service, session: str, form: ParticipantForm) -> Session:
     """The session with one participant more."""
-    wish: Any = "sticky" if service.number_selection == "prefer_sticky" else ""
+    wish: PhoneNumber | Literal["", "sticky"] = "sticky" if service.number_selection == "prefer_sticky" else ""
     named = form.proxy_identifier_sid or form.proxy_identifier
     if named:
         number = await phone_numbers.in_service(asked, service.id, named)
         if number is None or number.state not in CALLABLE:
             raise Trouble(NOT_IN_SERVICE, "The proxy identifier is no number of the service.")
-        if number.shard != shard_of(session):
-            raise Trouble(
-                PAIR_INVALID, "The number is of another part of the pool than the session: let one be chosen."
-            )
-        wish = number.position
+        wish = number
     try:
         return await joining.join(asked.house, asked.access, session, form.person, wish=wish)
     except NumberPoolExhausted as short:
