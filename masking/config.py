@@ -359,8 +359,8 @@ def _check_values(config: Config) -> None:
         raise BadConfig("service.bootstrap_key: shorter than 16 characters; use a long random text")
     _check_keys_section(config.keys)
     _check_stir(config.stir)
-    tenants.check(config.tenant)
     trunks.check(config.trunk, over_tls=any(listener.transport == "tls" for listener in config.sip.listeners))
+    tenants.check(config.tenant, config.trunk)
 
 
 def _check_keys_section(keys: KeysSection) -> None:

@@ -127,9 +127,10 @@ class Admission:
         so how many are set up in time."""
         return min(CRUSH, max(FEW, self.rate * SOON)) if self.drawn else CRUSH
 
-    def take(self, invite: str, now: float) -> bool:
-        """Takes one more call, or not. `invite` names it: Call-ID and CSeq."""
-        if self.closed(now):
+    def take(self, invite: str, now: float, *, assured: bool = False) -> bool:
+        """Takes one more call, or not. `invite` names it: Call-ID and CSeq. `assured`: it is guaranteed, so that the
+        others wait for the place it takes."""
+        if self.closed(now) and not assured:
             self._refused += 1
             return False
         self._tokens -= 1.0
@@ -196,11 +197,14 @@ class Door:
         secret: bytes,
         random: Random,
         send: Callable[[Flow, bytes], None],
-        full: Callable[[tuple[str, int], float], int | None] = lambda source, now: None,
+        full: Callable[[tuple[str, int], str, float], int | None] = lambda source, user, now: None,
+        assured: Callable[[str, float], bool] = lambda user, now: False,
     ) -> None:
-        """`full(source, now)`: the Q.850 cause why the trunk of that source may begin no more calls, or None."""
+        """`full(source, user, now)`: the Q.850 cause why the trunk of that source may begin no more calls to the number
+        that a Request-URI spells as `user`, or None; `assured(user, now)`: is one to it guaranteed?"""
         self.admission = admission
         self._full = full
+        self._assured = assured
         self._over = Lately(0.0)  # refused for their own trunk's sake
         self.counts: Counter[str] = Counter()
         self._secret = secret
@@ -228,9 +232,11 @@ class Door:
         if age > STALE and not again:  # its sender has given this copy up, and the next one is on its way
             self.counts["stale"] += 1
             return True
-        if not again and self._over_its_own_limit(scanned, flow, now):
+        user = dialled(data)
+        if not again and self._over_its_own_limit(scanned, user, flow, now):
             return True
-        if not again and not admission.closed(now, ahead) and not (age > LONG and admission.drawn):
+        in_time = not admission.closed(now, ahead) and not (age > LONG and admission.drawn)
+        if not again and (in_time or self._assured(user, now)):
             return False
         admission.turn_away(scanned.invite, now)
         self.counts["refused"] += 1
@@ -238,10 +244,10 @@ class Door:
         self._send(flow, refusal(scanned, flow.remote, *answer, self._secret))
         return True
 
-    def _over_its_own_limit(self, scanned: Scanned, flow: Flow, now: float) -> bool:
+    def _over_its_own_limit(self, scanned: Scanned, user: str, flow: Flow, now: float) -> bool:
         """One trunk's flood takes nothing from the others: beyond its own limit it has its 480 before it costs a
         place."""
-        cause = 42 if scanned.invite in self._over else self._full(flow.remote, now)
+        cause = 42 if scanned.invite in self._over else self._full(flow.remote, user, now)
         if cause is None:
             return False
         self._over.add(scanned.invite, now)
@@ -255,6 +261,7 @@ class Door:
 
 _LINE: Final = re.compile(rb"\r\n(via|v|from|f|to|t|call-id|i|cseq)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _LONG: Final = {b"v": b"via", b"f": b"from", b"t": b"to", b"i": b"call-id"}
+_DIALLED: Final = re.compile(rb"INVITE sips?:([+0-9A-Za-z._~-]{1,64})[;@]", re.IGNORECASE)
 _TO_TAG: Final = re.compile(rb"\r\n(?:to|t)[ \t]*:[^\r\n]*;[ \t]*tag[ \t]*=", re.IGNORECASE)
 _ODD_VIA: Final = re.compile(r"[,()\"]|received|rport[ \t]*=", re.IGNORECASE)
 _RPORT: Final = re.compile(r";rport(?=;|$)", re.IGNORECASE)
@@ -302,6 +309,12 @@ class Scanned(NamedTuple):
     def invite(self) -> str:
         """What the call is known by here."""
         return f"{self.call_id} {self.cseq}"
+
+
+def dialled(data: bytes) -> str:
+    """The user part of an INVITE's Request-URI, as written and without its parameters; "" where it has none."""
+    found = _DIALLED.match(data)
+    return found[1].decode() if found is not None else ""
 
 
 def scan(data: bytes) -> Scanned | None:

@@ -50,6 +50,7 @@ class Call:
         self.state = "invited"
         self.facts: interactions.Call | None = None
         self.route: Route | None = None
+        self.tenant = ""  # whose call it is, once that is known
         self.begun = False  # it holds its slot
         self.opening = True  # its second leg has not left yet
         self.ahead_at: float | None = None  # when the first leg was answered ahead of the second, if it was
@@ -110,6 +111,8 @@ class Call:
             self.begun = True
             self.route = route
             self.facts = interactions.Call.of(route)
+            if not self._taken:
+                self.tenant = route.tenant
             self._shown = [Number.parse(number) for number in shown]
             self.exchange.shown.update(self._shown)
 
@@ -299,10 +302,11 @@ class Call:
     def take(self, trunk: Trunk) -> int | None:
         """A place on a trunk, where the call counts once; the Q.850 cause when there is none."""
         if trunk not in self._taken:
-            full = trunk.full(self.circuit.loop.time())
+            shares, now, first = self.exchange.shares, self.circuit.loop.time(), not self._taken
+            full = shares.full(trunk, self.tenant, now, first=first)
             if full is not None:
                 return full
-            trunk.take()
+            shares.take(trunk, self.tenant, now, first=first)
             self._taken.append(trunk)
         return None
 
@@ -362,8 +366,7 @@ class Call:
         bridged, self.state = self.state == "bridged", "ended"
         circuit = self.circuit
         circuit.end(over)
-        for trunk in self._taken:
-            trunk.give()
+        self.exchange.shares.give(self._taken, self.tenant)
         for number in self._shown:
             self.exchange.shown[number] -= 1
             if not self.exchange.shown[number]:
@@ -386,7 +389,7 @@ class IncomingCall(Call):
 
     async def story(self) -> NoReturn:
         """From INVITE to BYE."""
-        self.admit()
+        await self.admit()
         if numbering.is_emergency(self.trunk.country, self.caller.request.uri.digits):
             await refusing.emergency(self)
         caller = trunks.caller(self.trunk, self.caller.request)
@@ -405,8 +408,10 @@ class IncomingCall(Call):
             self.answered_ahead(claimed, self.ahead_at)
         await self.connect(claimed)
 
-    def admit(self) -> None:
-        """May the trunk have one more call, and can we speak with this one?"""
+    async def admit(self) -> None:
+        """May the trunk, and the tenant, have one more call, and can we speak with this one?"""
+        if self.exchange.shares:
+            self.tenant = await self.exchange.shares.tenant_of(self.house, self.trunk, self.caller.request)
         full = self.take(self.trunk)
         if full is not None:
             self.exchange.counts["trunk_limit"] += 1

@@ -41,6 +41,7 @@ from sipedge.media.plane import (
 from sipedge.media.plane import Event as MediaEvent
 from sipedge.media.plane import Leg as PlaneLeg
 from sipedge.media.spoken import Asset
+from sipedge.shares import Shares
 from sipedge.sip.events import (
     Acked,
     AckMissing,
@@ -84,6 +85,7 @@ class Exchange:
     owner: str
     stir: Verifier
     consultant: Consultant
+    shares: Shares
     media_host: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Call] = field(default_factory=dict)

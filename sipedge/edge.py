@@ -39,6 +39,7 @@ from sipedge.outgoing import OutgoingCall
 from sipedge.pings import Pings
 from sipedge.registrations import Registrations
 from sipedge.resolver import Resolver
+from sipedge.shares import Shares
 from sipedge.sip.endpoint import Endpoint
 from sipedge.sip.events import Invited, Requested
 from sipedge.sip.flows import Flow
@@ -71,6 +72,7 @@ class Edge:
         self.trunks = TrunkTable(config.trunk, config.sip.proxy_entries)
         self.plane = RelayClient(config.relay_socket, owner)
         self.admission = Admission(self.loop.time())
+        self.shares = Shares(config.tenant, self.trunks.trunks)
         self.tls = Credentials(config.sip, self.trunks) if config.sip.tls.certificate else None
         usable = ("udp", "tcp", "tls") if self.tls is not None else ("udp", "tcp")
         self.names = Names(self.trunks, Resolver(config.sip.resolver, usable))
@@ -97,7 +99,12 @@ class Edge:
             tls=self.tls,
             floods=Floods(self.trunks.senders),
             door=lambda send: Door(
-                self.admission, secret=house.random(16), random=random, send=send, full=self._trunk_is_full
+                self.admission,
+                secret=house.random(16),
+                random=random,
+                send=send,
+                full=self._is_full,
+                assured=self.shares.assured,
             ),
         )
         self.exchange = Exchange(
@@ -111,6 +118,7 @@ class Edge:
             owner=owner,
             stir=Verifier(config.stir),
             consultant=Consultant(house),
+            shares=self.shares,
             media_host=config.media.advertise,
         )
         self.orphans = Orphans(self.exchange, is_gone)
@@ -218,17 +226,20 @@ class Edge:
             # A fault between the door and the call would keep that call's place for ever: they are counted anew.
             self.admission.recount(self._answering + sum(call.opening for call in self.exchange.calls.values()))
 
-    def _trunk_is_full(self, source: tuple[str, int], now: float) -> int | None:
-        """Why the trunk of that source may begin no more calls; None also where the source does not tell which."""
+    def _is_full(self, source: tuple[str, int], user: str, now: float) -> int | None:
+        """Why the trunk of that source, or the tenant of that number, may begin no more calls; None also where the
+        source does not tell which trunk."""
         trunks = self.trunks.candidates(*source)
-        return trunks[0].full(now) if len(trunks) == 1 else None
+        return self.shares.full(trunks[0], self.shares.spelled(user), now, first=True) if len(trunks) == 1 else None
 
     def _admit(self, request: Request, now: float) -> bool:
         """May this INVITE begin a call?"""
-        if len(self.exchange.calls) >= MAX_CALLS:
+        user = request.uri.user
+        if len(self.exchange.calls) + self.shares.kept_from(self.shares.spelled(user)) >= MAX_CALLS:
             self.exchange.counts["overloaded"] += 1
             return False
-        return self.admission.take(f"{request.call_id} {request.header('cseq')}", now)
+        invite = f"{request.call_id} {request.header('cseq')}"
+        return self.admission.take(invite, now, assured=self.shares.assured(user, now))
 
     def _has_room(self) -> bool:
         """Would this edge take up a call that the app asks for?"""

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from masking.consultations import Consultant
 from sipedge.edge import Edge
 from sipedge.media.plane import Measures, PlaneError
+from sipedge.shares import Shares
 from sipedge.trunks import Trunk
 
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %d\r\n"
@@ -42,6 +43,7 @@ class EdgeCollector(Collector):
             "masking_sip_trunk_calls", "Calls by trunk.", "trunk", {t.name: t.calls for t in edge.trunks.trunks}
         )
         yield from trunk_families(edge.trunks.trunks, edge.loop.time())
+        yield from tenant_families(edge.shares)
         registered = {name: int(state == "registered") for name, state in edge.registrations.states().items()}
         yield _gauge("masking_sip_trunk_registered", "1 while we are registered there.", "trunk", registered)
         yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
@@ -76,6 +78,19 @@ def consultation_families(consultant: Consultant) -> Iterable[Family]:
     yield GaugeMetricFamily(
         "masking_sip_receivers_resting", "Apps that are left alone after failures.", consultant.resting
     )
+
+
+def tenant_families(shares: Shares) -> Iterable[Family]:
+    """How tenants that have limits or guarantees use them."""
+    calls = {name: share.total for name, share in shares.of.items()}
+    yield _gauge("masking_sip_tenant_calls", "Calls of tenants with limits or guarantees.", "tenant", calls)
+    refused = CounterMetricFamily(
+        "masking_sip_tenant_refused", "Calls beyond a tenant's own limit, by Q.850 cause.", labels=["tenant", "cause"]
+    )
+    for name, share in shares.of.items():
+        for cause, count in sorted(share.refused.items()):
+            refused.add_metric([name, cause], count)
+    yield refused
 
 
 def trunk_families(trunks: Iterable[Trunk], now: float) -> Iterable[Family]:

@@ -40,12 +40,33 @@ def _credentials(login: LoginSection) -> Credentials | None:
     return Credentials(login.username, login.password, login.realm, tuple(login.algorithms))
 
 
+class Bucket:
+    """So many a second, and a second's worth at once. `rate` 0: none."""
+
+    __slots__ = ("_at", "_left", "rate")
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._left = float(rate)
+        self._at = 0.0
+
+    def has(self, now: float) -> bool:
+        """Is there one?"""
+        self._left = min(self.rate, self._left + (now - self._at) * self.rate)
+        self._at = now
+        return self._left >= 1.0
+
+    def spend(self) -> None:
+        """Takes one."""
+        self._left -= 1.0
+
+
 class Trunk:
     """One trunk: what the configuration says of it, and how it fares."""
 
     __slots__ = (
-        "calls", "carrier", "config", "countries", "country", "credentials", "doubted", "guest", "health",
-        "last_refill", "media", "name", "target", "targets", "tokens",
+        "calls", "carrier", "config", "countries", "country", "credentials", "doubted", "everybodys", "guest", "health",
+        "media", "name", "target", "targets",
     )  # fmt: skip
 
     def __init__(self, config: TrunkSection) -> None:
@@ -62,27 +83,25 @@ class Trunk:
         self.guest = _credentials(config.authenticate)  # who it has to show to be; None: its address is enough
         self.doubted = False  # a call met silence here: ask now
         self.calls = 0
-        self.tokens = float(config.max_cps)
-        self.last_refill = 0.0
+        self.everybodys = Bucket(config.max_cps)  # of its calls a second, what nobody is guaranteed
 
     def __repr__(self) -> str:
         return f"<Trunk {self.name} {self.calls} calls>"
 
-    def full(self, now: float) -> int | None:
-        """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion."""
-        if self.config.max_calls and self.calls >= self.config.max_calls:
+    def full(self, now: float, kept: int = 0, *, sure: bool = False) -> int | None:
+        """None when one more call may begin, else the Q.850 cause: 34 no circuit, 42 congestion. `kept`: places that
+        are others'; `sure`: its part of the calls a second is guaranteed (`sipedge.shares`)."""
+        if self.config.max_calls and self.calls + kept >= self.config.max_calls:
             return NO_CIRCUIT
-        if self.config.max_cps:
-            self.tokens = min(self.config.max_cps, self.tokens + (now - self.last_refill) * self.config.max_cps)
-            self.last_refill = now
-            if self.tokens < 1.0:
-                return CONGESTION
+        if self.config.max_cps and not sure and not self.everybodys.has(now):
+            return CONGESTION
         return None
 
-    def take(self) -> None:
+    def take(self, *, guaranteed: bool = False) -> None:
         """One call more; `give` when it is over."""
         self.calls += 1
-        self.tokens -= 1.0
+        if not guaranteed:
+            self.everybodys.spend()
 
     def give(self) -> None:
         self.calls -= 1

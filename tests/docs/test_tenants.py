@@ -27,7 +27,7 @@ async def test_the_commands_of_the_tenants_page_work_as_they_stand(tmp_path: Pat
     path = await asyncio.to_thread(write_config, tmp_path)
     blocks = re.findall(r"^```(sh|console|toml|json)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     written = "\n".join(block for kind, block in blocks if kind == "toml")
-    assert tomllib.loads(written)["tenant"][0]["name"] == "acme"
+    assert tomllib.loads(written)["tenant"][0]["guaranteed_channels"] == {"carrier-vn": 50}
     await asyncio.to_thread(path.write_text, path.read_text() + written)
     config = await asyncio.to_thread(load, path, {})
     told: dict[str, str] = {}

@@ -27,6 +27,7 @@ from masking.config import (
     ServiceSection,
     SipSection,
     StirSection,
+    TenantSection,
     TrunkSection,
     WebhooksSection,
 )
@@ -199,6 +200,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
             host: str = "127.0.0.1",
             media: dict[str, Any] | None = None,
             stir: StirSection | None = None,
+            tenants: tuple[TenantSection, ...] = (),
             **sip: Any,
         ) -> Place:
             config = Config(
@@ -209,6 +211,7 @@ async def open_edge(redis_url: str, relay: RelayProcess, data_dir: Path) -> Asyn
                 stir=stir or StirSection(),
                 webhooks=WebhooksSection(allow_private=True),
                 trunk=list(trunks),
+                tenant=list(tenants),
             )
             house = await stack.enter_async_context(
                 open_house(config, now=time.time, random=os.urandom, archive=False, budget=1.0)

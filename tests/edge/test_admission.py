@@ -175,12 +175,14 @@ class Hall:
         self.sent: list[bytes] = []
         self.admission = Admission(0.0)
         self.trunk_full: int | None = None
+        self.assured = "nobody's"
         self.door = Door(
             self.admission,
             secret=b"s" * 16,
             random=Random(1),
             send=self._send,
-            full=lambda source, now: self.trunk_full,
+            full=lambda source, user, now: self.trunk_full,
+            assured=lambda user, now: user == self.assured,
         )
 
     def _send(self, flow: Flow, data: bytes) -> None:
@@ -239,6 +241,17 @@ def test_a_trunk_beyond_its_own_limit_hears_480_and_takes_no_place_from_others()
     assert first.to.tag == second.to.tag and hall.door.counts["trunk_limit"] == 2
     ack = f"ACK sip:x SIP/2.0\r\nVia: {first.vias[0]}\r\nTo: {first.headers['to'][0]}\r\nCall-ID: b\r\n\r\n"
     assert hall.keeps(ack.encode()) and not hall.keeps(invite("c"))
+
+
+def test_what_is_guaranteed_passes_a_shut_door_and_takes_the_place_of_others() -> None:
+    hall = Hall()
+    hall.shut()
+    hall.assured = "+842471000001"
+    assert not hall.keeps(invite("a"), age=0.2) and hall.admission.take("a 1 INVITE", 1.0, assured=True)
+    assert hall.admission._tokens < 0.0, "the others wait for what it took"
+    hall.assured = "+842471000002"
+    assert hall.keeps(invite("b")) and not hall.admission.take("b 1 INVITE", 1.0)
+    assert hall.keeps(invite("a"), age=0.5) is False, "what was taken is never turned away"
 
 
 def test_what_was_taken_or_is_inside_a_call_is_never_turned_away() -> None:
