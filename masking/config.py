@@ -57,6 +57,13 @@ class ArchiveSection(Section, frozen=True):
 
 class RecordingsSection(Section, frozen=True):
     url: str = ""
+    region: str = ""
+    endpoint: str = ""
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where a bucket is, as `recordings.store.open_store` takes it."""
+        return {"region": self.region, "endpoint": self.endpoint}
 
 
 class KeysSection(Section, frozen=True):
@@ -347,10 +354,7 @@ def _check_values(config: Config) -> None:
         raise BadConfig("sip.workers: more than one edge worker is not_implemented in this version; use 1")
     if not 1 <= config.http.workers <= 64:
         raise BadConfig("http.workers: expected 1..64")
-    if config.recordings.url and not config.recordings.url.startswith("file://"):
-        raise BadConfig(
-            "recordings.url: object storage is not_implemented in this version; leave it empty or file:///…"
-        )
+    _check_recordings(config.recordings)
     if config.archive.url and not re.match(r"(postgres(ql)?(\+asyncpg)?|sqlite\+aiosqlite)://", config.archive.url):
         raise BadConfig("archive.url: expected postgresql://user:password@host/database, or empty for SQLite")
     if config.redis.url and not config.redis.url.startswith(("redis://", "unix://")):
@@ -361,6 +365,15 @@ def _check_values(config: Config) -> None:
     _check_stir(config.stir)
     trunks.check(config.trunk, over_tls=any(listener.transport == "tls" for listener in config.sip.listeners))
     tenants.check(config.tenant, config.trunk)
+
+
+def _check_recordings(recordings: RecordingsSection) -> None:
+    if recordings.url and not re.match(r"file:///|s3://[a-z0-9]", recordings.url):
+        raise BadConfig("recordings.url: expected file:///… or s3://bucket/prefix, or empty for a folder of data_dir")
+    if recordings.url.startswith("s3://") and not recordings.region:
+        raise BadConfig('recordings.region: empty; expected the bucket\'s region, e.g. "ap-southeast-1"')
+    if recordings.endpoint and not re.match(r"https?://", recordings.endpoint):
+        raise BadConfig("recordings.endpoint: expected https://host, or empty for AWS's own")
 
 
 def _check_keys_section(keys: KeysSection) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
-from masking import archive
+from masking import archive, receivers
 from masking.config import BadConfig, Config, TrunkSection
 from masking.serve import valkey_command
 from pools.keyring import Keyring, KeyringError
@@ -55,6 +55,7 @@ async def examine(config: Config, now: Callable[[], float]) -> list[Finding]:
     found += await asyncio.to_thread(lambda: [*_folder(config), *_keys(config), *_ports(config, runs)])
     found += await _redis(config, runs, now)
     found += await _archive(config)
+    found += await _receivers(config, runs)
     return found + await asyncio.to_thread(lambda: list(_trunks(config, runs)))
 
 
@@ -196,6 +197,30 @@ async def _archive(config: Config) -> list[Finding]:
     finally:
         await engine.dispose()
     return [well("archive", f"{shown} answers")]
+
+
+async def _receivers(config: Config, runs: bool) -> list[Finding]:
+    """The URLs that events go to and that apps are asked at."""
+    if not config.redis.url and not runs:
+        return []
+    redis = Redis(config.redis_url, REDIS_BUDGET)
+    try:
+        known = await receivers.receivers(redis)
+    except RedisError:
+        return []  # the check of Redis says so
+    finally:
+        await redis.close()
+    found = []
+    for one, trouble in zip(known, await receivers.troubles(known, config.webhooks.allow_private), strict=True):
+        named = f"{one.tenant}, {one.what}"
+        if trouble is not None:
+            found.append(Finding("webhooks", "fault", f"{named}: {trouble[0]}", trouble[1]))
+        elif not one.secret_told:
+            mend = "POST …:rotate_secret, and let the app check the signatures"
+            found.append(Finding("webhooks", "warning", f"{named}: nobody was told its secret", mend))
+        else:
+            found.append(well("webhooks", f"{named} can be reached"))
+    return found
 
 
 def _trunks(config: Config, runs: bool) -> Iterator[Finding]:

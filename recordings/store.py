@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,11 +24,12 @@ import anyio
 import msgspec
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, S3Store, from_url
 from obstore.store import ObjectStore as Backend
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 ONE_PIECE: Final = 8 << 20
 """Bytes up to which an object is written in one go; what is longer is written beside its name and moved there when
@@ -82,12 +84,14 @@ class Store(Protocol):
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _translated(key: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except AlreadyExistsError as error:
         raise AlreadyStored(key) from error
     except FileNotFoundError as error:
+        if writing:  # not the object is missing: the bucket is
+            raise StoreFailed(f"there is no place for {key}") from error
         raise NotStored(key) from error
     except (BaseError, OSError) as error:
         raise StoreFailed(f"{type(error).__name__} for {key}") from error
@@ -113,7 +117,7 @@ class ObjectStore:
                 size = await self._put_in_pieces(key, head, rest, digest.update)
                 break
         else:
-            with _translated(key):
+            with _translated(key, writing=True):
                 await obstore.put_async(self._backend, key, b"".join(head), mode="create", use_multipart=False)
         return Stored(key, size, digest.hexdigest())
 
@@ -122,7 +126,7 @@ class ObjectStore:
     ) -> int:
         beside, size = UNFINISHED + self._random_name(), 0
         try:
-            with _translated(key):
+            with _translated(key, writing=True):
                 async with obstore.open_writer_async(self._backend, beside, buffer_size=ONE_PIECE) as writer:
                     for chunk in head:
                         size += await _write(writer, chunk)
@@ -187,8 +191,9 @@ def _forget_staged(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def open_store(url: str, random_name: Callable[[], str]) -> ObjectStore:
-    """The store at `file:///…` (made when missing), `memory:///`, `s3://bucket/prefix` or what else obstore knows.
+async def open_store(url: str, random_name: Callable[[], str], region: str = "", endpoint: str = "") -> ObjectStore:
+    """The store at `file:///…` (made when missing), `memory:///`, or `s3://bucket/prefix`, there in `region` and at
+    another `endpoint` than AWS's own; credentials come from where AWS's tools look. Whether it answers is seen later.
 
     `random_name` gives names for objects that are not whole yet. ValueError when the URL names no storage.
     """
@@ -197,6 +202,20 @@ async def open_store(url: str, random_name: Callable[[], str]) -> ObjectStore:
         await anyio.to_thread.run_sync(partial(folder.mkdir, mode=0o700, parents=True, exist_ok=True))
         return ObjectStore(LocalStore(prefix=folder), random_name, folder)
     try:
-        return ObjectStore(from_url(url), random_name)
+        return ObjectStore(_s3(url, region, endpoint) if url.startswith("s3://") else from_url(url), random_name)
     except (BaseError, OSError, ValueError) as error:
         raise ValueError("recordings.url names no storage we know") from error
+
+
+def _s3(url: str, region: str, endpoint: str) -> Backend:
+    """A bucket: every write carries its SHA-256, none goes over another; the caller tries again, not the client."""
+    config: S3Config = {"checksum_algorithm": "sha256", "copy_if_not_exists": "multipart"}
+    if region:
+        config["region"] = region
+    if endpoint:
+        config["endpoint"] = endpoint
+    patience: ClientConfig = {"connect_timeout": "3s", "read_timeout": "10s", "timeout": "120s"}
+    if endpoint.startswith("http://"):
+        patience["allow_http"] = True
+    again: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+    return S3Store.from_url(url, config=config, client_options=patience, retry_config=again)

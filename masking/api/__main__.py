@@ -98,7 +98,7 @@ def forget_the_dead(run_dir: Path) -> None:
 async def serve(config: Config, listening: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with open_house(config, now=time.time, random=os.urandom, budget=REDIS_BUDGET) as house:
-        store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+        store = await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place)
         assert house.archive is not None, "opened with the archive"
         vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         desk = Desk.of(house, vault, time.monotonic)

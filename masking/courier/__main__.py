@@ -58,7 +58,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         await asyncio.to_thread(post.trusted)
         months = Months(house, house.archive)
         await months.round()  # before anything is written
-        store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+        store = await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place)
         vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         locksmith = Locksmith(house, vault)
         await locksmith.round()

@@ -225,7 +225,11 @@ async def _alone(config: Config) -> AsyncIterator[tuple[House, AsyncEngine, Stor
             raise Refused("a service works on this Redis; stop it first, on every machine")
         keeping = asyncio.create_task(_keep(lease))
         try:
-            yield house, house.archive, await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+            yield (
+                house,
+                house.archive,
+                await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place),
+            )
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])

@@ -29,7 +29,7 @@ from recordings.vault import open_vault
 async def rotate(config: Config, tenant: str) -> str:
     """The new key's name. ValueError when there is no such tenant."""
     keyring = await run_sync(Keyring.load, config.key_path)
-    store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+    store = await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place)
     engine = archive.engine(config.archive_url)
     try:
         vault = open_vault(engine, store, config.keys, keyring.derived, os.urandom)

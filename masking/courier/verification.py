@@ -263,7 +263,7 @@ async def verify(path: Path | None, heads: list[Head]) -> int:
     """Needs the archive, the store and the key file, and no running service: a backup can be verified as well."""
     config = load(path, os.environ)
     keyring = Keyring.load(config.key_path)
-    store = await open_store(config.recordings_url, lambda: os.urandom(16).hex())
+    store = await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place)
     engine = archive.engine(config.archive_url)
     try:
         vault = open_vault(engine, store, config.keys, keyring.derived, os.urandom)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from masking import receivers
 from masking.config import load
 from masking.doctor import Finding, _clock, examine
+from masking.events import moment
 from masking.serve import running
+from masking.services import Service
 from pools.redis import Redis
+from tests.certificates import Authority
+from tests.courier.receiver import receiver
 from tests.ground.test_cli import Shell, write_config
 from tests.ports import free_port
 
@@ -114,3 +121,45 @@ def test_a_clock_is_judged_by_what_the_question_did_not_take() -> None:
     assert _clock(100.5, 100.0, 101.0).state == "ok"
     assert _clock(103.0, 100.0, 101.0).state == "fault"
     assert _clock(98.0, 100.0, 101.0).state == "fault"
+
+
+async def test_each_url_of_an_app_is_tried_and_what_is_wrong_with_it_told(
+    tmp_path: Path, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "PATIENCE", 0.5)
+    path = await asyncio.to_thread(write_config, tmp_path)
+    heads = f'[redis]\nurl = "{redis_url}"\n[webhooks]\nallow_private = true\n[http]'
+    await asyncio.to_thread(changed, path, "[http]", heads)
+    await redis.command("SADD", "tenants", "acme")
+    pair = await asyncio.to_thread(lambda: Authority(tmp_path).sign("127.0.0.1"))
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    await asyncio.to_thread(secure.load_cert_chain, pair.certificate, pair.key)
+    stranger_to_us = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=secure)
+    tls = stranger_to_us.sockets[0].getsockname()[1]
+    async with receiver() as app, stranger_to_us:
+        urls = {
+            "svc_1": (app.url, f"http://127.0.0.1:{free_port()}/"),
+            "svc_2": ("https://app.invalid/", f"https://127.0.0.1:{app.port}/"),
+            "svc_3": ("http://169.254.169.254/", f"https://127.0.0.1:{tls}/"),
+        }
+        for name, (intercept, stranger) in urls.items():
+            service = Service(
+                id=name,
+                unique_name=None,
+                created_at=moment(0),
+                intercept_url=intercept,
+                out_of_session_url=stranger,
+                webhook_secrets=int(name != "svc_1"),
+            )
+            await redis.command("HSET", "svc:acme", name, msgspec.json.encode(service))
+        found = await asyncio.to_thread(findings, path)
+        assert app.heard == [], "nothing is sent"
+    (untold,) = found["webhooks", "warning"]
+    assert "acme, intercept_url of service svc_1: nobody was told its secret" in untold.found
+    assert [one.found.partition("service ")[2] for one in found["webhooks", "fault"]] == [
+        f"svc_1: {urls['svc_1'][1][7:-1]} does not take connections",
+        "svc_2: app.invalid has no address",
+        f"svc_2: 127.0.0.1:{app.port} speaks no TLS",
+        "svc_3: 169.254.169.254 leads to no public address",
+        f"svc_3: 127.0.0.1:{tls} has no valid certificate",
+    ]

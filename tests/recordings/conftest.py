@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +13,24 @@ from masking.archive import engine as archive_engine
 from recordings import catalogue
 from recordings.store import ObjectStore, open_store
 from recordings.vault import Vault
+from tests.recordings.aws import CREDENTIALS, Aws
 from tests.recordings.vaults import own, vault_of
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[Aws]:
+    server = Aws()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def aws(aws_server: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """S3 and KMS on loopback, and the credentials for them in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return aws_server
 
 
 @pytest.fixture

@@ -32,10 +32,12 @@ from recordings import catalogue
 from recordings.capture import Capture, path_of
 from recordings.catalogue import Catalogued, Channel
 from recordings.render import Gap
-from recordings.store import StoreFailed
+from recordings.store import StoreFailed, open_store
 from recordings.vault import Vault
 from tests.recordings import drafts
+from tests.recordings.aws import CREDENTIALS, Aws
 from tests.recordings.phones import Phone, begin, hear, ns, record
+from tests.recordings.vaults import vault_of
 
 START = 1_800_000_000.0
 ENDED = START + 3.0
@@ -144,10 +146,14 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
             {
                 "recording": "rec_1",
                 "interaction": "int_rec_1",
+                "unique_name": "order-1",
+                "started_at": "2027-01-15T08:00:00Z",
                 "duration": 3.0,
                 "sha256": recording.sha256,
                 "bytes": len(file),
                 "gaps": [],
+                "channels": list(msgspec.to_builtins(recording.channels)),
+                "notices": [],
             },
         )
     ]
@@ -368,6 +374,51 @@ async def test_a_file_whose_row_was_lost_in_a_power_cut_is_found_again(site: Sit
     await site.finisher().round()
     assert (await site.row()).recording == whole
     assert len(await site.told()) == 1
+
+
+@pytest.mark.parametrize("left", ["half", "nothing", "another's"])
+async def test_an_upload_that_was_cut_short_is_found_and_done_again(site: Site, left: str) -> None:
+    await site.call()
+    await site.talk()
+    part = b"MASKREC1" + bytes(200_000)
+    if left != "half":
+        part = b"" if left == "nothing" else Random(4).randbytes(100_000)
+
+    async def torn() -> AsyncIterator[bytes]:
+        yield part
+
+    await site.store.put(key_of(await site.row()), torn())
+    await site.finisher().round()
+    recording = (await site.row()).recording
+    [(_, file)] = (await site.stored()).items()
+    assert (recording.status, recording.sha256) == ("available", hashlib.sha256(file).hexdigest())
+
+
+async def test_a_bucket_that_is_away_for_an_hour_loses_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    aws = Aws()  # nobody answers there yet
+    store = await open_store("s3://calls/hanoi", lambda: os.urandom(4).hex(), aws.region, aws.url)
+    site.vault, site.store = vault_of(engine, store), store
+    working = site.finisher()
+    for name in ("rec_1", "rec_2"):
+        await site.call(name)
+        await site.talk(name)
+    for _ in range(6):
+        await working.round()
+        site.later(600)
+    assert sorted(await site.spooled()) == ["rec_1.capture", "rec_2.capture"] and not await site.told()
+    await run_sync(aws.start)
+    try:
+        await run_sync(aws.bucket, "calls")
+        await working.round()
+        rows = [await site.row(name) for name in ("rec_1", "rec_2")]
+        assert [(row.recording.status, row.recording.gaps) for row in rows] == [("available", ())] * 2
+        assert len(await site.stored()) == 2 and await site.spooled() == []
+    finally:
+        await run_sync(aws.stop)
 
 
 async def test_a_session_that_is_gone_is_told_nothing_and_the_recording_stands(site: Site) -> None:

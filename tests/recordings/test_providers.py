@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio.to_thread import run_sync
-from botocore.session import get_session
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from masking.config import KeysSection
@@ -21,34 +19,16 @@ from recordings.providers import FileProvider, KeyRefused, KeysAway, provider_of
 from recordings.seals import SealedKey, seal
 from recordings.store import ObjectStore
 from recordings.vault import Vault, open_vault
-from tests.recordings.aws import CREDENTIALS, REGION, Aws
+from tests.recordings.aws import Aws
 
 PRIVATE = bytes(range(32))
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    server = Aws()
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-async def keys(aws: Aws, credentials: None) -> KeysSection:
+async def keys(aws: Aws) -> KeysSection:
     """A key of KMS, as the configuration names it."""
-
-    def make() -> Any:
-        return get_session().create_client("kms", region_name=REGION, endpoint_url=aws.url).create_key()
-
-    arn: str = (await run_sync(make))["KeyMetadata"]["Arn"]
-    return KeysSection(provider="aws-kms", kms_key=arn, kms_endpoint=aws.url)
+    made: Any = await run_sync(lambda: aws.client("kms").create_key())
+    return KeysSection(provider="aws-kms", kms_key=made["KeyMetadata"]["Arn"], kms_endpoint=aws.url)
 
 
 async def test_a_key_file_opens_what_it_wrapped_where_it_was_wrapped_for() -> None:

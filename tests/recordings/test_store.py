@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from anyio.to_thread import run_sync
 
 from recordings.store import (
     ONE_PIECE,
@@ -19,9 +21,24 @@ from recordings.store import (
     StoreFailed,
     open_store,
 )
+from tests.recordings.aws import Aws
 
 SMALL = os.urandom(100_000)
 LARGE = os.urandom(1 << 20) * 20
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "folder":
+        return await open_store((tmp_path / "store").as_uri(), lambda: "part-0")
+    (tmp_path / "store").mkdir(mode=0o700)
+    aws: Aws = request.getfixturevalue("aws")
+    bucket = await run_sync(aws.bucket)
+    return await open_store(f"s3://{bucket}/calls", lambda: "part-0", aws.region, aws.url)
+
+
+async def left_in(store: ObjectStore) -> list[str]:
+    return sorted([key async for key in store.list()])
 
 
 async def chunks(content: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
@@ -45,7 +62,7 @@ async def test_what_is_put_is_there_with_its_hash(store: ObjectStore, tmp_path: 
     assert await store.stored("t/2026/rec_1.wav") == expected
     assert await store.size("t/2026/rec_1.wav") == len(content)
     assert await read(store, "t/2026/rec_1.wav") == content
-    assert files(tmp_path / "store") == ["t/2026/rec_1.wav"]
+    assert await left_in(store) == ["t/2026/rec_1.wav"]
     assert [key async for key in store.list("t")] == ["t/2026/rec_1.wav"]
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
 
@@ -56,7 +73,7 @@ async def test_nothing_is_ever_overwritten(store: ObjectStore, tmp_path: Path, c
     with pytest.raises(AlreadyStored):
         await store.put("rec_1.wav", chunks(content))
     assert await read(store, "rec_1.wav") == b"first"
-    assert files(tmp_path / "store") == ["rec_1.wav"]
+    assert await left_in(store) == ["rec_1.wav"]
 
 
 @pytest.mark.parametrize(
@@ -100,10 +117,11 @@ async def test_an_upload_that_breaks_off_leaves_nothing(store: ObjectStore, tmp_
 
     with pytest.raises(KeyError):
         await store.put("rec_1.wav", broken())
-    assert files(tmp_path / "store") == []
+    assert await left_in(store) == []
     await store.put("rec_1.wav", chunks(SMALL))
 
 
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
 async def test_what_a_crash_left_is_tidied_away_and_nothing_else(store: ObjectStore, tmp_path: Path) -> None:
     await store.put("t/rec_1.wav", chunks(SMALL))
     folder = tmp_path / "store"
@@ -112,6 +130,17 @@ async def test_what_a_crash_left_is_tidied_away_and_nothing_else(store: ObjectSt
         (folder / leftover).write_bytes(SMALL)
     await store.tidy()
     assert files(folder) == ["t/rec_1.wav"]
+
+
+async def test_a_bucket_that_is_away_or_not_there_fails_and_may_come_back(aws: Aws) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for url, endpoint in (("s3://calls/x", nobody), ("s3://no-such-bucket/x", aws.url)):
+        store = await open_store(url, lambda: "part", aws.region, endpoint)
+        with pytest.raises(StoreFailed):
+            await store.put("rec_1.wav", chunks(SMALL))
+    with pytest.raises(StoreFailed):
+        await store.put("rec_1.wav", chunks(LARGE))
 
 
 async def test_a_store_that_refuses_fails_without_a_trace(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def _tenants(service: Service) -> tuple[dict[str, str], list[Here]]:
     """Of each tenant a key of every scope, and what it has."""
     config = await asyncio.to_thread(load, service.config_path, {})
     async with open_house(config, now=time.time, random=os.urandom, budget=2.0) as house:
-        store = await open_store(config.recordings_url, lambda: os.urandom(8).hex())
+        store = await open_store(config.recordings_url, lambda: os.urandom(8).hex(), **config.recordings.place)
         assert house.archive is not None
         vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         transport = httpx2.ASGITransport(App(Desk.of(house, vault, time.monotonic)))
