@@ -11,7 +11,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any, Final
 
 import anyio
@@ -25,6 +26,7 @@ WHOLE: Final = 15.0  # seconds for a whole delivery
 READ: Final = 16 * 1024  # bytes of an answer; a longer one costs its connection
 KEEPALIVE: Final = 20.0  # seconds an idle connection is kept
 AT_ONCE: Final = 32  # connections to one receiver
+LOOKERS: Final = 32  # names looked up at the same time
 NAMES: Final = 30.0  # seconds for which a receiver's addresses are remembered
 
 
@@ -53,6 +55,12 @@ def trusted() -> ssl.SSLContext:
     return httpcore2.default_ssl_context()
 
 
+@cache
+def _lookers() -> ThreadPoolExecutor:
+    """Threads of their own: silent name servers of a few receivers keep nobody else's lookup waiting."""
+    return ThreadPoolExecutor(LOOKERS, "names")
+
+
 class _Names:
     """What a receiver's name leads to. Asked once for all who want to know, however soon each of them gives up: a name
     server that is silent holds one thread."""
@@ -69,8 +77,9 @@ class _Names:
         return await asyncio.shield(found)
 
     async def _look_up(self, host: str, port: int) -> list[str]:
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(_lookers(), ask)
         except (OSError, UnicodeError) as unknown:
             raise httpcore2.ConnectError("no such name") from unknown
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 async def intercept(call: IncomingCall, route: Route, question: Question) -> None:
     """May the call go on to the callee? It does when this returns."""
-    advice = await _ask(call, question)
     try:
+        advice = await _ask(call, question)
         refused = await routes.advised(call.house, route, advice, call.house.now())
     except Unavailable:  # fail closed
         raise Over("platform", "unavailable", 503) from None
