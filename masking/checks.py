@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from masking import numbering
+from masking import consent, numbering
 from masking.events import seconds
 from masking.records import Person, seal_context
 from masking.refusals import (
@@ -150,19 +150,20 @@ def person_of(
     """The participant with these phones, in the session with these letters; the first is the one that rings first.
     `own`: the id that was promised to whoever it is."""
     own, number = own or house.token("par_"), phones[0]
-    context = seal_context(letters, own)
+    context, country = seal_context(letters, own), numbering.country_of(number)
     next_ones = phones[1:] if participant.ring == "sequential" else ()
     return Person(
         id=own,
         role=participant.role,
         friendly_name=participant.friendly_name,
         language=participant.language,
-        country=numbering.country_of(number),
+        country=country,
         display=str(number),
         party=house.keyring.index(number),
         sealed=house.keyring.seal(number, context),
         others=tuple([house.keyring.index(phone) for phone in phones[1:]]),
         next=tuple([house.keyring.seal(phone, context) for phone in next_ones]),
+        state=consent.state_of(number, country),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from masking import records
+from masking import consent, numbering, records
 from masking.records import Person, Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,13 @@ def calling(house: House, record: Record, caller: Number | None) -> Record:
     if record.guest is None or caller is None:
         return record
     return msgspec.structs.replace(
-        record, guest=msgspec.structs.replace(record.guest, party=house.keyring.index(caller))
+        record,
+        guest=msgspec.structs.replace(
+            record.guest,
+            party=house.keyring.index(caller),
+            country=(country := numbering.country_of(caller)),
+            state=consent.state_of(caller, country),
+        ),
     )
 
 

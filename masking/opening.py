@@ -17,6 +17,7 @@ from masking import (
     bindings,
     callers,
     checks,
+    consent,
     extensions,
     guests,
     latecalls,
@@ -30,13 +31,13 @@ from masking import (
     stages,
 )
 from masking.events import PARTIES, append_loose, fact, filled
-from masking.records import Record
+from masking.records import Person, Record, RecordingNotice
 from masking.refusals import GeoUnavailable, Invalid, NumberPoolExhausted, Refused, UniqueNameConflict
 from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from masking.access import Access
     from masking.bindings import Ground, Plan, Wish
@@ -196,10 +197,28 @@ def _wish(
         on_expiry_in_call=new.on_expiry_in_call,
         stages=staged,
         late_call=late_call,
+        consent=service.consent_policy,
+        recording_notice=_notice(new, service, people),
         sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,
     )
     stages.fields(record)  # Invalid, before anything is claimed
     return wish, record
+
+
+def _notice(new: NewSession, service: Service, people: Sequence[Person]) -> RecordingNotice:
+    """Whether people are told; `Invalid` where somebody has to be told and shall not."""
+    if new.recording_notice is not None:
+        return "spoken"
+    owed = [service.consent_policy.owed_to(person) for person in people]
+    if len(people) < checks.FEWEST:  # the other one may be anywhere
+        owed.append(service.consent_policy.strictest)
+    if consent.strictest(owed) != "one_party":
+        raise Invalid.field(
+            "recording_notice",
+            "may not be left out there",
+            "a service whose consent_policy says one_party of all of them",
+        )
+    return "none"
 
 
 def _lives_ms(house: House, new: NewSession, service: Service) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from masking.consent import EVERYWHERE, ConsentPolicy
 from masking.events import Event
 from masking.latecalls import ANNOUNCED, KeptLateCall
 from masking.pins import NOBODY, Pin, Way
@@ -29,14 +30,16 @@ RECENT_MS: Final = 15_000  # how long a change is looked for in Redis, while the
 CallerTrust = Literal["any", "verified"]
 # Must whoever answers press a key before the caller is let in? A voicemail never does.
 AnswerConfirm = Literal["none", "keypress"]
+# Are people told of a recording where nobody has to be?
+RecordingNotice = Literal["spoken", "none"]
 # What becomes of a call that is up when its session ends.
 OnExpiryInCall = Literal["finish", "hangup"]
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is
-    `+8490…67`: all three of the phone that rings first. `others` are the indexes of further phones of theirs; `next`
-    are those of them that ring in turn, sealed alike."""
+class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A participant. `party` is the blind index, `sealed` opens under `seal_context`, `display` is `+8490…67`: all
+    three of the phone that rings first. `others` are the indexes of further phones of theirs; `next` are those of them
+    that ring in turn, sealed alike. `state`: where in their `country`, if laws differ within it (`masking.consent`)."""
 
     id: str
     role: str | None
@@ -48,6 +51,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sealed: str
     others: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
+    state: str | None = None
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -91,6 +95,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_expiry_in_call: OnExpiryInCall = "finish"
     stages: tuple[Stage, ...] = ()
     late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
+    consent: ConsentPolicy = EVERYWHERE
+    recording_notice: RecordingNotice = "spoken"
     sliding: int = 0  # seconds it lives on after each call; 0: its end stays where it was put
 
     @property

@@ -15,6 +15,7 @@ import msgspec
 
 from masking import (
     barring,
+    consent,
     extensions,
     guests,
     intents,
@@ -53,6 +54,9 @@ WRONG_PINS: Final = 5  # in so many seconds, of one caller, and on one number
 WRONG_PINS_SECONDS: Final = 600
 
 
+Told = Literal["notice", "beep", "nothing"]
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the edge needs for the second leg. Phones cannot print themselves; all else may be logged."""
 
@@ -72,6 +76,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     country: str  # of `shows`
     record: bool
     recording: str | None  # the id its recording will have, when recorded
+    told: Told = "notice"  # what both hear before it is
     ring_timeout: int
     call_time_limit: int
     warning_at: int
@@ -550,7 +555,8 @@ async def route_of(
     phones = records.phones(house, session, callee)
     shown = number if shows == number.number else await house.inventory.find(shows)
     stage = stages.current(record.stages, round(attempt.at * 1000))
-    recorded = (stage is not None and stage.record or record.record) == "always"
+    owed = consent.strictest((record.consent.owed_to(caller), record.consent.owed_to(callee)))
+    recorded = (stage is not None and stage.record or record.record) == "always" and owed != "never"
     return Route(
         interaction=attempt.interaction,
         session=session,
@@ -569,6 +575,7 @@ async def route_of(
         country=shown.country if shown else number.country,
         record=recorded,
         recording="rec_" + attempt.interaction.removeprefix("int_") if recorded else None,
+        told=_told(record, owed),
         ring_timeout=record.ring_timeout,
         call_time_limit=record.call_time_limit,
         warning_at=record.warning_at,
@@ -581,6 +588,13 @@ async def route_of(
         ends_with_session=record.on_expiry_in_call == "hangup",
         confirmed_by_key=record.answer_confirm == "keypress",
     )
+
+
+def _told(record: Record, owed: consent.Duty) -> Told:
+    """What both hear before they are recorded, when the stricter place of the two asks that much."""
+    if owed == "beep":
+        return "beep"
+    return "nothing" if owed == "one_party" and record.recording_notice == "none" else "notice"
 
 
 def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: Record, attempt: Attempt) -> Route:

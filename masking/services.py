@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import latecalls, webhooks
+from masking import consent, latecalls, webhooks
 from masking.access import DEFAULT_TENANT
+from masking.consent import EVERYWHERE, ConsentPolicy
 from masking.events import moment, seconds
 from masking.house import Unavailable, letters, script
 from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
@@ -80,6 +81,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     number_health: NumberHealth = NumberHealth()
     number_ageing: NumberAgeing = 0
     late_call: LateCall = LateCall()
+    consent_policy: ConsentPolicy = EVERYWHERE
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
     intercept_on_error: OnError = "allow"
@@ -121,6 +123,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     number_health: NumberHealth | UnsetType = UNSET
     number_ageing: NumberAgeing | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
+    consent_policy: ConsentPolicy | UnsetType = UNSET
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET
     intercept_on_error: OnError | UnsetType = UNSET
@@ -325,6 +328,8 @@ def _check(house: House, wish: ServiceChange) -> None:
         if isinstance(text, str) and spells_a_number(text, countries):
             error = FieldError(field, "is or contains a phone number", "a text without phone numbers")
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
+    if isinstance(wish.consent_policy, ConsentPolicy):
+        consent.checked(wish.consent_policy)
     for field in ("intercept_url", "out_of_session_url"):
         url = getattr(wish, field)
         if isinstance(url, str):

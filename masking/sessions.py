@@ -97,6 +97,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     degrade: list[str] = []
     record: Literal["never", "always", "on_demand"] | None = None
     announcements: dict[str, Any] | None = None
+    recording_notice: Literal["spoken"] | None | UnsetType = UNSET
     pin: pins.Pin | None = None
     caller_trust: records.CallerTrust = "any"
     ring_timeout: RingTimeout | None = None
@@ -148,6 +149,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stages: list[Stage] = []
     stage: str | None = None
     record: str
+    recording_notice: Literal["spoken"] | None = "spoken"
     pair_quarantine: int
     ring_timeout: int
     call_time_limit: int
@@ -231,6 +233,7 @@ def shown(
         stages=list(record.stages),
         stage=stage.name if stage else None,
         record=record.record,
+        recording_notice=None if record.recording_notice == "none" else "spoken",
         pair_quarantine=record.pair_quarantine,
         ring_timeout=record.ring_timeout,
         call_time_limit=record.call_time_limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from masking.interactions import Decision
+from masking.routes import Told
 from sipedge.media import spoken
 from sipedge.media.spoken import Asset
 
@@ -31,9 +32,9 @@ def language(told: str | None, country: str) -> str:
     return told or LANGUAGES.get(country, spoken.FALLBACK)
 
 
-def notice(told: str | None, country: str) -> Asset:
+def notice(how: Told, told: str | None, country: str) -> Asset:
     """What a leg hears before it is recorded."""
-    return spoken.asset(language(told, country), "recording_notice")
+    return spoken.BEEP if how == "beep" else spoken.asset(language(told, country), "recording_notice")
 
 
 def refusal(decision: Decision, country: str) -> Asset | None:

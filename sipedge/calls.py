@@ -25,7 +25,7 @@ from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
 from sipedge.legs import Agreed, DialledLeg
-from sipedge.media import sdp
+from sipedge.media import sdp, spoken
 from sipedge.media.plane import Digit, PlaneError, Seal
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Invited
@@ -34,6 +34,7 @@ from sipedge.trunks import Trunk
 log = structlog.get_logger("sipedge.calls")
 
 LOOKS_EVERY: Final = 1.0  # seconds between two looks at a session whose end ends its calls
+BEEPS_EVERY: Final = 15.0  # seconds, while a recording runs that a beep tells of
 
 
 MISSED: Final = frozenset({"busy", "declined", "no_answer", "unreachable"})
@@ -223,16 +224,16 @@ class Call:
         self.tell(interactions.recording_started_fact, channels)
 
     async def tell_both(self, route: Route) -> None:
-        """The notice, to both at once, each in its own language. Nobody is recorded who was not told: without the
-        notice there is no recording."""
-        if not self._recording or self.circuit.callee is None:
+        """The notice, to both at once, each in its own language, or the beep. Nobody is recorded who was not told where
+        somebody has to be: without the notice there is no recording."""
+        if not self._recording or self.circuit.callee is None or route.told == "nothing":
             return
-        spoken = (
-            announcements.notice(route.caller_language, self.trunk.country),
-            announcements.notice(route.callee_language, self.circuit.callee.trunk.country),
+        notices = (
+            announcements.notice(route.told, route.caller_language, self.trunk.country),
+            announcements.notice(route.told, route.callee_language, self.circuit.callee.trunk.country),
         )
         try:
-            await self.circuit.speak(spoken)
+            await self.circuit.speak(notices)
         except PlaneError as problem:
             log.error("notice_not_spoken", interaction=self.id, problem=problem.code)
             self._recording = False
@@ -255,6 +256,7 @@ class Call:
         self.circuit.first.let_go()
         limit, session_ends = self._answered_at + route.call_time_limit, inf
         warned = not 0 < route.warning_at < route.call_time_limit
+        beeps_at = self.circuit.loop.time() + BEEPS_EVERY if self._recording and route.told == "beep" else inf
         while True:
             now = self.circuit.loop.time()
             if route.ends_with_session:
@@ -265,8 +267,11 @@ class Call:
             if not warned and now >= ends - route.warning_at:
                 await self.warn()
                 warned = True
+            if now >= beeps_at:
+                await self.beep()
+                beeps_at = now + BEEPS_EVERY
             next_look = now + LOOKS_EVERY if route.ends_with_session else inf
-            await self.pass_keys(route, min(ends if warned else ends - route.warning_at, next_look))
+            await self.pass_keys(route, min(ends if warned else ends - route.warning_at, next_look, beeps_at))
 
     async def session_ends(self, route: Route, known: float) -> float:
         """When the call's session ends, by the loop's clock, as it is now: it may be closed, and prolonged. While the
@@ -291,6 +296,14 @@ class Call:
             await self.circuit.plane.warn(self.id, 2)
         except PlaneError as problem:
             log.warning("not_warned", interaction=self.id, problem=problem.code)
+
+    async def beep(self) -> None:
+        """Both hear that the recording still runs, where a beep says so."""
+        try:
+            await self.circuit.plane.play(self.id, 1, str(spoken.BEEP.path))
+            await self.circuit.plane.play(self.id, 2, str(spoken.BEEP.path))
+        except PlaneError as problem:
+            log.warning("no_beep", interaction=self.id, problem=problem.code)
 
     # ---- what it is given --------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from masking.sessions import NewSession, Session
 AT_ONCE = 8  # opened at the same time, so that a batch leaves room for others
 
 # Fields the contract names which this version refuses by name, with 422 `not_implemented`.
-SESSION_LATER = frozenset({"recording_notice"})
+SESSION_LATER: frozenset[str] = frozenset()
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,8 @@ at import; nothing else is read here. `scripts/voices` renders them anew.
 
 from __future__ import annotations
 
+import hashlib
+import wave
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +55,16 @@ def _read(folder: Path) -> dict[tuple[str, str], Asset]:
 
 ASSETS: Final = _read(VOICES)
 """Every asset there is, by (language, name)."""
+
+
+def _tone(path: Path, text: str) -> Asset:
+    with wave.open(str(path)) as file:
+        duration = file.getnframes() / file.getframerate()
+    return Asset(path.stem, path, text, hashlib.sha256(path.read_bytes()).hexdigest(), duration)
+
+
+BEEP: Final = _tone(Path(__file__).parent / "beep.wav", "a beep of 1400 Hz")
+"""What says that a call is recorded where a sentence is not asked for."""
 
 
 def asset(language: str, name: str) -> Asset:

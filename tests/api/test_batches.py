@@ -23,7 +23,7 @@ async def test_each_session_of_a_batch_answers_for_itself(api: Client, numbers: 
     items = answer.json()["data"]
     assert [item["status"] for item in items] == [201, 422, 422, 422, 422, 404, 201]
     codes = [item["problem"]["code"] for item in items if item["problem"]]
-    assert codes == ["invalid_phone_number", "contains_phone_number", "unknown_field", "not_implemented", "not_found"]
+    assert codes == ["invalid_phone_number", "contains_phone_number", "unknown_field", "invalid_request", "not_found"]
     assert items[0]["session"]["unique_name"] == "order-1" and items[0]["problem"] is None
     assert CUSTOMER[1:] not in answer.text and DRIVER[1:] not in answer.text
 

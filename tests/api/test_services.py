@@ -45,7 +45,11 @@ async def test_a_services_name_is_its_own(api: Client) -> None:
 
 async def test_a_services_fields_are_checked(api: Client) -> None:
     problem(await api.post("/v1/services", {"ttl": 5}), 422, "invalid_request")
-    problem(await api.post("/v1/services", {"consent_policy": "one_party"}), 422, "not_implemented")
+    problem(await api.post("/v1/services", {"consent_policy": "one_party"}), 422, "invalid_request")
+    found = problem(
+        await api.post("/v1/services", {"consent_policy": {"places": {"US-TX": "beep"}}}), 422, "invalid_request"
+    )
+    assert found["errors"][0]["field"] == "consent_policy.places.US-TX" and "US-CA" not in found["errors"][0]["problem"]
     problem(await api.post("/v1/services", {"unique_nam": "x"}), 422, "unknown_field")
     problem(await api.post("/v1/services", {"unique_name": CUSTOMER}), 422, "contains_phone_number")
     problem(await api.patch("/v1/services/default", {"friendly_name": CUSTOMER}), 422, "contains_phone_number")

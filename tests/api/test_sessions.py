@@ -134,7 +134,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
     [
         ("record", "on_demand"),
         ("announcements", {"a": "b"}),
-        ("recording_notice", None),
     ],
 )
 async def test_a_field_that_comes_later_is_named(api: Client, field: str, value: Any) -> None:

@@ -31,8 +31,10 @@ from masking.config import (
     TrunkSection,
     WebhooksSection,
 )
+from masking.consent import EVERYWHERE, ConsentPolicy
 from masking.house import House, open_house
 from masking.interactions import Interaction
+from masking.services import ServiceChange
 from masking.sessions import NewParticipant, NewSession, Session
 from pools.inventory import Item
 from sipedge.edge import Edge
@@ -246,11 +248,15 @@ async def stage(open_edge: Opener, phones: Callable[[str], Phone]) -> AsyncItera
     scenes: list[Scene] = []
 
     async def set_(
-        languages: tuple[str | None, str | None] = (None, None), media: dict[str, Any] | None = None, **session: Any
+        languages: tuple[str | None, str | None] = (None, None),
+        media: dict[str, Any] | None = None,
+        policy: ConsentPolicy = EVERYWHERE,
+        **session: Any,
     ) -> Scene:
         caller, callee = phones(CUSTOMER), phones(DRIVER)
         place = await open_edge(trunk("callers", caller), trunk("callees", callee), media=media)
         await place.numbers(*X[:2], trunk="callees")
+        await services.change(place.house, "default", "default", ServiceChange(consent_policy=policy))
         people = [
             NewParticipant(identifier=number, role=f"r{index}", language=languages[index])
             for index, number in enumerate((CUSTOMER, DRIVER))

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from masking import locks, numbering, routes
+from masking.consent import ConsentPolicy
 from masking.house import Unavailable
 from masking.routes import Claimed
+from sipedge import calls
 from sipedge.media import spoken
 from sipedge.media.plane import PlaneGone
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Requested, Responded
@@ -88,6 +90,37 @@ async def test_a_recorded_call_tells_both_before_they_hear_each_other(stage: Sta
     assert [(one["index"], one["role"]) for one in started["channels"]] == [(1, "r0"), (2, "r1")]
     assert list(scene.place.config.spool_dir.glob(f"{told.recordings[0]}*"))
     assert leg
+
+
+async def test_a_recording_that_a_beep_tells_of_beeps_on_while_it_runs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BEEPS_EVERY", 0.6)
+    scene = await stage(policy=ConsentPolicy(default="beep"), record="always")
+    _leg, invited, answered = await up(scene)
+    await scene.bridged()
+    beeped = len(scene.caller.audio), len(scene.callee.audio)
+    assert min(beeped) >= 10, "0.3 s before anything is kept"
+    await talk(scene, invited, answered, 1.2)
+    scene.callee.hang_up(invited.leg)
+    told = await scene.interaction()
+    bridged = await scene.event("call.bridged")
+    assert sorted((one["leg"], one["asset"], one["sha256"]) for one in bridged["notices"]) == [
+        (1, "beep", spoken.BEEP.sha256),
+        (2, "beep", spoken.BEEP.sha256),
+    ]
+    assert len(told.recordings) == 1
+    beeps = [packet for packet in scene.callee.audio if packet[12:] != bytes([17]) * 160]
+    assert len(beeps) >= 2 * 14, "and once more, at least"
+
+
+async def test_nobody_is_told_where_nobody_has_to_be(stage: Stage) -> None:
+    scene = await stage(policy=ConsentPolicy(default="one_party"), record="always", recording_notice=None)
+    leg, invited, answered = await up(scene)
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    assert len((await scene.interaction()).recordings) == 1
+    assert (await scene.event("call.bridged"))["notices"] == []
 
 
 async def test_a_recording_that_cannot_begin_is_not_announced_and_the_call_goes_on(

@@ -7,4 +7,4 @@ from masking.api.batches import SESSION_LATER
 CHANGE_LATER = SESSION_LATER | {*core_sessions.NewSession.__struct_fields__} - {
     *core_sessions.SessionChange.__struct_fields__
 }
-SERVICE_LATER = (CHANGE_LATER | {"out_of_session", "consent_policy"}) - {"participants", "service", "unique_name"}
+SERVICE_LATER = (CHANGE_LATER | {"out_of_session"}) - {"participants", "service", "unique_name"}
