@@ -15,7 +15,16 @@ from sipedge.media import spoken
 CLIPS = Path(spoken.__file__).parent.parent / "softphone" / "clips"
 COUNTRIES = ["VN", "RU", "US", "GB", "IN", "TH", "ID", "SG"]
 REFUSALS = ["no_binding", "trip_ended", "not_allowed"]
-DIALOGUES = ["enter_pin", "wrong_pin", "enter_extension", "press_key", "callee_busy", "no_answer", "not_connected", "connecting"]
+DIALOGUES = [
+    "enter_pin",
+    "wrong_pin",
+    "enter_extension",
+    "press_key",
+    "callee_busy",
+    "no_answer",
+    "not_connected",
+    "connecting",
+]
 DIGITS = {
     "en": "zero one two three four five six seven eight nine".split(),
     "vi": "không một hai ba bốn năm sáu bảy tám chín".split(),
