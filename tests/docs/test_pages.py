@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
+from twilio.request_validator import RequestValidator
 
 from pytest_masking.service import Service
 from tests.docs.pages import DOCS, Page, tenant
@@ -140,3 +141,20 @@ def test_the_page_of_the_client_is_true(service: Service, tmp_path: Path, capsys
 def test_the_readme_names_every_page() -> None:
     readme = (DOCS.parent / "README.md").read_text()
     assert [page.name for page in sorted(DOCS.glob("*.md")) if f"docs/{page.name}" not in readme] == []
+
+
+def test_an_app_of_twilios_is_moved_as_its_page_says(service: Service, tmp_path: Path) -> None:
+    names = Page("twilio", service).python(tmp_path)
+    assert (names["alice"].friendly_name, names["alice"].identifier) == ("Alice", "+8490…67")
+    again = names["rides"].sessions.create(
+        participants=[{"Identifier": one} for one in ("+84901234567", "+84907654321")]
+    )
+    alice, bob = again.participants.list()
+    call = service.phone("+84901234567").call(alice.proxy_identifier)
+    ringing = service.phone("+84907654321").answer()
+    call.answered().hang_up()
+    assert ringing.shown == bob.proxy_identifier
+    form = {"interactionSid": "KI1"}
+    signature = RequestValidator(service.key).compute_signature("https://a.example/x", form)
+    assert names["is_ours"]("https://a.example/x", form, signature)
+    assert not names["is_ours"]("https://a.example/y", form, signature)
