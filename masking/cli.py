@@ -11,6 +11,7 @@ import csv
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from masking.children import NotReady
 from masking.config import BadConfig, Config, load
 from masking.errands import Failed, run, watched
 from masking.events import moment
+from masking.importing import Mistake, Row, mistakes_in, rows_of
 from masking.refusals import NotFound
 
 app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
@@ -178,24 +180,53 @@ def rotate(*, tenant: str, common: Common = Common()) -> None:
 
 
 @numbers.command(name="import")
-def import_numbers(source: str, *, service: str = "default", trunk: str | None = None,
-                   remote: Remote = Remote()) -> None:  # fmt: skip
+def import_numbers(source: str, *, service: str = "default", trunk: str | None = None, dry_run: bool = False,
+                   remote: Remote = Remote()) -> int:  # fmt: skip
     """Imports a CSV file with the columns phone_number (a number or a block) and (optional) trunk; or one block.
 
-    A block is FIRST-LAST in E.164: +842471000000-+842471000099. `--trunk`: of numbers that name none.
+    A block is FIRST-LAST in E.164: +842471000000-+842471000099. `--trunk`: of numbers that name none. Everything is
+    checked before the first number is added; what is wrong is told by its line. `--dry-run` ends there.
+
+    Example: `masking numbers import numbers.csv --trunk carrier-vn --dry-run`
     """
-    rows = [("block", source, "")] if source.startswith("+") else csv_rows(Path(source))
-    items: list[dict[str, str]] = []
-    for place, block, own in rows:
-        leaves = {"trunk": own or trunk or ""} if own or trunk else {}
-        items += [{"phone_number": number} | leaves for number in spread_block(block, place)]
+    rows, mistakes = rows_of(source, trunk)
+    path = f"/v1/services/{service}/phone_numbers"
+    found: Counter[str] = Counter()
     with client(remote) as http:
-        for batch in batches(items, "importing", remote):
-            ask(http, "POST", f"/v1/services/{service}/phone_numbers", json={"phone_numbers": batch})
+        for batch in batches(rows, "checking", remote):
+            body = {"phone_numbers": [row.wish for row in batch], "dry_run": True}
+            checked = asked(http, "POST", path, json=body)
+            if checked.status_code == 200:
+                found.update(one["found"] for one in checked.json()["data"])
+            else:
+                mistakes += told_of(checked, batch)
+        if not mistakes and not dry_run:
+            for batch in batches(rows, "importing", remote):
+                ask(http, "POST", path, json={"phone_numbers": [row.wish for row in batch]})
+    for mistake in sorted(mistakes, key=lambda one: one.line):
+        err.print(str(mistake), markup=False)
+    done = 0 if mistakes or dry_run else len(rows)
     if remote.json:
-        write_json({"imported": len(items), "service": service})
+        wrong = [mistake._asdict() for mistake in sorted(mistakes, key=lambda one: one.line)]
+        write_json({"imported": done, "service": service, "found": dict(found), "errors": wrong})
+    elif mistakes:
+        out.print(f"Nothing was imported: {len(mistakes)} mistakes.")
+    elif dry_run:
+        out.print(f"{found['new']} numbers are new, {found['here']} are here already, {found['retired']} come back.")
     else:
-        out.print(f"{len(items)} numbers are in service {service}.")
+        out.print(f"{done} numbers are in service {service}.")
+    return int(bool(mistakes))
+
+
+def told_of(answer: httpx2.Response, batch: list[Row]) -> list[Mistake]:
+    """What the service found wrong with these numbers; `Failed` when it is something else."""
+    try:
+        found = mistakes_in(answer.json(), batch)
+    except ValueError:
+        found = []
+    if not found:
+        raise Failed(problem_text(answer))
+    return found
 
 
 @numbers.command
@@ -241,23 +272,6 @@ def replace(*blocks: str, service: str = "default", overlap: int = 300, remote: 
         for one in kept:
             out.print(f"{one['session']} {one['number']}: {one['code']}: {one['problem']}", markup=False)
     return int(bool(kept))
-
-
-def csv_rows(file: Path) -> list[tuple[str, str, str]]:
-    """Of each line its place, the number or block, and the trunk or ""."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise Failed(f"{file}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise Failed(f"{file}: is no CSV text in UTF-8") from None
-    if not rows or "phone_number" not in rows[0]:
-        raise Failed(f"{file}: expected a header line with phone_number (and trunk), then one number or block a line")
-    return [
-        (f"{file}: line {line}", (row["phone_number"] or "").strip(), (row.get("trunk") or "").strip())
-        for line, row in enumerate(rows, 2)
-    ]
 
 
 def spread_block(block: str, place: str) -> list[str]:
@@ -489,11 +503,15 @@ def client(remote: Remote) -> httpx2.Client:
     return httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
 
 
-def ask(http: httpx2.Client, method: str, path: str, json: Any = None) -> Any:
+def asked(http: httpx2.Client, method: str, path: str, json: Any = None) -> httpx2.Response:
     try:
-        answer = http.request(method, path, json=json)
+        return http.request(method, path, json=json)
     except httpx2.TransportError as error:
         raise Failed(f"{http.base_url}: no answer ({type(error).__name__}); is `masking serve` running?") from None
+
+
+def ask(http: httpx2.Client, method: str, path: str, json: Any = None) -> Any:
+    answer = asked(http, method, path, json)
     if answer.status_code >= 300:
         raise Failed(problem_text(answer))
     return answer.json()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Literal
@@ -42,9 +42,11 @@ class NewPhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewPhoneNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The numbers to be added, 1000 with those of blocks at most: all of them or, when one cannot be, none."""
+    """The numbers to be added, 1000 with those of blocks at most: all of them or, when one cannot be, none. `dry_run`:
+    nothing is added, the answer says of each what would be."""
 
     phone_numbers: Annotated[list[NewPhoneNumber], msgspec.Meta(min_length=1, max_length=MOST)]
+    dry_run: bool = False
 
 
 # `resting` is given by nobody: see a service's `number_ageing`.
@@ -88,6 +90,21 @@ class PhoneNumbers(msgspec.Struct, frozen=True):
     data: list[PhoneNumber]
 
 
+class CheckedPhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """A number that could be added: it is `new`, `here` already, or was `retired` and would come back."""
+
+    phone_number: str
+    country: str
+    trunk: str | None
+    found: Literal["new", "here", "retired"]
+
+
+class CheckedPhoneNumbers(msgspec.Struct, frozen=True):
+    """Every number that was asked about, in that order."""
+
+    data: list[CheckedPhoneNumber]
+
+
 class ChangedPhoneNumbers(msgspec.Struct, frozen=True):
     """Every number that was asked for, in that order. With `replace`: how many sessions have another number, and which
     could get none. `more`: some sessions are still to be looked at; ask once more."""
@@ -103,14 +120,54 @@ async def add_phone_numbers(asked: Asked) -> Answer:
     service = await services.get(asked.house, asked.tenant, asked.path["service"])
     fields = [f"phone_numbers[{index}].phone_number" for index in range(len(wish.phone_numbers))]
     asked_for = _spread(zip(fields, (new.phone_number for new in wish.phone_numbers), strict=True))
-    trunks = {field: _trunk(asked, field, new.trunk) for field, new in zip(fields, wish.phone_numbers, strict=True)}
-    items = [Item(number, _country(field, number), trunks[field]) for field, number in asked_for]
+    trunks = dict(zip(fields, (new.trunk for new in wish.phone_numbers), strict=True))
+    items = _items(asked, asked_for, trunks)
+    if wish.dry_run:
+        return Answer(200, await _checked(asked, service, asked_for, items))
     try:
         ageing = service.number_ageing * 1000
         added = await quotas.add_numbers(asked.house, asked.tenant, service.id, items, ageing)
     except Taken as taken:
         raise _taken([field for field, number in asked_for if number in taken.numbers]) from None
     return Answer(201, PhoneNumbers(await _shown(asked, service, added)))
+
+
+def _items(asked: Asked, asked_for: Sequence[tuple[str, str]], trunks: Mapping[str, str | None]) -> list[Item]:
+    """What is to be added; one refusal for everything that is wrong."""
+    refused: dict[str, Declined] = {}
+    items: list[Item] = []
+    for field, number in asked_for:
+        if field in refused:
+            continue
+        try:
+            items.append(Item(number, _country(field, number), _trunk(asked, field, trunks[field])))
+        except Declined as declined:
+            refused[field] = declined
+    if len(refused) > 1:
+        first, *_ = refused.values()
+        raise Declined(first.code, first.detail, errors=[error for one in refused.values() for error in one.errors])
+    for only in refused.values():
+        raise only
+    return items
+
+
+async def _checked(
+    asked: Asked, service: Service, asked_for: Sequence[tuple[str, str]], items: Sequence[Item]
+) -> CheckedPhoneNumbers:
+    data, taken = [], []
+    for (field, _), item in zip(asked_for, items, strict=True):
+        known = await asked.house.inventory.find(item.number)
+        if known is not None and (known.tenant, known.service) != (asked.tenant, service.id):
+            taken.append(field)
+            continue
+        found: Literal["new", "here", "retired"] = "new"
+        if known is not None:
+            found = "retired" if known.state == "retired" else "here"
+        trunk = (known.trunk if known is not None else item.trunk) or None
+        data.append(CheckedPhoneNumber(phone_number=item.number, country=item.country, trunk=trunk, found=found))
+    if taken:
+        raise _taken(taken)
+    return CheckedPhoneNumbers(data)
 
 
 async def list_phone_numbers(asked: Asked) -> Answer:

@@ -6,8 +6,10 @@
 --         then counted fields, then counted events
 --   gives {'bound' or 'again', numbers, expires, status, seq, rev, and when bound: the most numbers that the parties of an ask hold or
 --         have in quarantine here together, and how many are open}, or {'exhausted', numbers needed, ms until one is free or -1}
--- Selection: a cursor rotates over the positions open to new leases, first those that do well (`health`), then all; a position is free when no party of the ask has an entry there
--- whose `until` is still to come. Each party's whole hash is read once, so the cost follows what the parties hold, never the pool.
+-- Selection: a cursor rotates over the positions open to new leases, first those that do well (`health`), then all. A position is free
+-- when no party of the ask has an entry there whose `until` is still to come; one that none of them has had is taken before the one
+-- they had longest ago, unless they are to have the last once more (`prefer_sticky`). Each party's whole hash is read once, so the cost
+-- follows what the parties hold and held, never the pool.
 local holder, quarantine, cap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local home = ARGV[6] == '1'
 local record = tag .. 's:' .. holder
@@ -91,20 +93,29 @@ local function choose(group)
   if sticky and (not digits or room(group, digits, sticky)) then return sticky end
   local byte, line = string.byte, first
   repeat
-    local count = #line
+    local count, had, oldest = #line, nil, nil  -- the step to the position that they had longest ago
     for step = 0, count - 1 do
-      local position, free = byte(line, (cursor + step) % count + 1), true
+      local position, last = byte(line, (cursor + step) % count + 1), nil
       for i = 1, members do
         local till = group[i].untils[position]
-        if till and till > now then
-          free = false
-          break
+        if till and not (last and last > till) then
+          last = till
+          if till > now then break end
         end
       end
-      if free and (not digits or room(group, digits, position)) then
-        cursor = (cursor + step + 1) % count
-        return position
+      if (not last or last <= now) and (not digits or room(group, digits, position)) then
+        if not last or last_shared then
+          cursor = (cursor + step + 1) % count
+          return position
+        elseif not oldest or last < oldest then
+          had, oldest = step, last
+        end
       end
+    end
+    if had then
+      local position = byte(line, (cursor + had) % count + 1)
+      cursor = (cursor + had + 1) % count
+      return position
     end
     line = line ~= open and open
   until not line

@@ -103,6 +103,13 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None
 
 
+class ConsentPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is owed in each place, and everywhere else."""
+
+    default: str | None = None
+    places: dict[str, str] | None = None
+
+
 class Degree(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers that one person of the role holds (`live`) and has in quarantine (`resting`) at most."""
 
@@ -521,6 +528,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     number_health: NumberHealth
     number_ageing: int
     late_call: LateCall
+    consent_policy: ConsentPolicy
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: str
@@ -548,6 +556,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[Stage]
     stage: str | None
     record: str
+    recording_notice: str | None
     pair_quarantine: int
     ring_timeout: int
     call_time_limit: int

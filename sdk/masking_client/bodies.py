@@ -29,6 +29,13 @@ class Batch(TypedDict, total=False):
     sessions: Required[Sequence[Mapping[str, Any]]]
 
 
+class ConsentPolicy(TypedDict, total=False):
+    """What is owed in each place, and everywhere else."""
+
+    default: Literal["beep", "never", "notice", "one_party"]
+    places: Mapping[str, Literal["beep", "never", "notice", "one_party"]]
+
+
 class Expected(TypedDict, total=False):
     """A load to plan for. One role: people of one kind among themselves; several: one of each in a session.
     `session_length`: seconds; what is null is the service's."""
@@ -105,9 +112,11 @@ class NewPhoneNumber(TypedDict, total=False):
 
 
 class NewPhoneNumbers(TypedDict, total=False):
-    """The numbers to be added, 1000 with those of blocks at most: all of them or, when one cannot be, none."""
+    """The numbers to be added, 1000 with those of blocks at most: all of them or, when one cannot be, none. `dry_run`:
+    nothing is added, the answer says of each what would be."""
 
     phone_numbers: Required[Sequence[NewPhoneNumber]]
+    dry_run: bool
 
 
 class NewReport(TypedDict, total=False):
@@ -142,6 +151,7 @@ class NewSession(TypedDict, total=False):
     degrade: Sequence[str]
     record: Literal["always", "never", "on_demand"] | None
     announcements: Mapping[str, Any] | None
+    recording_notice: Literal["spoken"] | None
     pin: Pin | None
     caller_trust: Literal["any", "verified"]
     ring_timeout: int | None
@@ -277,6 +287,7 @@ class ServiceChange(TypedDict, total=False):
     number_health: NumberHealth
     number_ageing: int
     late_call: LateCallWish
+    consent_policy: ConsentPolicy
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: Literal["allow", "deny"]

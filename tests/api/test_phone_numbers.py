@@ -104,3 +104,23 @@ async def test_numbers_say_how_they_fare(api: Client, house: House, numbers: lis
     (pool,) = (await api.get(f"{DEFAULT}/pools")).json()["data"]
     assert (pool["unhealthy"], pool["shards"][0]["unhealthy"], pool["states"]["active"]) == (1, 1, 40)
     assert dialled(await session(api)) == {X[1]}, "the first is passed over"
+
+
+async def test_a_dry_run_adds_nothing_and_says_what_would_be(api: Client, stranger: Client, numbers: list[str]) -> None:
+    await api.patch(f"{NUMBERS}/{X[1]}", {"state": "retired"})
+    block = [{"phone_number": "+842471000100-+842471000101"}, {"phone_number": X[0]}, {"phone_number": X[1]}]
+    answer = await api.post(NUMBERS, {"phone_numbers": block, "dry_run": True})
+    assert answer.status_code == 200
+    assert [one["found"] for one in answer.json()["data"]] == ["new", "new", "here", "retired"]
+    assert (await api.get(f"{NUMBERS}/+842471000100")).status_code == 404
+    assert (await api.get(f"{NUMBERS}/{X[1]}")).json()["state"] == "retired"
+    wrong = [
+        {"phone_number": "12"},
+        {"phone_number": "+842471000100", "trunk": "nowhere"},
+        {"phone_number": "+99912345"},
+    ]
+    found = problem(await api.post(NUMBERS, {"phone_numbers": wrong, "dry_run": True}), 422, "invalid_phone_number")
+    assert [error["field"] for error in found["errors"]] == [
+        "phone_numbers[0].phone_number", "phone_numbers[1].trunk", "phone_numbers[2].phone_number",
+    ]  # fmt: skip
+    problem(await stranger.post(NUMBERS, {"phone_numbers": block, "dry_run": True}), 409, "phone_number_taken")

@@ -57,7 +57,7 @@ async def test_numbers_are_imported_and_a_session_is_opened_shown_and_closed(she
     numbers = tmp_path / "numbers.csv"
     await asyncio.to_thread(numbers.write_text, "phone_number,trunk\n+842471000001,carrier-vn\n+842471000002,\n")
     imported = await shell.masking("numbers", "import", str(numbers), "--service", "default", *common)
-    assert json.loads(imported) == {"imported": 2, "service": "default"}
+    assert json.loads(imported) == {"imported": 2, "service": "default", "found": {"new": 2}, "errors": []}
 
     people = ["+84901234567:customer", "+84907654321:driver"]
     opened = json.loads(await shell.masking("sessions", "open", *people, "--unique-name", "order-7", *common))
@@ -95,8 +95,18 @@ async def test_blocks_are_imported_and_drained(shell: Shell, tmp_path: Path) -> 
     (pool,) = json.loads(await shell.masking("capacity", *common))["pools"]
     assert pool["states"] == {"active": 34, "draining": 220, "suspended": 0, "retired": 0, "resting": 0}
 
-    await asyncio.to_thread(listed.write_text, "phone_number\n+842471000009-+842471000001\n")
-    assert "line 2: a block goes from" in await shell.masking("numbers", "import", str(listed), *common, code=1)
+    wrong = ["+842471000009-+842471000001,", "+842471000400,", "12,", "+842471000401,nowhere", "", "+842471000400,x"]
+    await asyncio.to_thread(listed.write_text, "\n".join(["phone_number,trunk", *wrong]))
+    told = await shell.masking("numbers", "import", str(listed), *common, code=1)
+    assert [line.partition(": line ")[2][:18] for line in told.strip().splitlines()] == [
+        "2: phone_number is", "4: phone_number is", "5: trunk is no tru", "7: trunk is anothe",
+    ]  # fmt: skip
+    await asyncio.to_thread(listed.write_text, "phone_number\n+842471000400\n+842471000000\n")
+    await shell.masking("numbers", "state", "retired", "+842471000001", *common)
+    tried = await shell.masking("numbers", "import", str(listed), "--dry-run", *common[:2])
+    assert tried.strip() == "1 numbers are new, 1 are here already, 0 come back."
+    (pool,) = json.loads(await shell.masking("capacity", *common))["pools"]
+    assert pool["size"] == 254, "nothing was added"
     unknown = ["state", "retired", "+842471000999"]
     assert "no number of this service" in await shell.masking("numbers", *unknown, *common, code=1)
     assert "no numbers" in await shell.masking("numbers", "state", "retired", *common, code=1)
@@ -123,7 +133,7 @@ async def test_open_sessions_leave_a_block_for_other_numbers(shell: Shell) -> No
     assert json.loads(await shell.masking("numbers", "replace", "+842471000000", *common))["replaced"] == 0
     full = json.loads(await _faulty(shell, "numbers", "replace", "+842471000002-+842471000003", *common))
     assert full["replaced"] == 0 and len(full["kept"]) == 2
-    assert all("number_pool_exhausted" in one["problem"] for one in full["kept"])
+    assert all(one["code"] == "number_pool_exhausted" for one in full["kept"])
 
 
 @pytest.mark.service

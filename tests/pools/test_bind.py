@@ -161,6 +161,20 @@ async def test_avoid_sticky_gives_a_pair_another_number_next_time(world: World) 
     assert second.numbers != first.numbers
 
 
+async def test_avoid_sticky_gives_the_number_that_both_people_had_longest_ago(world: World) -> None:
+    shard = await world.pool(4)
+    order = []
+    for turn in range(10):
+        # Others' sessions turn the cursor to wherever they like.
+        for other in range(turn % 3):
+            await world.bind(shard, pair(f"o{turn}-{other}", f"p{turn}-{other}"))
+        bound = await world.bind(shard, pair("an", "binh" if turn % 2 else "chi"), ttl=500, quarantine=0)
+        await world.later(1000)
+        order.append(bound.numbers[0])
+    assert len(set(order[:4])) == 4, "none twice while one is new to them"
+    assert all(len(set(order[turn : turn + 3])) == 3 for turn in range(8))
+
+
 async def test_prefer_sticky_gives_a_pair_the_number_it_had(world: World) -> None:
     shard = await world.pool(4)
     first = await world.bind(shard, pair("an", "binh"), ttl=1000, quarantine=0)

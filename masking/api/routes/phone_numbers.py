@@ -12,7 +12,10 @@ PHONE_NUMBERS = [
         "/v1/services/{service}/phone_numbers",
         "Add virtual numbers, all or nothing; one that is already in this service is no error.",
         phone_numbers.add_phone_numbers,
-        {201: Said("The numbers, as asked for.", phone_numbers.PhoneNumbers)},
+        {
+            201: Said("The numbers, as asked for.", phone_numbers.PhoneNumbers),
+            200: Said("With `dry_run`: what would be added.", phone_numbers.CheckedPhoneNumbers),
+        },
         body=phone_numbers.NewPhoneNumbers,
         scopes=("numbers",),
         problems=("phone_number_taken", "quota_exceeded", "invalid_phone_number", "unknown_trunk"),
