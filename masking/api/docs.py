@@ -70,7 +70,10 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     for status, response in operation["responses"].items():
         kinds = ", ".join(_type(content["schema"]) for content in response.get("content", {}).values())
         yield f"<tr><td>{status}<td>{kinds}<td>{escape(response['description'])}"
-    yield "</table></details>"
+    yield "</table>"
+    for sample in operation.get("x-codeSamples", ()):
+        yield f"<pre><code>{escape(sample['source'])}</code></pre>"
+    yield "</details>"
 
 
 def _type(schema: dict[str, Any]) -> str:

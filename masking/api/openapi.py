@@ -16,6 +16,7 @@ from masking.api import problems
 from masking.api.operations import NoQuery, Operation, Said
 from masking.api.paging import Paged
 from masking.api.problems import CODES, Problem
+from masking.api.samples import BODIES, samples
 from masking.api.validation import item_of, options_of
 
 REF = "#/components/schemas/{name}"
@@ -197,11 +198,15 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         found["description"] = "Scope: " + " or ".join(f"`{scope}`" for scope in operation.scopes) + "."
     if operation.handler is None:
         found["x-not-implemented"] = True
+    else:
+        found["x-codeSamples"] = samples(operation)
     parameters = _parameters(operation, schemas)
     if parameters:
         found["parameters"] = parameters
     if operation.body is not None:
         content = {"application/json": {"schema": schemas.of(operation.body)}}
+        if operation.name in BODIES:
+            content["application/json"]["example"] = BODIES[operation.name]
         found["requestBody"] = {"required": operation.body_required, "content": content}
     return found
 
