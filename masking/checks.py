@@ -37,7 +37,6 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII
 
 # Fields of the contract that later versions bring, with the one value that means "without it".
 NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
-    "announcements": (None,),
     "geo_match_level": ("country",),
     "degrade": ([],),
 }

@@ -115,6 +115,7 @@ class MediaSection(Section, frozen=True):
     ports: str = "20000-29999"
     advertise: str = ""
     silence_timeout: int = 300
+    voices: str = ""
 
     @property
     def port_range(self) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from masking.config import Config
+from masking.sentences import Voices
+from masking.sentences import read as read_voices
 from pools.health import Health
 from pools.inventory import Inventory
 from pools.keyring import Keyring
@@ -43,6 +45,7 @@ class House:
     archive: AsyncEngine | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
+    voices: Voices = field(default_factory=dict, repr=False)  # the operator's own sentences
     seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def token(self, prefix: str) -> str:
@@ -108,6 +111,7 @@ async def open_house(
             archive=engine,
             now=now,
             random=random,
+            voices=await asyncio.to_thread(read_voices, config.media.voices),
         )
     finally:
         if engine is not None:

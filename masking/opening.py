@@ -26,6 +26,7 @@ from masking import (
     pins,
     quotas,
     records,
+    sentences,
     services,
     sessions,
     stages,
@@ -33,6 +34,7 @@ from masking import (
 from masking.events import PARTIES, append_loose, fact, filled
 from masking.records import Person, Record, RecordingNotice
 from masking.refusals import GeoUnavailable, Invalid, NumberPoolExhausted, Refused, UniqueNameConflict
+from masking.sentences import OURS
 from masking.sessions import NewSession, Session
 from pools.grants import letters_of
 
@@ -199,6 +201,7 @@ def _wish(
         late_call=late_call,
         consent=service.consent_policy,
         recording_notice=_notice(new, service, people),
+        announcements=sentences.checked(house, new.announcements or OURS).over(service.announcements),
         sliding=(new.ttl or service.ttl) if new.ttl_mode == "sliding" else 0,
     )
     stages.fields(record)  # Invalid, before anything is claimed

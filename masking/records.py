@@ -16,6 +16,7 @@ from masking.events import Event
 from masking.latecalls import ANNOUNCED, KeptLateCall
 from masking.pins import NOBODY, Pin, Way
 from masking.refusals import NotFound
+from masking.sentences import OURS, Announcements
 from masking.stages import Stage
 from pools.grants import Holder, shard_of
 from pools.numbers import Number
@@ -94,6 +95,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer_confirm: AnswerConfirm = "none"
     on_expiry_in_call: OnExpiryInCall = "finish"
     stages: tuple[Stage, ...] = ()
+    announcements: Announcements = OURS
     late_call: KeptLateCall = ANNOUNCED  # sealed for the session's letters
     consent: ConsentPolicy = EVERYWHERE
     recording_notice: RecordingNotice = "spoken"

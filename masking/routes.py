@@ -33,6 +33,7 @@ from masking.events import append_loose, fact, filled
 from masking.interactions import Attestation
 from masking.pins import Keyed
 from masking.questions import Question
+from masking.sentences import OURS, Announcements
 from pools import grants
 from pools.inventory import CALLABLE, PhoneNumber
 from pools.numbers import Number
@@ -91,6 +92,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     confirmed_by_key: bool = False  # whoever answers presses a key before the caller is let in
     decision: Literal["routed", "pin", "ended"] = "routed"  # by what the caller was let through
     question: Question | None = None  # what the app is asked before the callee's phone rings
+    announcements: Announcements = OURS
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +105,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     session: str | None = None
     reason: str | None = None
+    announcements: Announcements = OURS
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +135,7 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     pin: Keyed | None = None
     pins: bool = True
     extension: bool = False
+    announcements: Announcements = OURS
 
     @property
     def longest(self) -> int:
@@ -266,7 +270,11 @@ async def _claimed(
     if found.decision != "routed" and found.decision != "forward":
         assert found.decision != "late", "that is settled where it is asked"
         return Refusal(
-            interaction=attempt.interaction, decision=found.decision, tenant=number.tenant, session=found.holder
+            interaction=attempt.interaction,
+            decision=found.decision,
+            tenant=number.tenant,
+            session=found.holder,
+            announcements=records.unpacked(found.fields["record"]).announcements,
         )
     record = records.unpacked(found.fields["record"])
     if found.decision == "forward":
@@ -390,6 +398,7 @@ async def _nobody(house: House, number: PhoneNumber, caller: Number | None, atte
             retries=pins.NOBODY.retries,
             pins=asks_pin,
             extension=asks_extension,
+            announcements=service.announcements,
         )
     if service.out_of_session_url is not None and not asks_extension:
         return Stranger(
@@ -402,7 +411,7 @@ async def _nobody(house: House, number: PhoneNumber, caller: Number | None, atte
             within=service.out_of_session_timeout_ms / 1000,
             otherwise=challenge,
         )
-    return challenge or _stranger(house, attempt, "no_binding", number)
+    return challenge or _stranger(house, attempt, "no_binding", number, words=service.announcements)
 
 
 async def vouched(house: House, number: PhoneNumber, party: str, attempt: Attempt) -> Route | Refusal:
@@ -414,7 +423,8 @@ async def vouched(house: House, number: PhoneNumber, party: str, attempt: Attemp
 
 def turned_away(house: House, stranger: Stranger, reason: str, problem: Mapping[str, object] | None = None) -> Refusal:
     """What every stranger meets. `reason` and `problem` are for the app, which reads them in the event."""
-    return _stranger(house, stranger.attempt, "no_binding", stranger.number, reason, problem)
+    words = stranger.service.announcements
+    return _stranger(house, stranger.attempt, "no_binding", stranger.number, reason, problem, words)
 
 
 # ---- PINs ----------------------------------------------------------------------------------------------------------
@@ -482,14 +492,16 @@ def _by_pin(route: Route) -> Route:
 async def give_up(house: House, challenge: Challenge) -> Refusal:
     """No PIN was keyed that opens anything: tells so, and frees the slot that waited."""
     if challenge.route is None:
-        return _stranger(house, challenge.attempt, "pin" if challenge.pins else "no_binding", challenge.number)
+        decision: RefusedBy = "pin" if challenge.pins else "no_binding"
+        return _stranger(house, challenge.attempt, decision, challenge.number, words=challenge.announcements)
     return await _refuse_claimed(house, challenge.route, "pin", "pin", challenge.attempt.at)
 
 
 async def _refuse_claimed(house: House, route: Route, decision: RefusedBy, reason: str, at: float) -> Refusal:
     call = interactions.Call.of(route)
     way = (route.from_participant, route.to_participant or None)
-    return await _refuse(house, call, way, route.dialled, decision, reason, at)
+    refused = await _refuse(house, call, way, route.dialled, decision, reason, at)
+    return msgspec.structs.replace(refused, announcements=route.announcements)
 
 
 async def _refuse(
@@ -522,6 +534,7 @@ def _stranger(
     number: PhoneNumber | None,
     reason: str | None = None,
     problem: Mapping[str, object] | None = None,
+    words: Announcements = OURS,
 ) -> Refusal:
     """Nobody is bound here. What an unknown number was is not kept: it may be a person's."""
     data: dict[str, object] = {
@@ -537,7 +550,7 @@ def _stranger(
         data["problem"] = problem
     tenant = number.tenant if number is not None else None
     append_loose(house, tenant, "call.refused", attempt.at, data)
-    return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant)
+    return Refusal(interaction=attempt.interaction, decision=decision, tenant=tenant, announcements=words)
 
 
 async def route_of(
@@ -583,6 +596,7 @@ async def route_of(
         callee_language=callee.language,
         caller_extension=record.extensions.get(caller.id),
         callee_extension=record.extensions.get(callee.id),
+        announcements=record.announcements,
         attempts_per_hour=record.max_call_attempts_per_hour,
         sliding=record.sliding > 0,
         ends_with_session=record.on_expiry_in_call == "hangup",
@@ -624,6 +638,7 @@ def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: R
         caller_language=caller.language if caller else None,
         callee_language=None,
         attempts_per_hour=record.max_call_attempts_per_hour,
+        announcements=record.announcements,
         decision="ended",
     )
 

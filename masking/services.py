@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import consent, latecalls, webhooks
+from masking import consent, latecalls, sentences, webhooks
 from masking.access import DEFAULT_TENANT
 from masking.consent import EVERYWHERE, ConsentPolicy
 from masking.events import moment, seconds
@@ -20,6 +20,7 @@ from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
 from masking.number_health import NumberHealth
 from masking.numbering import read, spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
+from masking.sentences import OURS, Announcements
 from pools.inventory import UnknownNumber
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     number_ageing: NumberAgeing = 0
     late_call: LateCall = LateCall()
     consent_policy: ConsentPolicy = EVERYWHERE
+    announcements: Announcements = OURS
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
     intercept_on_error: OnError = "allow"
@@ -124,6 +126,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     number_ageing: NumberAgeing | UnsetType = UNSET
     late_call: LateCallWish | UnsetType = UNSET
     consent_policy: ConsentPolicy | UnsetType = UNSET
+    announcements: Announcements | UnsetType = UNSET
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET
     intercept_on_error: OnError | UnsetType = UNSET
@@ -330,6 +333,8 @@ def _check(house: House, wish: ServiceChange) -> None:
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
     if isinstance(wish.consent_policy, ConsentPolicy):
         consent.checked(wish.consent_policy)
+    if isinstance(wish.announcements, Announcements):
+        sentences.checked(house, wish.announcements)
     for field in ("intercept_url", "out_of_session_url"):
         url = getattr(wish, field)
         if isinstance(url, str):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -17,6 +17,7 @@ from masking.events import Event, fact, moment, moment_of, seconds
 from masking.latecalls import LateCall, LateCallWish
 from masking.records import Record
 from masking.refusals import Conflict, Invalid, NotFound, SessionClosed
+from masking.sentences import OURS, Announcements
 from masking.services import (
     CallTimeLimit,
     FriendlyName,
@@ -96,8 +97,8 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pair_quarantine: PairQuarantine | None = None
     degrade: list[str] = []
     record: Literal["never", "always", "on_demand"] | None = None
-    announcements: dict[str, Any] | None = None
     recording_notice: Literal["spoken"] | None | UnsetType = UNSET
+    announcements: Announcements | None = None
     pin: pins.Pin | None = None
     caller_trust: records.CallerTrust = "any"
     ring_timeout: RingTimeout | None = None
@@ -163,6 +164,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answer_confirm: records.AnswerConfirm = "none"
     on_expiry_in_call: records.OnExpiryInCall = "finish"
     late_call: LateCall = LateCall()
+    announcements: Announcements = OURS
     metadata: dict[str, str]
     participants: list[Participant]
 
@@ -247,6 +249,7 @@ def shown(
         answer_confirm=record.answer_confirm,
         on_expiry_in_call=record.on_expiry_in_call,
         late_call=record.late_call.shown,
+        announcements=record.announcements,
         metadata=record.metadata,
         participants=[
             Participant(

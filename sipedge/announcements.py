@@ -1,11 +1,11 @@
-"""Which sentence is spoken to whom, and in which language."""
+"""Which sentence is spoken to whom, and in which language: what the session or its service chose, else our own."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from masking.interactions import Decision
-from masking.routes import Told
+from masking.sentences import Announcements, Voices
 from sipedge.media import spoken
 from sipedge.media.spoken import Asset
 
@@ -23,7 +23,7 @@ SPOKEN: Final[dict[Decision, tuple[str, int]]] = {
     "limit": ("not_allowed", 403),
     "pin": ("no_binding", 404),  # the plain refusal: who keyed a wrong PIN hears what any stranger hears
 }
-# How the second leg of a keypad dialogue ended, spoken.
+# How the second leg of a call whose caller was answered long ago ended, spoken.
 UNREACHED: Final = {"busy": "callee_busy", "declined": "callee_busy", "limit": "callee_busy", "no_answer": "no_answer"}
 
 
@@ -32,20 +32,21 @@ def language(told: str | None, country: str) -> str:
     return told or LANGUAGES.get(country, spoken.FALLBACK)
 
 
-def notice(how: Told, told: str | None, country: str) -> Asset:
-    """What a leg hears before it is recorded."""
-    return spoken.BEEP if how == "beep" else spoken.asset(language(told, country), "recording_notice")
+def sentence(chosen: Announcements, voices: Voices, situation: str, told: str | None, country: str) -> Asset | None:
+    """What a leg hears in a situation; None: nothing. `told`: the language of who is there, where somebody told us.
 
-
-def refusal(decision: Decision, country: str) -> Asset | None:
-    """What a refused caller hears. No participant is known to be there, so it is the country's language."""
-    row = SPOKEN.get(decision)
-    return None if row is None else spoken.asset(language(None, country), row[0])
-
-
-def prompt(name: str, told: str | None, country: str) -> Asset:
-    """A sentence of a keypad dialogue."""
-    return spoken.asset(language(told, country), name)
+    An operator's sentence speaks the leg's language, else English, else whatever there is of it: it was chosen. Where
+    this machine has no file of that name, ours is spoken: a call never fails for want of a voice.
+    """
+    name = chosen.of(situation)
+    if name is None:
+        return None
+    wanted = language(told, country).lower()
+    spoken_in = (wanted, wanted.split("-")[0], spoken.FALLBACK, *(own for own, theirs in voices if theirs == name))
+    for own in spoken_in:
+        if (voice := voices.get((own, name))) is not None:
+            return Asset(f"{own}/{name}", voice.path, "", voice.sha256, voice.duration)
+    return spoken.asset(wanted, name if (spoken.FALLBACK, name) in spoken.ASSETS else situation)
 
 
 def emergency(country: str) -> Asset:

@@ -20,6 +20,7 @@ from masking.interactions import Channel, Decision, Ending, Told
 from masking.logs import place
 from masking.numbering import Number
 from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
+from masking.sentences import OURS
 from sipedge import announcements, consultations, dialogues, refusing, reporting, snapshots, trunks
 from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
@@ -58,6 +59,7 @@ class Call:
         self._shown: list[Number] = []  # the virtual numbers that its legs see
         self._teller = exchange.facts.of(self.house, self.id)
         self._taken: list[Trunk] = []
+        self.chosen = OURS  # the sentences it speaks
         self._rang = False
         self._keys = reporting.Keys()
         self._answered_at = 0.0
@@ -111,6 +113,7 @@ class Call:
             self.state = "routed"
             self.begun = True
             self.route = route
+            self.chosen = route.announcements
             self.facts = interactions.Call.of(route)
             if not self._taken:
                 self.tenant = route.tenant
@@ -228,10 +231,7 @@ class Call:
         somebody has to be: without the notice there is no recording."""
         if not self._recording or self.circuit.callee is None or route.told == "nothing":
             return
-        notices = (
-            announcements.notice(route.told, route.caller_language, self.trunk.country),
-            announcements.notice(route.told, route.callee_language, self.circuit.callee.trunk.country),
-        )
+        notices = (self.notice(route, 1, route.caller_language), self.notice(route, 2, route.callee_language))
         try:
             await self.circuit.speak(notices)
         except PlaneError as problem:
@@ -323,9 +323,20 @@ class Call:
             self._taken.append(trunk)
         return None
 
-    def prompt(self, name: str, language: str | None = None) -> Asset:
-        """What the caller is told, in its language where we know it."""
-        return announcements.prompt(name, language, self.trunk.country)
+    def sentence(self, situation: str, language: str | None = None, leg: int = 1) -> Asset | None:
+        """What a leg is told in a situation, in its language where we know it; None: nothing."""
+        country = self.circuit.legs[leg].trunk.country
+        return announcements.sentence(self.chosen, self.house.voices, situation, language, country)
+
+    def notice(self, route: Route, leg: int, language: str | None) -> Asset:
+        """What a leg hears before it is recorded."""
+        return spoken.BEEP if route.told == "beep" else self.prompt("recording_notice", language, leg)
+
+    def prompt(self, situation: str, language: str | None = None, leg: int = 1) -> Asset:
+        """As `sentence`, where something is always said."""
+        asset = self.sentence(situation, language, leg)
+        assert asset is not None, "the core takes no silence for it"
+        return asset
 
     def ask(self, question: Callable[[], Awaitable[object]]) -> None:
         """Something the core is to be told behind the call's back, again and again until it hears."""

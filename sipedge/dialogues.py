@@ -65,6 +65,8 @@ async def _ask(call: IncomingCall, asked: Challenge) -> Known:
     """One question: what it opens, else the plain refusal, whatever was wrong with the answers."""
     if asked.route is not None:
         call.hold(asked.route)
+    else:
+        call.chosen = asked.announcements
     try:
         if not await routes.may_key(call.house, asked):
             return await routes.give_up(call.house, asked)
@@ -116,7 +118,7 @@ async def enter(call: Call, prompt: Asset, entry: Entry) -> str:
 async def confirm(call: Call, leg: Leg, language: str | None, theirs: Agreed) -> None:
     """Whoever answered presses any key before the call goes on: a voicemail never does, and is no answer."""
     circuit = call.circuit
-    prompt = announcements.prompt("press_key", language, circuit.legs[leg].trunk.country)
+    prompt = call.prompt("press_key", language, leg)
     try:
         await circuit.plane.connect(call.id, leg, theirs.terms)
         await circuit.plane.listen(call.id, leg)
@@ -133,9 +135,10 @@ async def confirm(call: Call, leg: Leg, language: str | None, theirs: Agreed) ->
 
 async def say_why(call: Call, over: Over) -> None:
     """What the second leg answered, spoken: the caller's own answer can no longer say it."""
-    if over.blame == "caller":
+    why = call.sentence(announcements.UNREACHED.get(over.reason, "not_connected"))
+    if over.blame == "caller" or why is None:
         return
     try:
-        await call.circuit.speak((call.prompt(announcements.UNREACHED.get(over.reason, "not_connected")),))
+        await call.circuit.speak((why,))
     except (Over, PlaneError):  # the interaction says it still
         return

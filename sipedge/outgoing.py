@@ -70,7 +70,8 @@ class OutgoingCall(Call):
         self.answered_ahead(route, self.house.now())
         try:
             await circuit.plane.connect(self.id, 1, theirs.terms)
-            await circuit.speak((self.prompt("connecting", route.caller_language),))
+            if (connecting := self.sentence("connecting", route.caller_language)) is not None:
+                await circuit.speak((connecting,))
         except PlaneError as problem:
             raise media_failed(problem) from None
 

@@ -34,7 +34,8 @@ async def refuse(call: IncomingCall, refusal: Refusal) -> NoReturn:
         if call.ahead_at is not None:
             await dialogues.say_why(call, over)
         raise over
-    _, code = announcements.SPOKEN[refusal.decision]
+    call.chosen = refusal.announcements
+    situation, code = announcements.SPOKEN[refusal.decision]
     if refusal.session is not None:
         call.facts = interactions.Call(
             interaction=call.id,
@@ -42,7 +43,7 @@ async def refuse(call: IncomingCall, refusal: Refusal) -> NoReturn:
             tenant=refusal.tenant or DEFAULT_TENANT,
             owner=call.exchange.owner,
         )
-    await _announce(call, announcements.refusal(refusal.decision, call.trunk.country), refusal.decision, code)
+    await _announce(call, call.sentence(situation), refusal.decision, code)
 
 
 async def emergency(call: IncomingCall) -> NoReturn:

@@ -26,6 +26,24 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
+class Announcements(msgspec.Struct, frozen=True, kw_only=True):
+    """The sentence of each situation, where it is not ours; null: nothing is said. Whoever is recorded is told so, and
+    who has to key something is asked to: those are never null."""
+
+    recording_notice: str | None = None
+    connecting: str | None = None
+    press_key: str | None = None
+    enter_pin: str | None = None
+    wrong_pin: str | None = None
+    enter_extension: str | None = None
+    no_binding: str | None = None
+    trip_ended: str | None = None
+    not_allowed: str | None = None
+    callee_busy: str | None = None
+    no_answer: str | None = None
+    not_connected: str | None = None
+
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One link of the chain: `hash` covers the event and, through the entry before, all that came earlier."""
 
@@ -529,6 +547,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     number_ageing: int
     late_call: LateCall
     consent_policy: ConsentPolicy
+    announcements: Announcements
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: str
@@ -570,6 +589,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     answer_confirm: str
     on_expiry_in_call: str
     late_call: LateCall
+    announcements: Announcements
     metadata: dict[str, str]
     participants: list[Participant]
 

@@ -17,6 +17,24 @@ class AboutToCall(TypedDict, total=False):
     to: str | None
 
 
+class Announcements(TypedDict, total=False):
+    """The sentence of each situation, where it is not ours; null: nothing is said. Whoever is recorded is told so, and
+    who has to key something is asked to: those are never null."""
+
+    recording_notice: str
+    connecting: str | None
+    press_key: str
+    enter_pin: str
+    wrong_pin: str
+    enter_extension: str
+    no_binding: str | None
+    trip_ended: str | None
+    not_allowed: str | None
+    callee_busy: str | None
+    no_answer: str | None
+    not_connected: str | None
+
+
 class Approval(TypedDict, total=False):
     """`POST …:approve`."""
 
@@ -150,8 +168,8 @@ class NewSession(TypedDict, total=False):
     pair_quarantine: int | None
     degrade: Sequence[str]
     record: Literal["always", "never", "on_demand"] | None
-    announcements: Mapping[str, Any] | None
     recording_notice: Literal["spoken"] | None
+    announcements: Announcements | None
     pin: Pin | None
     caller_trust: Literal["any", "verified"]
     ring_timeout: int | None
@@ -288,6 +306,7 @@ class ServiceChange(TypedDict, total=False):
     number_ageing: int
     late_call: LateCallWish
     consent_policy: ConsentPolicy
+    announcements: Announcements
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: Literal["allow", "deny"]

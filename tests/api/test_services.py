@@ -216,3 +216,16 @@ async def test_a_person_has_one_handle_within_a_tenant(api: Client, stranger: Cl
     assert mine.startswith("clr_") and (await api.post("/v1/callers:lookup", asked)).json()["caller"] == mine
     assert (await stranger.post("/v1/callers:lookup", asked)).json()["caller"] != mine
     problem(await api.post("/v1/callers:lookup", {"identifier": "113"}), 422, "invalid_phone_number")
+
+
+async def test_a_session_speaks_its_services_words_and_its_own(api: Client, numbers: list[str]) -> None:
+    words = {"trip_ended": "not_allowed", "callee_busy": None}
+    changed = await api.patch("/v1/services/default", {"announcements": words})
+    assert changed.json()["announcements"] == words
+    people = [{"identifier": "+84901234567"}, {"identifier": "+84907654321"}]
+    own = {"callee_busy": "no_answer"}
+    session = (await api.post("/v1/sessions", {"participants": people, "announcements": own})).json()
+    assert session["announcements"] == words | own
+    assert (await api.get(f"/v1/sessions/{session['id']}")).json()["announcements"] == words | own
+    for wrong in ({"press_key": None}, {"no_answer": "nowhere"}):
+        assert (await api.patch("/v1/services/default", {"announcements": wrong})).status_code == 422

@@ -201,7 +201,6 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
     "field",
     [
         {"record": "on_demand"},
-        {"announcements": {}},
     ],
 )
 async def test_what_is_not_built_is_named_and_refused(world: World, field: dict[str, Any]) -> None:
