@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
     from masking.access import Access
     from masking.house import House
-    from masking.sessions import NewParticipant, Session
+    from masking.records import Person
+    from masking.sessions import NewParticipant, Participant, Session
     from pools.leases import Step
-    from pools.numbers import Number
 
 MOST: Final = 2
 
 
 async def join(
     house: House, access: Access, session: str, new: NewParticipant, *, wish: PhoneNumber | Literal["", "sticky"] = ""
-) -> Session:
-    """Takes one more person in, as the last of its participants, with an X of their own country where there is one.
-    `wish`: the very X they shall dial, or ``sticky`` for the one they had last.
+) -> tuple[Session, Participant]:
+    """Takes one more person in, with an X of their own country where there is one; gives the session and who they are
+    in it. `wish`: the very X they shall dial, or ``sticky`` for the one they had last.
 
     Refuses with `Invalid` and its kin, `ParticipantConflict`, `SessionFull`, `NumberInUse`, `NumberPoolExhausted`,
     `GeoUnavailable`, `SessionClosed`, `NotFound`, and `Unserved` for a session with PINs or extensions.
@@ -57,8 +57,16 @@ async def join(
     checks.texts(house, fields, [newcomer.country], phones)
     await checks.virtual(house, [newcomer], house.inventory.in_pools(newcomer.parties), "participant")
 
+    own: list[str] = []  # the newcomer's id, of each attempt
+
     def joined(shard: str) -> Callable[[Holder, Record], Amendment]:
-        return lambda holder, record: _joined(house, holder, record, newcomer.parties, phones, new, shard, wish)
+        def made(holder: Holder, record: Record) -> Amendment:
+            _roomy(record, newcomer.parties)
+            own.append(_awaited(record) or house.token("par_"))
+            person = checks.person_of(house, phones, new, session[-22:], own[-1])
+            return _joined(house, holder, record, person, shard, wish)
+
+        return made
 
     _, record = await sessions.held_open(house, access, session)
     shards = [wish.shard] if isinstance(wish, PhoneNumber) else await _shards(house, session, record, newcomer.country)
@@ -66,7 +74,8 @@ async def join(
         try:
             if not await amending.amend(house, access, session, joined(shard), across=True):
                 raise NumberInUse("That person holds the number already, or rests from it.")
-            return await sessions.get(house, access, session)
+            after = await sessions.get(house, access, session)
+            return after, next(one for one in after.participants if one.id == own[-1])
         except NumberPoolExhausted:
             if shard == shards[-1]:
                 raise
@@ -91,31 +100,31 @@ def _joined(
     house: House,
     holder: Holder,
     record: Record,
-    parties: Sequence[str],
-    phones: Sequence[Number],
-    new: NewParticipant,
+    person: Person,
     shard: str,
     wish: PhoneNumber | Literal["", "sticky"],
 ) -> Amendment:
+    partner = record.people[0].id if record.people else house.token("par_")
+    slot = len(record.lines)
+    lines = (*record.lines, Line(((person.id, partner),)))
+    after = msgspec.structs.replace(record, people=(*record.people, person), lines=lines)
+    ways = tuple((len(holder.targets) + place, party) for place, party in enumerate(person.parties))
+    targets = [*holder.targets, *[f"{person.id}|{partner}"] * len(ways)]
+    events = amending.news(house, holder, after, [slot], {PARTIES: {person.id: list(person.parties)}})
+    lease: list[Step] = [Lease(slot, ways, wish.position if isinstance(wish, PhoneNumber) else wish)]
+    if shard == shard_of(holder.holder):
+        return Amendment(lease, targets, after, events)
+    return Amendment([], targets, after, events, {shard: lease})
+
+
+def _roomy(record: Record, parties: Sequence[str]) -> None:
+    """Raises for a session that cannot take these phones in."""
     _plain(record)
     if not set(parties).isdisjoint(record.parties):
         error = FieldError("participant.identifier", "is a participant already", "another number")
         raise ParticipantConflict("That person is in the session already.", [error])
     if len(record.people) >= MOST:
         raise SessionFull(f"The session has {MOST} participants, and takes no more.")
-    own = _awaited(record) or house.token("par_")
-    partner = record.people[0].id if record.people else house.token("par_")
-    person = checks.person_of(house, phones, new, holder.holder[-22:], own)
-    slot = len(record.lines)
-    lines = (*record.lines, Line(((own, partner),)))
-    after = msgspec.structs.replace(record, people=(*record.people, person), lines=lines)
-    ways = tuple((len(holder.targets) + place, party) for place, party in enumerate(person.parties))
-    targets = [*holder.targets, *[f"{own}|{partner}"] * len(ways)]
-    events = amending.news(house, holder, after, [slot], {PARTIES: {own: list(person.parties)}})
-    lease: list[Step] = [Lease(slot, ways, wish.position if isinstance(wish, PhoneNumber) else wish)]
-    if shard == shard_of(holder.holder):
-        return Amendment(lease, targets, after, events)
-    return Amendment([], targets, after, events, {shard: lease})
 
 
 async def leave(house: House, access: Access, session: str, participant: str) -> Session:

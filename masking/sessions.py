@@ -333,11 +333,16 @@ async def held_open(house: House, access: Access, session: str) -> tuple[Holder,
     return found
 
 
-async def change(house: House, access: Access, session: str, wish: SessionChange) -> Session:
-    """Applies what `wish` says; `SessionClosed`, `NotFound`, `Invalid`."""
+async def change(
+    house: House, access: Access, session: str, wish: SessionChange, sliding: int | None = None
+) -> Session:
+    """Applies what `wish` says; `SessionClosed`, `NotFound`, `Invalid`. `sliding`: the seconds it lives on after each
+    call from now on; 0: its end stays where it is put."""
     for _ in range(TRIES):
         holder, record = await held_open(house, access, session)
         changed = _changed(house, record, wish)
+        if sliding is not None:
+            changed = msgspec.structs.replace(changed, sliding=sliding)
         if isinstance(wish.late_call, LateCallWish):
             late = await latecalls.kept(house, wish.late_call, session[-22:])
             changed = msgspec.structs.replace(changed, late_call=late)

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from twilio.base.exceptions import TwilioRestException
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
@@ -15,6 +17,7 @@ from twilio.rest import Client
 
 from masking import callbacks, services, sids
 from masking.access import Scope
+from masking.api.twilio.face import ROWS
 from masking.house import House
 from pools.grants import holder_in
 from tests.api.client import Client as Rest
@@ -147,12 +150,16 @@ async def test_a_session_is_opened_with_its_people_closed_reopened_and_deleted(s
     await refused(service.sessions.create_async(unique_name="order-2", participants=people), 400, 80603)
     assert (await service.sessions("order-2").fetch_async()).sid == session.sid
     longer = await session.update_async(ttl=7200)
-    assert longer.date_expiry < session.date_expiry
+    assert longer.date_expiry < session.date_expiry and longer.ttl == 7200
+    until = datetime.now(UTC) + timedelta(hours=5)
+    fixed = await session.update_async(date_expiry=until)
+    assert (fixed.ttl, fixed.date_expiry) == (None, until.replace(microsecond=0))
     closed = await session.update_async(status="closed")
     assert (closed.status, closed.closed_reason) == ("closed", "api") and closed.date_ended is not None
     await refused(session.participants.create_async(identifier=THIRD), 400, 80607)
     reopened = await session.update_async(status="in-progress")
     assert reopened.status == "open" and reopened.date_ended is None
+    assert (await session.update_async(ttl=600)).ttl == 600
     await refused(session.update_async(status="failed"), 400, 80608)
     assert await session.delete_async()
     await refused(session.fetch_async(), 404, 20404)
@@ -287,3 +294,35 @@ async def test_callbacks_are_signed_with_the_key_that_changed_the_service_last(
     assert key.encode() not in b"".join(kept)
     with pytest.raises(LookupError):
         await callbacks.signer_of(house, "acme", "svc_none")
+
+
+NAMES = ["UniqueName", "DefaultTtl", "CallbackUrl", "Ttl", "DateExpiry", "Mode", "Status", "Participants", "Identifier",
+    "FriendlyName", "ProxyIdentifier", "ProxyIdentifierSid", "PhoneNumber", "Sid", "IsReserved", "Body"]  # fmt: skip
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    [CUSTOMER, "+84 901 234 567", "0", "-1", "9" * 40, "true", "null", "open", "2026-11-22T00:00:00Z", "[",
+     '{"Identifier": 1}', '{"Identifier": "+84901234567"}', "PN" + "0" * 32, "KC" + "f" * 32, "\x00", "http://[", "https://example.com/"]
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    row=st.sampled_from(sorted((names, one, method) for (names, one), methods in ROWS.items() for method in methods)),
+    form=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), TEXTS | st.lists(TEXTS, max_size=3), max_size=5),
+    other=st.sampled_from(["x", "KC" + "0" * 32, "KSx", "+842471000001", "%00", "a:b", "order-1"]),
+)
+async def test_any_form_at_any_call_is_answered_in_twilios_shape(
+    service: Any, house: House, transport: httpx2.ASGITransport, row: Any, form: dict[str, Any], other: str
+) -> None:
+    names, one, method = row
+    session = await service.sessions.create_async()
+    gone = (names, one, method) == (("Services",), True, "DELETE")
+    known = {"Services": other if gone else service.sid, "Sessions": session.sid}
+    parts = [part for name in names for part in (name, known.get(name, other))]
+    path = "/v1/" + "/".join(parts if one else parts[:-1])
+    auth = httpx2.BasicAuth(ACCOUNT, await key_of(house, "acme"))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://masking.test", auth=auth) as http:
+        answer = await http.request(method, path, data=form if method == "POST" else None)
+    assert answer.status_code < 500 or answer.status_code == 501, answer.text
+    if answer.status_code >= 400:
+        assert answer.json().keys() == {"code", "message", "more_info", "status"}
+    assert "901234567" not in answer.text.replace(" ", "")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from masking import amending, barring, explaining, intents, opening, reopening, routes, services, sessions
+from masking import amending, barring, explaining, intents, joining, opening, reopening, routes, services, sessions
 from masking.events import moment
 from masking.explaining import Explanation, Question
 from masking.pins import Pin
@@ -261,3 +261,13 @@ async def test_a_block_is_told(world: World) -> None:
     await barring.create(world.house, world.access, block)
     assert steps(await compared(world, CUSTOMER, called))["limits"] == "blocked"
     assert (await compared(world, DRIVER, called)).decision == "routed"
+
+
+async def test_somebody_who_waits_for_a_partner_is_told_that_nobody_is_there(world: World) -> None:
+    await world.pool(4)
+    new = NewSession(participants=[NewParticipant(identifier=CUSTOMER)], number_model="per_party")
+    alone = (await opening.open_session(world.house, world.access, new, fewest=0))[0]
+    called = alone.participants[0].proxies[0].number
+    assert (await compared(world, CUSTOMER, called)).decision == "direction"
+    await joining.join(world.house, world.access, alone.id, NewParticipant(identifier=DRIVER))
+    assert (await compared(world, CUSTOMER, called)).decision == "routed"

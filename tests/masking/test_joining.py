@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from masking import joining, opening, services, sessions
@@ -30,7 +32,7 @@ async def opened(world: World, *numbers: str) -> Session:
 
 async def joined(world: World, session: str, number: str, wish: PhoneNumber | str = "") -> Participant:
     new = NewParticipant(identifier=number)
-    return (await joining.join(world.house, world.access, session, new, wish=wish)).participants[-1]  # type: ignore[arg-type]
+    return (await joining.join(world.house, world.access, session, new, wish=wish))[1]  # type: ignore[arg-type]
 
 
 def dials(one: Participant) -> str:
@@ -169,3 +171,16 @@ async def test_where_a_country_has_no_numbers_the_service_says_whether_others_do
         await joined(world, session, MUSCOVITE)
     await services.change(world.house, "acme", "default", ServiceChange(geo_match="soft"))
     assert dials(await joined(world, session, MUSCOVITE)).startswith("+84")
+
+
+async def test_of_many_who_join_at_once_two_do_and_each_is_told_who_they_are(world: World) -> None:
+    await world.pool(6)
+    session = (await opened(world)).id
+    numbers = [CUSTOMER, DRIVER, MERCHANT, "+84987654321"]
+    came = await asyncio.gather(*(joined(world, session, number) for number in numbers), return_exceptions=True)
+    people = [(number, one) for number, one in zip(numbers, came, strict=True) if isinstance(one, Participant)]
+    assert len(people) == 2 and sum(isinstance(one, SessionFull) for one in came) == 2
+    (one, first), (other, second) = people
+    assert (first.display[-2:], second.display[-2:]) == (one[-2:], other[-2:])
+    assert await reached(world, dials(first), one) == other
+    assert await reached(world, dials(second), other) == one

@@ -57,12 +57,11 @@ def given(text: str) -> ParticipantForm:
 async def create(asked: Asked) -> Answer:
     service = await asked.service()
     session = await session_of(asked, service)
-    after = await joined(asked, service, session.id, asked.form)
-    return Answer(201, _shown(asked, service, after, after.participants[-1]))
+    return Answer(201, _shown(asked, service, *await joined(asked, service, session.id, asked.form)))
 
 
-async def joined(asked: Asked, service: Service, session: str, form: ParticipantForm) -> Session:
-    """The session with one participant more."""
+async def joined(asked: Asked, service: Service, session: str, form: ParticipantForm) -> tuple[Session, Participant]:
+    """The session with one participant more, and that one."""
     wish: PhoneNumber | Literal["", "sticky"] = "sticky" if service.number_selection == "prefer_sticky" else ""
     named = form.proxy_identifier_sid or form.proxy_identifier
     if named:

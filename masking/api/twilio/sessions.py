@@ -75,7 +75,7 @@ async def create(asked: Asked) -> Answer:
     if chosen:
         try:
             for person in people:
-                session = await participants.joined(asked, service, session.id, person)
+                session, _ = await participants.joined(asked, service, session.id, person)
         except Exception:
             await core.close(asked.house, asked.access, session.id)
             raise
@@ -129,13 +129,12 @@ async def update(asked: Asked) -> Answer:
     if form.status == "closed":
         session = await core.close(asked.house, asked.access, session.id)
     elif form.status == "in-progress" and session.status == "closed":
-        ttl = session.ttl if form.ttl is UNSET else lifetime(int(form.ttl))
-        expires_at = _zoned(form.date_expiry) if isinstance(form.date_expiry, datetime) else None
-        session = await reopening.reopen(asked.house, asked.access, session.id, ttl=ttl, expires_at=expires_at)
+        session = await reopening.reopen(asked.house, asked.access, session.id, ttl=session.ttl, expires_at=None)
     elif form.status not in (UNSET, "open", "in-progress") or (form.status == "open" and session.status == "closed"):
         raise Trouble(STATUS_INVALID, "A session goes from open or in-progress to closed, from closed to in-progress.")
     if session.status != "closed" and life is not None:
-        session = await core.change(asked.house, asked.access, session.id, life)
+        sliding = life.ttl if isinstance(life.ttl, int) else 0
+        session = await core.change(asked.house, asked.access, session.id, life, sliding)
     return Answer(200, (await _shown(asked, service, [session]))[0])
 
 
