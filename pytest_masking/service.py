@@ -25,6 +25,14 @@ from sipedge.softphone.carrier import Carrier, Handset
 NUMBERS = 40  # virtual numbers of each country
 REST = 60  # seconds that two people rest on a number, so that tests with the same two people find others
 STOPPING = 45.0  # seconds for the service to end
+# The service, which ends with whoever started it, however that ends (PR_SET_PDEATHSIG, where the kernel has it).
+PROGRAM = """\
+import ctypes, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+from masking.cli import main
+main()
+"""
 CONFIGURATION = """\
 [service]
 data_dir = {folder}
@@ -114,7 +122,7 @@ def configuration(folder: Path, key: str, carrier: str, countries: Sequence[str]
 @contextlib.contextmanager
 def processes(path: Path, log: Path) -> Iterator[dict[str, Any]]:
     """`masking serve`; gives its ready line."""
-    command = [sys.executable, "-c", "from masking.cli import main; main()", "serve", "--config", str(path)]
+    command = [sys.executable, "-c", PROGRAM, "serve", "--config", str(path)]
     with log.open("w") as told:
         serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, cwd=path.parent)
     assert serving.stdout is not None

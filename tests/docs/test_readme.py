@@ -76,6 +76,10 @@ async def test_the_first_session_of_the_readme_works_as_it_stands(tmp_path: Path
         config = await asyncio.to_thread(load, path, environment)
         async with running(config, path) as ready:
             await first_session(ready["http"])
+            (program,) = blocks("python")
+            names: dict[str, Any] = {}
+            await asyncio.to_thread(exec, program.replace("http://127.0.0.1:8080", ready["http"]), names)
+            assert names["session"].unique_name == "order-1042"
 
 
 async def first_session(base: str) -> None:

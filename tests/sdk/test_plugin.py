@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.system.service import eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 APP = """
@@ -87,7 +93,8 @@ async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path:
     page = await asyncio.to_thread(PAGE.read_text)
     (snippet,) = re.findall(r"^```python test_orders.py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     await asyncio.to_thread((tmp_path / "test_orders.py").write_text, snippet)
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_app.py", "test_orders.py"]
+    options = ["-q", "-s", "-W", "error", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "test_app.py", "test_orders.py"]
     pipe = asyncio.subprocess.PIPE
     suite = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     out = (await suite.communicate())[0].decode()
@@ -95,3 +102,32 @@ async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path:
     assert "7 passed" in out, out
     (first,) = [float(line.split()[-1]) for line in out.splitlines() if "FIRST CALL" in line]
     assert first < 10.0, f"{first:.1f} s on a test machine; 5 s on one that has nothing else to do"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+
+from pytest_masking.service import running
+
+with running(pathlib.Path(sys.argv[1]), ["VN"]) as service:
+    print(service.url, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.service
+def test_a_run_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True)
+    assert run.returncode == -signal.SIGKILL and run.stdout.startswith("http://"), run.stderr
+
+    def nothing() -> bool:
+        return not any(str(tmp_path).encode() in command for command in commands())
+
+    assert eventually(nothing, 10.0, "the end of the service")
+
+
+def commands() -> Iterator[bytes]:
+    """The command lines of all that runs."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
