@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, cast
 
-import sqlalchemy as sql
-
 from masking import records
 from masking.budgets import Budget
 from masking.house import script
@@ -69,6 +67,8 @@ async def session_ended(house: House, holder: Holder) -> None:
 
 async def note_open_sessions(house: House) -> None:
     """Notes what is open already, for tenants whose quota is new; needs the archive."""
+    import sqlalchemy as sql  # not at the top: an edge, which has no archive, does without
+
     from masking import archive
 
     assert house.archive is not None, "the courier's house has one"
@@ -98,10 +98,12 @@ async def room_for_recordings(house: House, tenant: str) -> None:
 
 
 async def _stored(house: House, tenant: str) -> int:
-    from masking import archive
-
     if house.archive is None:  # opened while its call rings, by whoever may not wait
         return 0
+    import sqlalchemy as sql
+
+    from masking import archive
+
     key = f"stored by {tenant}"
     known = cast("tuple[float, int] | None", house.seen.get(key))
     if known is None or abs(house.now() - known[0]) >= REMEMBERED:

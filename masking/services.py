@@ -21,7 +21,7 @@ from masking.number_health import NumberHealth
 from masking.numbering import read, spells_a_number
 from masking.refusals import Conflict, ContainsPhoneNumber, FieldError, Invalid, NotFound, UniqueNameConflict
 from masking.sentences import OURS, Announcements
-from pools.inventory import UnknownNumber
+from pools.inventory import CALLABLE
 
 if TYPE_CHECKING:
     from masking.house import House
@@ -242,12 +242,12 @@ async def change(
 async def _set_apart(house: House, tenant: str, service: str, spelled: str) -> None:
     """A dispatch number takes calls and no leases: whom it leads to is never known before it is dialled."""
     number = read("", spelled)
-    try:
-        if number is None:
-            raise UnknownNumber
-        await house.inventory.set_state(tenant, service, number, "draining")
-    except UnknownNumber:
-        raise Invalid.field("dispatch_number", "is no virtual number of the service", "one of its numbers") from None
+    found = await house.inventory.find(number) if number is not None else None
+    if found is None or (found.tenant, found.service) != (tenant, service) or found.state not in CALLABLE:
+        problem, expected = "is no number that the service takes calls on", "one of its own, active or draining"
+        raise Invalid.field("dispatch_number", problem, expected)
+    if found.state == "active":
+        await house.inventory.set_state(tenant, service, found.number, "draining")
 
 
 async def rotate_secret(house: House, tenant: str, service: str) -> WebhookSecret:

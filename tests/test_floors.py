@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,12 @@ def breaches(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_room_imports_only_the_rooms_its_floor_allows(path: Path) -> None:
     assert breaches(path) == []
+
+
+def test_an_edge_loads_no_sql() -> None:
+    """It has no archive, and every edge worker would pay for the library."""
+    code = "import sys, sipedge.edge; sys.exit(any(name.startswith('sqlalchemy') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_an_import_of_a_higher_floor_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
