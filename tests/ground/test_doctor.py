@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import time
@@ -13,12 +14,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from masking import receivers
+from masking import carriers, receivers
 from masking.config import load
-from masking.doctor import Finding, _clock, examine
+from masking.doctor import _clock, _held, _redis_told, _stock, examine
 from masking.events import moment
+from masking.machine import Machine
 from masking.serve import running
 from masking.services import Service
+from masking.symptoms import Finding
+from pools.inventory import Inventory, Item
+from pools.keyring import Keyring
 from pools.redis import Redis
 from tests.certificates import Authority
 from tests.courier.receiver import receiver
@@ -48,7 +53,16 @@ def test_a_fresh_machine_has_no_fault_and_is_left_as_it_was(tmp_path: Path) -> N
     path = write_config(tmp_path)
     said = json.loads(doctor(path, "--json"))
     assert {one["state"] for one in said} <= {"ok", "warning"}
-    assert {one["check"] for one in said} == {"service", "disk", "keys", "ports", "redis", "archive", "trunks"}
+    assert {one["check"] for one in said} == {
+        "service",
+        "disk",
+        "keys",
+        "limits",
+        "ports",
+        "redis",
+        "archive",
+        "trunks",
+    }
     assert [one.name for one in tmp_path.iterdir()] == ["masking.toml"]
 
 
@@ -163,3 +177,117 @@ async def test_each_url_of_an_app_is_tried_and_what_is_wrong_with_it_told(
         "svc_3: 169.254.169.254 leads to no public address",
         f"svc_3: 127.0.0.1:{tls} has no valid certificate",
     ]
+
+
+# ---- the common mistakes, each planted -------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+WELL = Machine(free=lambda _: 50 << 30, files=1 << 16, kernels_ports=(61000, 65535))
+TRUNK = 'uri = "sip:127.0.0.1:5070"'
+
+
+def mistakes(path: Path, here: Machine = WELL) -> dict[int, Finding]:
+    """Those the doctor names, by their number."""
+    return {one.mistake: one for one in asyncio.run(examine(load(path, {}), time.time, here)) if one.mistake}
+
+
+def written(folder: Path, *changes: tuple[str, str]) -> Path:
+    path = write_config(folder)
+    for old, new in changes:
+        changed(path, old, new)
+    return path
+
+
+def in_section(name: str, line: str) -> tuple[str, str]:
+    return "[http]", f"[{name}]\n{line}\n[http]"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "change", "said"),
+    [
+        (7, in_section("media", 'ports = "20000-20019"'), "enough for 5 calls"),
+        (8, in_section("media", 'ports = "61100-62099"'), "kernel's own range"),
+        (9, ('listen = ["tcp:127.0.0.1:', 'listen = ["tcp:0.0.0.0:'), "which address carriers reach"),
+        (10, in_section("redis", f'url = "redis://127.0.0.1:{free_port()}"'), "cannot"),
+        (15, in_section("archive", f'url = "postgresql://127.0.0.1:{free_port()}/a?ssl=disable"'), "postgresql"),
+        (17, (TRUNK, 'uri = "sip:carrier.invalid:5070"'), "carrier.invalid has no address"),
+        (19, (TRUNK, TRUNK + '\ncli = "any"'), "shows every number"),
+        (20, ('sources = ["127.0.0.1:5070"]', 'sources = ["0.0.0.0/0"]'), "trusts half the world"),
+        (21, (TRUNK, 'uri = "sip:192.0.2.1:5070"'), "on loopback alone"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(
+    tmp_path: Path, mistake: int, change: tuple[str, str], said: str
+) -> None:
+    path = written(tmp_path, change)
+    found = mistakes(path)
+    assert set(found) - {mistake} <= {21}, found  # listening elsewhere and a carrier elsewhere go together
+    assert said in found[mistake].found and found[mistake].mend
+    assert mistakes(write_config(tmp_path)) == {}, "and without it nothing is"
+
+
+def test_mistakes_of_the_machine_and_its_files_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    full = Machine(free=lambda _: 5 << 20, files=1024, kernels_ports=(1024, 65535))
+    assert set(mistakes(path, full)) == {1, 5, 8}
+    config = load(path, {})
+    with socket.create_server(config.http.address):
+        assert str(config.http.address[1]) in mistakes(path)[6].found
+    inside = f'ports = "{max(1024, config.http.address[1] - 500)}-{min(65535, config.http.address[1] + 500)}"'
+    assert "which is listened on" in mistakes(changed(path, *in_section("media", inside)))[8].found
+    (tmp_path / "var").write_text("no folder")
+    assert "no folder that can be written" in mistakes(written(tmp_path))[2].found
+    (tmp_path / "var").unlink()
+    (tmp_path / "var" / "valkey").mkdir(parents=True)
+    (tmp_path / "var" / "valkey" / "appendonly.aof").touch()
+    assert "is gone" in mistakes(written(tmp_path))[4].found
+    (tmp_path / "var" / "keys.json").write_text("{}")
+    assert 3 in mistakes(written(tmp_path))
+
+
+def test_certificates_that_end_and_trunks_that_are_missing_or_down_are_named(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    for expired, state in ((True, "fault"), (False, "warning")):
+        pair = authority.sign("sip.example.com", expired=expired)
+        tls = f'[sip.tls]\ncertificate = "{pair.certificate}"\nkey = "{pair.key}"\n[[trunk]]'
+        found = mistakes(written(tmp_path, ("[[trunk]]", tls)))[22]
+        assert found.state == state and "sip.tls" in found.found
+    bare = tmp_path / "bare.toml"
+    text = write_config(tmp_path).read_text()
+    bare.write_text(text[: text.index("[[trunk]]")])
+    assert "none is configured" in mistakes(bare)[16].found
+    config, now = load(write_config(tmp_path), {}), moment(time.time())
+    down = carriers.look(config, 'masking_sip_trunk_up{trunk="carrier-vn"} 0.0\n', now)
+    assert [one.mistake for one in down] == [18]
+
+
+async def test_mistakes_of_redis_and_what_it_holds_are_named(redis: Redis, keyring: Keyring, tmp_path: Path) -> None:
+    told = "redis_version:5.0.7\naof_enabled:0\n"
+    assert [one.mistake for one in _redis_told(told, "allkeys-lru")] == [11, 12, 13]
+    assert _clock(103.0, 100.0, 101.0).mistake == 14
+    config = await asyncio.to_thread(load, await asyncio.to_thread(write_config, tmp_path), {})
+    keyless = msgspec.structs.replace(config, service=msgspec.structs.replace(config.service, bootstrap_key=""))
+    assert [one.mistake for one in _stock(keyless, *await _held(redis))] == [23, 24]
+    await redis.command("SADD", "tenants", "acme")
+    await redis.command("SADD", "keys:acme", "key_1")
+    inventory = Inventory(redis, keyring)
+    await inventory.add("acme", "svc_1", [Item("+842471000001", "VN", "carrier-vn"), Item("+842471000002", "VN", "")])
+    assert list(_stock(keyless, *await _held(redis))) == []
+    await inventory.add("acme", "svc_1", [Item("+842471000003", "VN", "carrier-before")])
+    [lost] = _stock(keyless, *await _held(redis))
+    assert lost.mistake == 24 and "carrier-before" in lost.found
+    await inventory.set_state("acme", "svc_1", "+842471000003", "retired")
+    assert list(_stock(keyless, *await _held(redis))) == []
+
+
+def test_every_mistake_stands_on_the_page_and_is_planted_here() -> None:
+    """25 and 26, of the URLs of apps, are planted above."""
+    rows = re.findall(r"^\| (\d{1,2}) \|", PAGE.read_text(), re.MULTILINE)
+    assert [int(row) for row in rows] == list(range(1, 27))
+    said = {int(n) for name in ("doctor", "machine", "carriers") for n in _numbers_in(name)}
+    assert said == set(range(1, 27))
+
+
+def _numbers_in(name: str) -> list[str]:
+    source = (Path(__file__).parents[2] / "masking" / f"{name}.py").read_text()
+    return re.findall(r"\b(?:fault|warning)\((\d+),", source)

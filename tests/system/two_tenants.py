@@ -42,7 +42,7 @@ def no_tenant_reads_what_is_anothers(ctx: Any, response: Any, case: Any) -> None
 @schemathesis.hook
 def map_headers(context: Any, headers: Any) -> Any:
     """Two requests under one Idempotency-Key are a conflict, and a conflict is all one would see."""
-    if headers and "Idempotency-Key" in headers and next(TURNS):
+    if headers and _fits(headers.get("Idempotency-Key")) and next(TURNS):
         headers["Idempotency-Key"] = f"key-{next(COUNT)}"
     return headers
 
@@ -58,15 +58,20 @@ def _mended(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_mended(name, one) for one in value]
     if isinstance(value, dict):
-        if name in ("participants", "replacement", "who", "to") and next(TURNS):
+        if name in ("participants", "replacement", "who", "to") and all(map(_fits, value.values())) and next(TURNS):
             value = {one: value[one] for one in value if one in ("role", "language")} | {"identifier": "+"}
         return {inner: _mended(inner, one) for inner, one in value.items()}
     if not isinstance(value, str):
         return value
-    if not 0 < len(value) <= FITTING:
+    if not _fits(value):
         return value
     if name == "identifier":
         return next(PEOPLE)
     if name in KNOWN and next(TURNS):
         return next(KNOWN[name])
     return CONTROL.sub("~", value)
+
+
+def _fits(value: Any) -> bool:
+    """Is it a text that is allowed wherever a text is?"""
+    return isinstance(value, str) and 0 < len(value) <= FITTING
