@@ -20,6 +20,8 @@ from masking.evidence import Checkpoint, Entry
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+COUNTED = 1000  # sessions of a number that are looked through
+
 metadata = sql.MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
@@ -289,11 +291,11 @@ async def first_and_last_calls(
 
 
 async def open_sessions_on(connection: AsyncConnection, tenant: str, number: str, at: float) -> int:
-    """How many of the tenant's open sessions have, or had, the virtual number."""
-    query = sql.select(sql.func.count()).select_from(
-        session_numbers.join(sessions, session_numbers.c.session == sessions.c.id)
-    )
-    query = query.where(session_numbers.c.number == number, sessions.c.tenant == tenant)
+    """How many of the tenant's open sessions have, or had, the virtual number: of the `COUNTED` newest of it."""
+    held = session_numbers.c
+    newest = sql.select(held.session).where(held.tenant == tenant, held.number == number)
+    newest = newest.order_by(held.created_at.desc(), held.session.desc()).limit(COUNTED)
+    query = sql.select(sql.func.count()).select_from(sessions).where(sessions.c.id.in_(newest.subquery().select()))
     query = query.where(sessions.c.status.in_(("open", "in_progress")), sessions.c.expires_at > at)
     return int((await connection.execute(query)).scalar_one())
 

@@ -54,10 +54,12 @@ def number_of(sid: str) -> str | None:
     """The virtual number in E.164; None for a SID of none."""
     if not sid.startswith("PN") or not _HEX.fullmatch(sid[2:]):
         return None
+    spelled = f"+{int(sid[2:], 16)}"
     try:
-        return Number.parse(f"+{int(sid[2:], 16)}").reveal()  # of a pool, or of nobody
+        Number.parse(spelled)
     except ValueError:
         return None
+    return spelled
 
 
 def session_letters(service: str) -> Callable[[bytes], str]:

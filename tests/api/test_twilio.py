@@ -18,10 +18,12 @@ from twilio.rest import Client
 from masking import callbacks, services, sids
 from masking.access import Scope
 from masking.api.twilio.face import ROWS
+from masking.courier.outbox import Outbox
 from masking.house import House
 from pools.grants import holder_in
 from tests.api.client import Client as Rest
 from tests.api.conftest import CUSTOMER, DRIVER, THIRD, X, key_of
+from tests.api.test_searches import carry, courier  # noqa: F401 (a fixture)
 
 ACCOUNT = "AC" + "0" * 32
 
@@ -326,3 +328,25 @@ async def test_any_form_at_any_call_is_answered_in_twilios_shape(
     if answer.status_code >= 400:
         assert answer.json().keys() == {"code", "message", "more_info", "status"}
     assert "901234567" not in answer.text.replace(" ", "")
+
+
+async def test_the_archive_knows_sessions_and_what_numbers_are_used(
+    proxy: Any,
+    house: House,
+    api: Rest,
+    courier: Outbox,  # noqa: F811
+) -> None:
+    made = await proxy.services.create_async(unique_name="one")
+    number = await made.phone_numbers.create_async(phone_number=X[0])
+    people = [CUSTOMER, DRIVER, THIRD]
+    sessions = [await made.sessions.create_async(participants=[{"Identifier": one}]) for one in people]
+    await sessions[0].update_async(status="closed")
+    await carry(courier)
+    await house.redis.command("DEL", "recent:{acme}")
+    assert [one.sid for one in await made.sessions.list_async(page_size=2)] == [one.sid for one in reversed(sessions)]
+    assert (await number.fetch_async()).in_use == 2
+    (first,) = (await made.phone_numbers.list_async())[:1]
+    assert first.in_use == 2
+    await api.patch("/v1/services/default", {"number_model": "one_party"})
+    default = (await proxy.services.list_async())[0]
+    await refused(default.sessions.create_async(), 400, 20001)

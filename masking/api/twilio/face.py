@@ -44,7 +44,7 @@ from masking.refusals import Refused
 from pools.redis import Unavailable
 
 PATH: Final = "/v1/Services"
-ACCOUNT: Final = re.compile(r"AC[0-9A-Za-z]{1,62}", re.ASCII)
+ACCOUNT: Final = re.compile(r"AC[0-9A-Za-z_-]{0,62}", re.ASCII)
 HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 LISTS: Final = frozenset({"Participants", "MediaUrl"})
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="masking"'}

@@ -56,10 +56,8 @@ async def create(asked: Asked) -> Answer:
     people = [participants.given(text) for text in form.participants]
     if len(people) > joining.MOST:
         raise SessionFull(f"A session has {joining.MOST} participants at most.")
-    if service.number_model == "extension":
-        raise Trouble(
-            BAD_REQUEST, "The numbers of this service ask for extensions, which Twilio's sessions do not have."
-        )
+    if service.number_model in ("extension", "one_party"):
+        raise Trouble(BAD_REQUEST, "The numbers of this service are for other sessions: Twilio's are of two people.")
     chosen = any(person.proxy_identifier or person.proxy_identifier_sid for person in people)
     new = NewSession(
         participants=[] if chosen else [person.person for person in people],
