@@ -14,20 +14,20 @@ from typing import Final, NoReturn
 
 import structlog
 
-from masking import interactions, locks, numbering, routes
+from masking import interactions, numbering, routes
 from masking.house import Unavailable
-from masking.interactions import Channel, Decision, Ending, Told
+from masking.interactions import Decision, Ending, Told
 from masking.logs import place
 from masking.numbering import Number
 from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
 from masking.sentences import OURS
-from sipedge import announcements, consultations, dialogues, refusing, reporting, snapshots, trunks
+from sipedge import announcements, consultations, dialogues, refusing, reporting, snapshots, taping, trunks
 from sipedge.causes import ROUTING_ERROR
 from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
 from sipedge.legs import Agreed, DialledLeg
-from sipedge.media import sdp, spoken
-from sipedge.media.plane import Digit, PlaneError, Seal
+from sipedge.media import sdp
+from sipedge.media.plane import Digit, PlaneError
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Invited
 from sipedge.trunks import Trunk
@@ -63,7 +63,7 @@ class Call:
         self._rang = False
         self._keys = reporting.Keys()
         self._answered_at = 0.0
-        self._recording = False
+        self.recorded = False  # a recording of it has begun, and stands
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ class Call:
         if route.confirmed_by_key:
             await dialogues.confirm(self, 2, route.callee_language, self.agree(answer))
         await self.answer_caller(route, answer)
-        await self.tell_both(route)
+        await taping.tell_both(self, route)
         await self.bridge()
         await self.talk(route)
 
@@ -183,7 +183,7 @@ class Call:
             connected = circuit.plane.connect(self.id, 2, theirs.terms)
             if not route.record and circuit.offer is not None:  # nothing is to be told first: the bridge goes along
                 self._bridged = circuit.plane.bridge(self.id)
-            await self.record(route)
+            await taping.begin(self, route)
             await connected
             if circuit.offer is None:
                 await circuit.delayed_answer()
@@ -205,43 +205,6 @@ class Call:
         leg.agreed, leg.codec = theirs, theirs.codec.name
         return theirs
 
-    async def record(self, route: Route) -> None:
-        """Begins the recording the route asks for; one that cannot begin is neither announced nor kept."""
-        if not route.record or route.recording is None:
-            return
-        try:
-            lock = await locks.lock_of(self.house, route.tenant)
-            seal = Seal(route.tenant, lock.key, lock.public)
-            await self.circuit.plane.record(self.id, route.recording, str(self.house.config.spool_dir), seal)
-        except (PlaneError, locks.NoLock) as problem:
-            self.exchange.counts["recordings_not_begun"] += 1
-            log.error("recording_not_begun", interaction=self.id, recording=route.recording, problem=problem.code)
-            if self.facts is not None:
-                self.facts.recording = None
-            return
-        self._recording = True
-        channels = (
-            Channel(index=1, participant=route.from_participant, role=route.from_role),
-            Channel(index=2, participant=route.to_participant, role=route.to_role),
-        )
-        self.tell(interactions.recording_started_fact, channels)
-
-    async def tell_both(self, route: Route) -> None:
-        """The notice, to both at once, each in its own language, or the beep. Nobody is recorded who was not told where
-        somebody has to be: without the notice there is no recording."""
-        if not self._recording or self.circuit.callee is None or route.told == "nothing":
-            return
-        notices = (self.notice(route, 1, route.caller_language), self.notice(route, 2, route.callee_language))
-        try:
-            await self.circuit.speak(notices)
-        except PlaneError as problem:
-            log.error("notice_not_spoken", interaction=self.id, problem=problem.code)
-            self._recording = False
-            try:
-                await self.circuit.plane.end(self.id)
-            except PlaneError as worse:
-                raise media_failed(worse) from None
-
     async def bridge(self) -> None:
         """They hear each other."""
         try:
@@ -256,7 +219,7 @@ class Call:
         self.circuit.first.let_go()
         limit, session_ends = self._answered_at + route.call_time_limit, inf
         warned = not 0 < route.warning_at < route.call_time_limit
-        beeps_at = self.circuit.loop.time() + BEEPS_EVERY if self._recording and route.told == "beep" else inf
+        beeps_at = self.circuit.loop.time() + BEEPS_EVERY if self.recorded and route.told == "beep" else inf
         while True:
             now = self.circuit.loop.time()
             if route.ends_with_session:
@@ -268,7 +231,7 @@ class Call:
                 await self.warn()
                 warned = True
             if now >= beeps_at:
-                await self.beep()
+                await taping.beep(self)
                 beeps_at = now + BEEPS_EVERY
             next_look = now + LOOKS_EVERY if route.ends_with_session else inf
             await self.pass_keys(route, min(ends if warned else ends - route.warning_at, next_look, beeps_at))
@@ -297,14 +260,6 @@ class Call:
         except PlaneError as problem:
             log.warning("not_warned", interaction=self.id, problem=problem.code)
 
-    async def beep(self) -> None:
-        """Both hear that the recording still runs, where a beep says so."""
-        try:
-            await self.circuit.plane.play(self.id, 1, str(spoken.BEEP.path))
-            await self.circuit.plane.play(self.id, 2, str(spoken.BEEP.path))
-        except PlaneError as problem:
-            log.warning("no_beep", interaction=self.id, problem=problem.code)
-
     # ---- what it is given --------------------------------------------------------------------------------------------
 
     @property
@@ -327,10 +282,6 @@ class Call:
         """What a leg is told in a situation, in its language where we know it; None: nothing."""
         country = self.circuit.legs[leg].trunk.country
         return announcements.sentence(self.chosen, self.house.voices, situation, language, country)
-
-    def notice(self, route: Route, leg: int, language: str | None) -> Asset:
-        """What a leg hears before it is recorded."""
-        return spoken.BEEP if route.told == "beep" else self.prompt("recording_notice", language, leg)
 
     def prompt(self, situation: str, language: str | None = None, leg: int = 1) -> Asset:
         """As `sentence`, where something is always said."""

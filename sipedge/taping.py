@@ -1,0 +1,73 @@
+"""The recording of a call: begun with the answer, and told to both before a sample is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from masking import interactions, locks
+from masking.interactions import Channel
+from sipedge.circuits import media_failed
+from sipedge.media import spoken
+from sipedge.media.plane import PlaneError, Seal
+from sipedge.media.spoken import Asset
+
+if TYPE_CHECKING:
+    from masking.routes import Route
+    from sipedge.calls import Call
+
+log = structlog.get_logger("sipedge.calls")
+
+
+async def begin(call: Call, route: Route) -> None:
+    """Begins the recording the route asks for; one that cannot begin is neither announced nor kept."""
+    if not route.record or route.recording is None:
+        return
+    try:
+        lock = await locks.lock_of(call.house, route.tenant)
+        seal = Seal(route.tenant, lock.key, lock.public)
+        await call.circuit.plane.record(call.id, route.recording, str(call.house.config.spool_dir), seal)
+    except (PlaneError, locks.NoLock) as problem:
+        call.exchange.counts["recordings_not_begun"] += 1
+        log.error("recording_not_begun", interaction=call.id, recording=route.recording, problem=problem.code)
+        if call.facts is not None:
+            call.facts.recording = None
+        return
+    call.recorded = True
+    channels = (
+        Channel(index=1, participant=route.from_participant, role=route.from_role),
+        Channel(index=2, participant=route.to_participant, role=route.to_role),
+    )
+    call.tell(interactions.recording_started_fact, channels)
+
+
+async def tell_both(call: Call, route: Route) -> None:
+    """The notice, to both at once, each in its own language, or the beep. Nobody is recorded who was not told where
+    somebody has to be: without the notice there is no recording."""
+    if not call.recorded or route.told == "nothing":
+        return
+    notices = (_notice(call, route, 1, route.caller_language), _notice(call, route, 2, route.callee_language))
+    try:
+        await call.circuit.speak(notices)
+    except PlaneError as problem:
+        log.error("notice_not_spoken", interaction=call.id, problem=problem.code)
+        call.recorded = False
+        try:
+            await call.circuit.plane.end(call.id)
+        except PlaneError as worse:
+            raise media_failed(worse) from None
+
+
+def _notice(call: Call, route: Route, leg: int, language: str | None) -> Asset:
+    """What a leg hears before it is recorded."""
+    return spoken.BEEP if route.told == "beep" else call.prompt("recording_notice", language, leg)
+
+
+async def beep(call: Call) -> None:
+    """Both hear that the recording still runs, where a beep says so."""
+    try:
+        await call.circuit.plane.play(call.id, 1, str(spoken.BEEP.path))
+        await call.circuit.plane.play(call.id, 2, str(spoken.BEEP.path))
+    except PlaneError as problem:
+        log.warning("no_beep", interaction=call.id, problem=problem.code)
