@@ -5,7 +5,7 @@ the other calls). Otherwise, when a service says `per_party`, or when no shared 
 *per-party X* of its own pool: A dials X and B sees Y. The order of trying, at most `SHARDS_TRIED` shards each:
 
     auto       shared where the pair has one home pool, else per-party; then per-party for all
-    shared     shared, in the first participant's pool
+    shared     shared, in the first participant's pool; with `degrade: [per_party]` per-party after that
     per_party  per-party
     extension  one X for all who dial in one country, told apart by extensions (`masking.extensions`)
     one_party  an X for its one participant, which anybody may call (`masking.guests`)
@@ -14,13 +14,14 @@ Whoever is alone in a session (Twilio's face opens such) has a per-party X alrea
 come; nobody at all has none, and the session lives in the service's largest pool.
 
 A home pool is the pool of the person's country; with `geo_match: soft` a country without one borrows the first
-participant's pool, else the service's largest.
+participant's pool, else the service's largest. With `geo_match_level: area_code` a number of the person's own area is
+looked for first (softly), or alone (strictly); people without one, as most mobiles are, count by country.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import combinations, permutations, repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
     lines: tuple[Line, ...]
     countries: tuple[str, ...]
+    near: tuple[str, ...] = ()  # how each line's number is to begin, where that matters
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,6 +62,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     people: tuple[Person, ...]
     number_model: NumberModel
     geo_match: GeoMatch
+    degrade: bool  # per-party numbers where a shared one is not free
     number_selection: NumberSelection
     ttl_ms: int
     quarantine_ms: int
@@ -67,6 +70,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     letters: str
     secrets: Mapping[tuple[str, str], str] = {}  # way -> the party that whoever keys its PIN is
     callers: Mapping[tuple[str, str], tuple[str, ...]] = {}  # way -> the parties that dial it, where not people alone
+    anywhere: bool = False  # any country's number does
+    areas: Mapping[str, str] = {}  # participant id -> how a number of that person's area begins
     partner: str = ""  # the id of whoever will join a person who is alone
 
 
@@ -119,11 +124,34 @@ def survey(wish: Wish, pools: Mapping[str, Pool]) -> Ground:
     homes = _homes(wish, pools)
     first = homes[wish.people[0].id]
     shards = {country: pools[country].shards for country in homes.values()}
-    return Ground(_plans(wish, homes, first), shards, first, int.from_bytes(wish.random[:4]))
+    plans = _plans(wish, homes, first)
+    if wish.areas:
+        plans = tuple(nearby for plan in plans for nearby in _nearby(wish, plan, homes))
+    return Ground(plans, shards, first, int.from_bytes(wish.random[:4]))
+
+
+def _nearby(wish: Wish, drawn: Callable[[], Plan], homes: Mapping[str, str]) -> list[Callable[[], Plan]]:
+    """The plan with numbers of the people's own areas: of the first participant's for a shared X, of each one's for a
+    per-party X; and, where another area's does too, the plan as it is."""
+
+    def area(line: Line, country: str) -> str:
+        first = wish.people[0].id
+        shared = len({source for source, _ in line.ways}) > 1
+        whose = first if shared and homes[first] == country else line.ways[0][0]
+        return wish.areas.get(whose, "")
+
+    def near() -> Plan:
+        plan = drawn()
+        areas = tuple(map(area, plan.lines, plan.countries))
+        return msgspec.structs.replace(plan, near=areas)
+
+    return [near] if wish.geo_match == "strict" else [near, drawn]
 
 
 def _homes(wish: Wish, pools: Mapping[str, Pool]) -> dict[str, str]:
     """Participant id -> the country of the pool that person dials into."""
+    if wish.anywhere:
+        return {person.id: _largest(pools) for person in wish.people}
     first = wish.people[0].country
     homes: dict[str, str] = {}
     if all(person.country in pools for person in wish.people):
@@ -178,7 +206,7 @@ def _plans(wish: Wish, homes: dict[str, str], first: str) -> tuple[Callable[[], 
     if wish.number_model == "extension":
         return (one_for_all,)
     if wish.number_model == "shared":
-        return (all_shared,)
+        return (all_shared, per_party) if wish.degrade else (all_shared,)
     # Where no two people have one home, `mixed` would be `per_party` once more.
     nothing_shared = wish.number_model == "per_party" or len(set(homes.values())) == len(homes)
     return (per_party,) if nothing_shared else (mixed, per_party)
@@ -200,12 +228,12 @@ def _plan(people: Sequence[Person], shared: Callable[[Person, Person], str | Non
     return Plan(tuple(lines), tuple(countries))
 
 
-def _ask(wish: Wish, line: Line, parties: Mapping[str, tuple[str, ...]]) -> Ask:
+def _ask(wish: Wish, line: Line, near: str, parties: Mapping[str, tuple[str, ...]]) -> Ask:
     """An X for the line: dialled by the person each way begins with, or by whoever keys its PIN."""
     entries = [Entry(party, "|".join(way)) for way in line.ways for party in wish.callers.get(way) or parties[way[0]]]
     if wish.secrets:
         entries += [Entry(wish.secrets[way], "|".join(way)) for way in line.ways]
-    return Ask(tuple(entries))
+    return Ask(tuple(entries), near)
 
 
 async def bind(
@@ -225,8 +253,8 @@ async def bind(
     for attempt in ground.attempts():
         plan, shards, home = attempt
         placed = [
-            (shards[country], _ask(wish, line, parties))
-            for country, line in zip(plan.countries, plan.lines, strict=True)
+            (shards[country], _ask(wish, line, near, parties))
+            for country, line, near in zip(plan.countries, plan.lines, plan.near or repeat(""), strict=False)
         ]
         holder = holder_in(home, wish.letters)
         fields, events = write(holder, plan)
@@ -248,6 +276,8 @@ async def bind(
             if noting is not None:
                 await noting
             return bound, plan
+    if wish.areas and wish.geo_match == "strict" and all(one.retry_after is None for one in short):
+        raise GeoUnavailable("The service has no phone number in the participants' area.", country=None)
     waits = [one.retry_after for one in short if one.retry_after is not None]
     raise NumberPoolExhausted(
         "No virtual number is free for these participants.",

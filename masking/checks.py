@@ -37,8 +37,8 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII
 
 # Fields of the contract that later versions bring, with the one value that means "without it".
 NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
-    "geo_match_level": ("country",),
-    "degrade": ([],),
+    "geo_match_level": ("country", "none", "area_code"),
+    "degrade": ([], ["per_party"]),
 }
 _LATER: Final = attrgetter(*NOT_BUILT)
 _WITHOUT: Final = tuple(served[0] for served in NOT_BUILT.values())

@@ -18,7 +18,9 @@ from phonenumbers import (
     PhoneNumberFormat,
     PhoneNumberType,
     format_number,
+    length_of_geographical_area_code,
     number_type,
+    parse,
     region_code_for_number,
 )
 from phonenumbers.shortnumberinfo import is_emergency_number
@@ -321,6 +323,13 @@ def person(spelled: str) -> Number | None:
         return None
     number = read("", digits)
     return number if number is not None and _standing(number.reveal())[1] else None
+
+
+def area_of(number: Number) -> str | None:
+    """How the numbers of its area begin, ``+1415``; None for a number of no area, as most mobiles are."""
+    parsed = parse(number.reveal())
+    length = length_of_geographical_area_code(parsed)
+    return number.reveal()[: 1 + len(str(parsed.country_code)) + length] if length else None
 
 
 def is_emergency(country: str, spelled: str) -> bool:

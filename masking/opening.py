@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from masking.access import Access
     from masking.bindings import Ground, Plan, Wish
     from masking.house import House
+    from masking.records import Person
     from masking.services import GeoMatch, Service
     from pools.grants import Bound, Fact, Holder
     from pools.numbers import Number
@@ -152,6 +153,8 @@ def _wish(
     model = new.number_model or service.number_model
     if model != service.number_model and OF_SERVICES.intersection((model, service.number_model)):
         raise Invalid.field("number_model", "is not its service's", "none: its numbers mean the same to all who dial")
+    if new.degrade and model not in ("auto", "shared"):
+        raise Invalid.field("degrade", "does not go with the number_model", "number_model shared or auto")
     guest = guests.guest(house.token("par_")) if model == "one_party" else None
     pin = pins.checked(new.pin)
     if guest is not None and (pin.policy != "none" or new.caller_trust != "any"):
@@ -167,6 +170,9 @@ def _wish(
         people=people,
         number_model=model,
         geo_match=_geo(new.geo_match) or service.geo_match,
+        degrade="per_party" in new.degrade,
+        anywhere=new.geo_match_level == "none",
+        areas=_areas(new, people, phones),
         number_selection=new.number_selection or service.number_selection,
         ttl_ms=_lives_ms(house, new, service),
         quarantine_ms=quarantine * 1000,
@@ -243,6 +249,14 @@ def _texts(new: NewSession) -> list[tuple[str, str | None]]:
             (f"participants[{index}].friendly_name", participant.friendly_name),
         ]
     return found
+
+
+def _areas(new: NewSession, people: tuple[Person, ...], phones: list[list[Number]]) -> dict[str, str]:
+    """How the numbers of the people's own areas begin, where that is asked for."""
+    if new.geo_match_level != "area_code":
+        return {}
+    found = [(person.id, numbering.area_of(theirs[0])) for person, theirs in zip(people, phones, strict=True)]
+    return {person: area for person, area in found if area is not None}
 
 
 def _geo(said: str | None) -> GeoMatch | None:

@@ -95,7 +95,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     geo_match_level: Literal["none", "country", "region", "area_code"] = "country"
     number_selection: services.NumberSelection | None = None
     pair_quarantine: PairQuarantine | None = None
-    degrade: list[str] = []
+    degrade: list[Literal["per_party", "extension", "pin"]] = []
     record: Literal["never", "always", "on_demand"] | None = None
     recording_notice: Literal["spoken"] | None | UnsetType = UNSET
     announcements: Announcements | None = None

@@ -38,9 +38,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One X, free for every entry's party. Two entries: a shared X; one entry: a per-party X."""
+    """One X, free for every entry's party. Two entries: a shared X; one entry: a per-party X. `near`: how the X is to
+    begin (``+1415``), where that matters."""
 
     entries: tuple[Entry, ...]
+    near: str = ""
 
 
 class Tight(msgspec.Struct, frozen=True, gc=False):

@@ -395,7 +395,8 @@ def _asks_of(shard: str, placed: Sequence[tuple[str, Ask]], given: Mapping[int, 
     ordinal = count = 0
     for place, (where, ask) in enumerate(placed):
         if where == shard or given is not None:
-            known = "" if given is None else given.get(place, "")
+            near = "~" + ask.near if ask.near else ""
+            known = near if given is None else given.get(place, near)
             words += [known, ordinal, len(ask.entries), *[entry.party for entry in ask.entries]]
             count += 1
         ordinal += len(ask.entries)

@@ -2,7 +2,8 @@
 --   KEYS  1 {<sh>}h
 --   ARGV  1 holder  2 ttl ms  3 quarantine ms  4 policy  5 cap  6 '1' when this is the holder's own shard, else ''
 --         7 targets, by ordinal, spaces between  8 the other shards it has leases in, spaces between  9 count of asks, then for each:
---           the X when another shard gave it, else '' · ordinal of its first entry · count of parties · the parties
+--           the X when another shard gave it, `~` and how its X is to begin, or '' · ordinal of its first entry · count of parties ·
+--           the parties
 --         then counted fields, then counted events
 --   gives {'bound' or 'again', numbers, expires, status, seq, rev, and when bound: the most numbers that the parties of an ask hold or
 --         have in quarantine here together, and how many are open}, or {'exhausted', numbers needed, ms until one is free or -1}
@@ -82,16 +83,30 @@ local function room(group, digits, position)
   return call('ZCOUNT', key, '(' .. present, '+inf') + more <= 10 ^ (digits - 4)
 end
 
--- A position free for the group, or nothing and when there will be one.
-local function choose(group)
+-- Those positions of the line whose X begins so. Every X of the shard is read once, for binds that ask.
+local xs
+local function beginning(line, prefix)
+  if not xs then
+    local flat = call('HGETALL', tag .. 'm')
+    xs = {}
+    for i = 1, #flat, 2 do xs[flat[i] + 0] = flat[i + 1] end
+  end
+  return (string.gsub(line, '.', function(char)
+    return string.sub(xs[string.byte(char)], 1, #prefix) == prefix and char or ''
+  end))
+end
+
+-- A position free for the group, whose X begins as is wished, or nothing and when there will be one.
+local function choose(group, prefix)
   local members = #group
   for i = 1, members do
     if group[i].count >= cap then return nil, group[i].first end
   end
   local digits = group[members].digits  -- secrets stand last
+  local byte, line, open = string.byte, first, open
+  if prefix ~= '' then line, open = beginning(first, prefix), beginning(open, prefix) end
   local sticky = last_shared and last_shared(group)
-  if sticky and (not digits or room(group, digits, sticky)) then return sticky end
-  local byte, line = string.byte, first
+  if sticky and string.find(open, string.char(sticky), 1, true) and (not digits or room(group, digits, sticky)) then return sticky end
   repeat
     local count, had, oldest = #line, nil, nil  -- the step to the position that they had longest ago
     for step = 0, count - 1 do
@@ -120,7 +135,7 @@ local function choose(group)
     line = line ~= open and open
   until not line
   local soonest  -- when, of the positions that are not free for the group, the first will be
-  for place = 1, size do
+  for place = 1, #open do
     local position, at = byte(open, place), now
     for i = 1, members do at = math.max(at, group[i].untils[position] or now) end
     if not soonest or at < soonest then soonest = at end
@@ -134,7 +149,7 @@ local needed, retry, used = 0, -1, 0
 local at = 10
 for ask = 1, tonumber(ARGV[9]) do
   local given, members = ARGV[at], tonumber(ARGV[at + 2])
-  if given ~= '' then
+  if string.byte(given) == 43 then  -- a +
     numbers[ask] = given
   else
     local group, together = {}, 1
@@ -143,7 +158,7 @@ for ask = 1, tonumber(ARGV[9]) do
       together = together + group[i].count
     end
     if together > used then used = together end
-    local position, later = choose(group)
+    local position, later = choose(group, string.sub(given, 2))
     if position then
       places[#places + 1] = ask
       local ordinal, place = ARGV[at + 1], position .. ''

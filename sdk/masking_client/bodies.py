@@ -166,7 +166,7 @@ class NewSession(TypedDict, total=False):
     geo_match_level: Literal["area_code", "country", "none", "region"]
     number_selection: Literal["avoid_sticky", "prefer_sticky"] | None
     pair_quarantine: int | None
-    degrade: Sequence[str]
+    degrade: Sequence[Literal["extension", "per_party", "pin"]]
     record: Literal["always", "never", "on_demand"] | None
     recording_notice: Literal["spoken"] | None
     announcements: Announcements | None
