@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 COUNTED = 1000  # sessions of a number that are looked through
+BETWEEN = 200  # sessions that are looked at for one question about the past
 
 metadata = sql.MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
@@ -318,6 +319,22 @@ async def events_of(connection: AsyncConnection, tenant: str, session: str) -> l
         sql.select(events.c.body).where(events.c.tenant == tenant, events.c.session == session).order_by(events.c.seq)
     )
     return list((await connection.execute(query)).scalars())
+
+
+async def sessions_between(
+    connection: AsyncConnection, tenant: str, number: str, party: str, at: float
+) -> list[tuple[str, set[str]]]:
+    """The sessions opened by `at` that had the number and the person, newest first, each with who of its participants
+    the person was."""
+    there, who = session_numbers.c, session_parties.c
+    query = sql.select(who.session, who.participant).join(
+        session_numbers, sql.and_(there.session == who.session, there.number == number)
+    )
+    query = query.where(who.tenant == tenant, who.party == party, who.created_at <= at)
+    found: dict[str, set[str]] = {}
+    for row in await connection.execute(query.order_by(who.created_at.desc()).limit(BETWEEN)):
+        found.setdefault(row.session, set()).add(row.participant)
+    return list(found.items())
 
 
 async def events_after(

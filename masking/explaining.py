@@ -18,6 +18,7 @@ from masking import (
     checks,
     extensions,
     guests,
+    hindsight,
     intents,
     numbering,
     opening,
@@ -29,7 +30,7 @@ from masking import (
 from masking.budgets import Budget
 from masking.events import moment_of, seconds
 from masking.interactions import Attestation, Decision
-from masking.refusals import CannotReopen, FieldError, Invalid, NotBuilt
+from masking.refusals import CannotReopen, Invalid
 from pools.amendments import NOWHERE
 from pools.inventory import CALLABLE
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from pools.inventory import PhoneNumber
     from pools.numbers import Number
 
-Looked = Literal["trunk", "spelling", "number", "caller", "binding", "late", "limits", "pin", "app", "callee"]
+Looked = Literal[
+    "trunk", "spelling", "number", "caller", "history", "binding", "late", "limits", "pin", "app", "callee"
+]
 Asks = Literal["pin", "extension"]
 
 SLACK: Final = 60.0  # seconds that a clock elsewhere may be behind ours
@@ -52,7 +55,8 @@ Spelled = Annotated[str, Meta(min_length=1, max_length=64)]
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who calls (null: withheld), what is dialled, by which trunk and when (null: now). Numbers are E.164, or spelled
-    as the trunk's country does. `attestation`: what STIR would say of the caller."""
+    as the trunk's country does. `attestation`: what STIR would say of the caller. A past moment is told by the events
+    of the archive; blocks, pauses and the number's own state are not looked back at."""
 
     from_: Spelled | None = msgspec.field(name="from")
     to: Spelled
@@ -142,10 +146,13 @@ async def explain(house: House, access: Access, asked: Question) -> Explanation:
     number = await _own_number(told, dialled, trunk)
     if number is None:
         return told.end("no_binding")
-    if number.state not in CALLABLE:
+    past = told.at_ms < house.now_ms - SLACK * 1000
+    if number.state not in CALLABLE and not past:
         return told.end("unavailable", number=number)
     caller = _caller(told, country, asked.from_)
     party = house.keyring.index(caller) if caller is not None else None
+    if past:
+        return await _then(told, number, party, asked, caller)
     standing = await house.leases.standing(number, party) if party is not None else None
     if standing is None or standing.until <= told.at_ms:
         return await _nobody(told, number, asked, caller)
@@ -158,8 +165,7 @@ def _at_ms(house: House, at: datetime | None) -> int:
     if at.tzinfo is None:
         raise Invalid.field("at", "has no time zone", "RFC 3339 with a zone, like 2030-01-01T00:00:00Z")
     if seconds(at) < house.now() - SLACK:
-        error = FieldError("at", "is past", "now or later; what happened stands in a session's interactions")
-        raise NotBuilt("at: a past moment is not explained by this version.", [error])
+        return round(seconds(at) * 1000)
     if seconds(at) > house.now() + checks.LONGEST:
         raise Invalid.field("at", "is too far away", "a time within the next 170 days")
     return max(house.now_ms, round(seconds(at) * 1000))
@@ -214,6 +220,44 @@ def _caller(told: _Told, country: str | None, spelled: str | None) -> Number | N
     else:
         told.look("caller", "read", "The caller's number is a number.")
     return caller
+
+
+async def _then(
+    told: _Told, number: PhoneNumber, party: str | None, asked: Question, caller: Number | None
+) -> Explanation:
+    """A past moment, by the archive's events."""
+    at = moment_of(told.at_ms)
+    stood = await hindsight.standing(told.house, told.access.tenant, number.number, party, at) if party else None
+    if stood is None:
+        return await _nobody(told, number, asked, caller)
+    common = (number, stood.session.id, (stood.source, stood.target))
+    if (call := hindsight.call_near(stood, at)) is not None and call.started_at is not None:
+        began = call.started_at.isoformat(timespec="seconds")
+        told.look("history", call.status, f"{call.id} of this caller began at {began}: {call.decision}, {call.status}.")
+    if not stood.is_live(at):
+        rests = stood.until.isoformat(timespec="seconds")
+        told.look("binding", "tombstone", f"The session had ended; until {rests} nobody else got this pair's number.")
+        told.look("late", stood.session.late_call.policy, "So the session met calls that came too late.")
+        return told.end("ended", None, *common)
+    ends = stood.live_until.isoformat(timespec="seconds")
+    told.look("binding", "live", f"A live session bound this caller to this number until {ends}.")
+    refused = hindsight.refusal(stood, at)
+    if refused is not None:
+        told.look("limits", refused.decision, refused.detail)
+        return told.end(refused.decision, None, *common)
+    told.look("limits", "free", "Nothing of the session kept the call back; blocks are not looked back at.")
+    if hindsight.asks_pin(stood, asked.attestation):
+        told.look("pin", "asked", "The caller was asked for the session's PIN, unless the app had announced the call.")
+        return told.end("pin", "pin", *common)
+    shows = hindsight.sees(stood)
+    shown = await told.house.inventory.find(shows) if shows is not None else None
+    if shows is None or shown is None:
+        told.look("callee", "rings", "The other participant's phone rang.")
+        return told.end("routed", None, *common)
+    told.look("callee", "rings", f"The other participant's phone rang and showed {shows}.")
+    return told.end(
+        "routed", None, *common, sees=CalleeSees(number=shows, country=shown.country, trunk=shown.trunk or None)
+    )
 
 
 async def _nobody(told: _Told, number: PhoneNumber, asked: Question, caller: Number | None) -> Explanation:

@@ -5,17 +5,13 @@ A session's row follows from its events (`session.opened` carries the whole shap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
+from masking import shapes
 from masking.events import Event
 from masking.interactions import Interaction
 from masking.number_health import Outcome
-from masking.sessions import Session, SessionStatus
-
-FIELDS = frozenset(Session.__struct_fields__)
+from masking.sessions import Session
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -29,36 +25,10 @@ class Row(msgspec.Struct, frozen=True):
 def session_after(row: Row | None, event: Event) -> Row | None:
     """The row after the event; an event that was folded in before changes nothing."""
     if event.type == "session.opened":
-        opened = msgspec.convert({name: value for name, value in event.data.items() if name in FIELDS}, Session)
-        return row or Row(str(event.data["tenant"]), event.seq, opened)
+        return row or Row(str(event.data["tenant"]), event.seq, shapes.opened(event))
     if row is None or event.seq <= row.seq:
         return row
-    return Row(row.tenant, event.seq, _shape_after(row.session, event))
-
-
-def _shape_after(session: Session, event: Event) -> Session:
-    if event.type == "session.updated" and session.status != "closed":
-        return _changed(session, event.data)
-    if event.type == "session.closed" and session.status != "closed":
-        closed = _changed(session, event.data)
-        lapsed = closed.closed_reason in ("expired", "stage_end")
-        ended = closed.expires_at if lapsed else event.occurred_at
-        return msgspec.structs.replace(closed, closed_at=ended, stage=None)
-    if event.type == "session.reopened":
-        said = {"closed_reason": None, "closed_at": None} | dict(event.data)
-        return msgspec.structs.replace(
-            _changed(session, said), status=msgspec.convert(said["status"], SessionStatus), closed_at=None
-        )
-    if event.type == "call.initiated" and session.status == "open":
-        return msgspec.structs.replace(session, status="in_progress")
-    return session
-
-
-def _changed(session: Session, data: Mapping[str, Any]) -> Session:
-    known: dict[str, Any] = msgspec.to_builtins(session)
-    said = {name: value for name, value in data.items() if name in FIELDS and name not in ("id", "status")}
-    status = {"status": "closed"} if data.get("status") == "closed" else {}
-    return msgspec.convert(known | said | status, Session)
+    return Row(row.tenant, event.seq, shapes.after(row.session, event))
 
 
 def numbers_of(session: Session) -> set[str]:

@@ -147,6 +147,7 @@ class Batch:
         self._recordings = catalogue.Draft(connection)
         self._meter = metering.Meter(house)
         self._parties: dict[tuple[str, str], set[str]] = {}  # (session, participant) -> blind indexes
+        self._leased: dict[str, set[str]] = {}  # session -> its numbers, those too that it had for a moment
         self.outcomes: list[Outcome] = []  # of calls and reports, for the numbers' health
 
     @property
@@ -166,6 +167,8 @@ class Batch:
                 log.error("event_of_an_unknown_session", event_type=event.type, session=event.session)
                 continue
             self._events.append((tenant, event))
+            if event.type == "number.leased":
+                self._leased.setdefault(str(event.session), set()).add(str(event.data.get("number", "")))
             self._fold_call(tenant, event)
             self.outcomes += folding.report_of(self._sessions[str(event.session)].session, event)
 
@@ -314,7 +317,7 @@ class Batch:
         numbers = [
             {"number": number} | self._found_by(name)
             for name, row in sorted(self._sessions.items())
-            for number in sorted(folding.numbers_of(row.session))
+            for number in sorted(folding.numbers_of(row.session) | self._leased.get(name, set()))
         ]
         await insert(self._connection, archive.session_numbers, numbers)
         parties = [

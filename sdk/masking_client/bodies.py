@@ -250,7 +250,8 @@ class Pin(TypedDict, total=False):
 
 class Question(TypedDict, total=False):
     """Who calls (null: withheld), what is dialled, by which trunk and when (null: now). Numbers are E.164, or spelled
-    as the trunk's country does. `attestation`: what STIR would say of the caller."""
+    as the trunk's country does. `attestation`: what STIR would say of the caller. A past moment is told by the events
+    of the archive; blocks, pauses and the number's own state are not looked back at."""
 
     from_: Required[str | None]
     to: Required[str]

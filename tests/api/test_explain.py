@@ -28,12 +28,17 @@ async def test_a_call_is_explained_without_any_persons_number(
         assert [step["found"] for step in theirs["steps"]] == ["carrier-vn", "read", "unknown"]
 
 
+async def test_a_past_moment_before_every_session_met_nobody(api: Client, numbers: list[str]) -> None:
+    asked = {"from": CUSTOMER, "to": X[0], "at": "2020-01-01T00:00:00Z"}
+    told = (await api.post(EXPLAIN, asked)).json()
+    assert (told["decision"], told["session"], told["at"]) == ("no_binding", None, "2020-01-01T00:00:00Z")
+
+
 async def test_a_question_that_makes_no_sense_is_refused(api: Client, nobody: Client, house: House) -> None:
     problem(await api.post(EXPLAIN, {"from": None, "to": ""}), 422, "invalid_request")
     problem(await api.post(EXPLAIN, {"to": X[0]}), 422, "invalid_request")
     problem(await api.post(EXPLAIN, {"from": None, "to": X[0], "trunk": "none"}), 422, "invalid_request")
-    past = {"from": None, "to": X[0], "at": "2020-01-01T00:00:00Z"}
-    assert problem(await api.post(EXPLAIN, past), 422, "not_implemented")["errors"][0]["field"] == "at"
+    problem(await api.post(EXPLAIN, {"from": None, "to": X[0], "at": "2020-01-01T00:00:00"}), 422, "invalid_request")
     problem(await nobody.post(EXPLAIN, {"from": None, "to": X[0]}), 401, "unauthenticated")
     reader = Client(api.http._transport, await key_of(house, "acme", "numbers"))
     problem(await reader.post(EXPLAIN, {"from": None, "to": X[0]}), 403, "insufficient_scope")

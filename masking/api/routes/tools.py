@@ -17,7 +17,6 @@ TOOLS = [
         {200: Said("What it would come to, and why.", core_explaining.Explanation)},
         body=core_explaining.Question,
         scopes=("sessions",),
-        problems=("not_implemented_field",),
     ),
     Operation(
         "GET", "/healthz", "Is the process alive?", tools.healthz, {200: Said("It is.", tools.Alive)}, public=True
