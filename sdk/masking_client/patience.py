@@ -23,7 +23,7 @@ from masking_client.errors import Problem, Unreachable, Unreadable, problem_of
 FIRST_PAUSE = 0.25  # seconds; twice as long each time, half as long again or half as short by chance
 LONGEST_PAUSE = 8.0
 LONGEST_WISH = 60.0  # seconds of Retry-After; who is told to stay away for longer tells the caller
-BUSY = (429, 502, 503, 504)
+BUSY = (408, 429, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,10 +118,13 @@ def test_the_python_of_the_page_of_sessions_does_what_its_curl_does(service: Ser
     ]
 
 
-def test_the_python_of_the_page_of_numbers_does_what_its_curl_does(service: Service, tmp_path: Path) -> None:
+def test_the_python_of_the_pages_of_numbers_and_tenants_does_what_its_curl_does(
+    service: Service, tmp_path: Path
+) -> None:
     with tenant(service, "numbers") as own:
         names = Page("numbers", own).python(tmp_path)
         states = [number.state for number in own.client.list_phone_numbers("default")]
+        Page("tenants", own).python(tmp_path)
     assert names["plan"].needed == 13 and names["explanation"].dialled == "+842471000019"
     assert (states.count("suspended"), states.count("active")) == (6, 14)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx2
@@ -20,6 +22,7 @@ from masking_client.server_sent import Messages
 ROOT = Path(__file__).parents[2]
 URL = "http://masking.test"
 SESSION = "/v1/sessions/ses_1"
+HANOI = timezone(timedelta(hours=7))
 PEOPLE: list[NewParticipant] = [{"identifier": "+84901234567"}, {"identifier": "+84907654321"}]
 
 
@@ -134,7 +137,7 @@ def test_a_removal_whose_answer_was_lost_has_happened() -> None:
 def test_names_python_keeps_and_times_travel_as_the_api_has_them() -> None:
     service = Service(answer(200, {"data": [], "next": None}), answer(200, {"data": [], "next": None}))
     with service.client() as client:
-        list(client.list_recordings(from_="2026-11-22T09:00:00Z", unique_name="order 7&8"))
+        list(client.list_recordings(from_=datetime(2026, 11, 22, 16, tzinfo=HANOI), unique_name="order 7&8"))
         list(client.search_sessions(participant="+84901234567", from_="2026-11-22T09:00:00Z", reason="a threat"))
     assert dict(service.requests[0].url.params) == {"from": "2026-11-22T09:00:00Z", "unique_name": "order 7&8"}
     assert msgspec.json.decode(service.requests[1].content)["from"] == "2026-11-22T09:00:00Z"
@@ -153,13 +156,17 @@ def test_an_id_stays_one_part_of_the_path() -> None:
     assert service.requests[0].url.raw_path == b"/v1/services/default/phone_numbers/%2B8424%2F..%2Fx%3Fy"
 
 
-class Breaking(httpx2.SyncByteStream):
+class Breaking(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body whose connection breaks after these bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     def __iter__(self):  # type: ignore[no-untyped-def]
+        yield self.data
+        raise httpx2.ReadError("broken")
+
+    async def __aiter__(self):  # type: ignore[no-untyped-def]
         yield self.data
         raise httpx2.ReadError("broken")
 
@@ -233,17 +240,38 @@ def test_messages_are_read_however_the_bytes_are_cut() -> None:
     assert found == ["one\ntwo", "\u2028three"] and pieces.last_id == "c2"
 
 
+def awaited(service: Service) -> AsyncClient:
+    async def sleep(seconds: float) -> None:
+        service.slept.append(seconds)
+
+    return AsyncClient(URL, "k", transport=httpx2.MockTransport(service), sleep=sleep, chance=lambda: 0.5)
+
+
 async def test_the_awaited_client_is_as_patient() -> None:
     service = Service(problem(503, "unavailable", retry_after=1), answer(200, {"status": "ok"}))
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    transport = httpx2.MockTransport(service)
-    async with AsyncClient(URL, "k", transport=transport, sleep=sleep, chance=lambda: 0.5) as client:
+    async with awaited(service) as client:
         assert (await client.healthz()).status == "ok"
-    assert slept == [1.0]
+    assert service.slept == [1.0]
+
+
+async def test_an_awaited_download_and_an_awaited_stream_go_on_where_they_were(tmp_path: Path) -> None:
+    service = Service(
+        httpx2.Response(200, headers={"ETag": '"a"'}, stream=Breaking(b"RIFF")),
+        httpx2.Response(206, headers={"ETag": '"a"'}, content=b"WAVE"),
+        httpx2.Response(200, stream=Breaking(told("c1", 1))),
+        httpx2.Response(200, content=told("c2", 2)),
+    )
+    async with awaited(service) as client:
+        path = await client.get_media("rec_1", reason="a dispute").save(tmp_path / "call.wav")
+        assert await asyncio.to_thread(path.read_bytes) == b"RIFFWAVE"
+        seen = []
+        async for event in client.stream_events():
+            seen.append(event.seq)
+            if len(seen) == 2:
+                break
+    assert seen == [1, 2]
+    assert [request.headers.get("range") for request in service.requests] == [None, "bytes=4-", None, None]
+    assert [request.headers.get("last-event-id") for request in service.requests] == [None, None, None, "c1"]
 
 
 def test_neither_key_nor_people_stand_in_a_repr() -> None:
