@@ -35,6 +35,7 @@ log = structlog.get_logger("masking.consultations")
 
 KEEPALIVE: Final = 120.0  # seconds an idle connection is kept: a call that waits should not pay for a new one
 REMEMBERED: Final = 500  # receivers a process keeps connections to
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 REASON: Final = re.compile(r"[a-z][a-z_]{0,47}", re.ASCII)  # no digits: it never spells a number
 
 
@@ -80,7 +81,7 @@ class Standard:
             return None
         try:
             said = msgspec.json.decode(body, type=_Said) if body.strip() else _Said()
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             if status != 403:
                 return None
             said = _Said()
@@ -93,6 +94,16 @@ def _usable(reason: object) -> str | None:
 
 
 WORDINGS: Final[dict[services.Wording, Wording]] = {"standard": Standard(), "twilio": Twilio()}
+
+
+def understood(question: Question, outcome: Outcome) -> Answer | None:
+    """What the app said; None where it said nothing that can be understood, however it came to be."""
+    if outcome.error is not None or outcome.status is None or outcome.body is None:
+        return None
+    try:
+        return WORDINGS[question.service.webhook_wording].read(question, outcome.status, outcome.body)
+    except UNREADABLE:
+        return None
 
 
 class _Receiver:
@@ -127,9 +138,7 @@ class Consultant:
             outcome = await self._sent(receiver, question)
         finally:
             receiver.busy -= 1
-        answer = None
-        if outcome.error is None and outcome.status is not None and outcome.body is not None:
-            answer = WORDINGS[question.service.webhook_wording].read(question, outcome.status, outcome.body)
+        answer = understood(question, outcome)
         if answer is None:
             receiver.breaker.failed(self._house.now())
         else:

@@ -9,23 +9,32 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from masking import consultations
 from masking.breakers import FIRST, TRIPS_AT
 from masking.config import WebhooksSection
-from masking.consultations import Consultant
+from masking.consultations import Consultant, understood
 from masking.events import moment
-from masking.post import READ
-from masking.questions import Question
+from masking.post import READ, Outcome
+from masking.questions import Kind, Question, Verdict
 from masking.services import Service
 from tests.certificates import Authority
 from tests.courier.receiver import OK, Receiver, receiver, said, status
 from tests.masking.world import World
 
+# What is JSON, or nearly: of any depth, and with the words that an answer may hold.
+DEEP = st.builds(
+    lambda word, inner, depth: b'{"%s": ' % word.encode() + b"[" * depth + inner,
+    st.sampled_from(["action", "reason", "session", "to", "participantIdentifier", "ttl"]),
+    st.sampled_from([b"", b"]}", b"1}", b'{"participants": []}}', b'"deny"}']),
+    st.sampled_from([0, 1, 5000]),
+)
 SERVICE = Service(id="svc_1", unique_name="rides", created_at=moment(0))
 
 
@@ -79,6 +88,8 @@ async def ask(world: World) -> AsyncIterator[Asking]:
         (said(b"\xff\xfe"), "unreadable"),
         (said([1]), "unreadable"),
         (said(b'{"action": "allow", "x": "' + b"x" * READ + b'"}'), "unreadable"),
+        (said(b'{"reason": ' + b"[" * 8000), "unreadable"),
+        (said(b'{"reason": ' + b"[" * 8000, 403), "deny"),
         (status(404), "status_404"),
         (status(301, "Location: http://127.0.0.1:1/"), "redirect"),
     ],
@@ -86,6 +97,18 @@ async def ask(world: World) -> AsyncIterator[Asking]:
 async def test_an_answer_is_read_for_what_it_says(ask: Asking, app: Receiver, answer: bytes, verdict: str) -> None:
     app.answer = lambda _: answer
     assert await ask(app.url) == verdict
+
+
+@given(wording=st.sampled_from(["standard", "twilio"]), code=st.integers(200, 599), body=st.binary() | DEEP)
+def test_no_answer_is_a_fault(wording: Any, code: int, body: bytes) -> None:
+    service = msgspec.structs.replace(SERVICE, webhook_wording=wording)
+    caller = {"id": "clr_1", "token": "clt_1"}
+    for kind in get_args(Kind):
+        asked = Question(
+            id="req_1", type=kind, tenant="acme", service=service, url="", within=1.0, at=0.0, data={"caller": caller}
+        )
+        answer = understood(asked, Outcome(code, None, 0.1, body))
+        assert answer is None or answer.verdict in get_args(Verdict)
 
 
 async def test_a_resting_app_is_tried_by_one_call_at_a_time_and_by_all_once_it_answers(
