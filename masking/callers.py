@@ -83,7 +83,7 @@ async def redeemed(house: House, tenant: str, new: NewSession) -> AsyncIterator[
 
 
 async def _give_back(house: House, tenant: str, token: str | None, known: NewParticipant) -> None:
-    if token is not None and isinstance(known.identifier, str):
+    if token is not None and known.caller_token is None and isinstance(known.identifier, str):
         sealed = house.keyring.seal(numbering.Number.parse(known.identifier), token)
         await house.redis.command("SET", _key(tenant, token), sealed, "EX", LASTS, "NX")
 
