@@ -105,7 +105,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     call_time_limit: CallTimeLimit | None = None
     warning_at: WarningAt | None = None
     max_concurrent_calls: MaxConcurrentCalls | None = None
-    max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] = 0
+    max_call_attempts_per_hour: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     on_expiry_in_call: records.OnExpiryInCall = "finish"
     answer_confirm: records.AnswerConfirm = "none"
     late_call: LateCallWish | None = None
@@ -186,7 +186,7 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     call_time_limit: CallTimeLimit | UnsetType = UNSET
     warning_at: WarningAt | UnsetType = UNSET
     max_concurrent_calls: MaxConcurrentCalls | UnsetType = UNSET
-    max_call_attempts_per_hour: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    max_call_attempts_per_hour: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     answer_confirm: records.AnswerConfirm | UnsetType = UNSET
     on_expiry_in_call: records.OnExpiryInCall | UnsetType = UNSET

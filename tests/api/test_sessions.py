@@ -386,3 +386,10 @@ async def test_a_service_says_what_strangers_meet(api: Client) -> None:
     changed = await api.patch("/v1/services/default", {"out_of_session": "pin"})
     assert changed.status_code == 200 and changed.json()["out_of_session"] == "pin"
     problem(await api.patch("/v1/services/default", {"out_of_session": "connect"}), 422, "invalid_request")
+
+
+async def test_a_limit_beyond_all_measure_is_refused(api: Client, numbers: list[str]) -> None:
+    people = [{"identifier": CUSTOMER}, {"identifier": DRIVER}]
+    for most in (10**6 + 1, 10**30):
+        wish = {"participants": people, "max_call_attempts_per_hour": most}
+        problem(await api.post("/v1/sessions", wish), 422, "invalid_request")
