@@ -1,93 +1,76 @@
-"""The command `masking`. Every command takes `--config` and `--json`, and exits non-zero when it did not do its work.
+"""The command `masking`. Every command takes `--config` and `--json`.
 
 `serve` and `demo` run the service; `keys` writes to Redis; everything else speaks to a running service over its REST
 API, with the key of `--key`, `MASKING_API_KEY` or the configuration's bootstrap key.
+
+It exits 0 when it did its work, 1 when it could not, or what it checked does not hold, 2 when it was typed wrongly, and
+130 when it was interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Any, Literal
 
 import httpx2
-import msgspec
 from cyclopts import App, Parameter
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
-from rich.table import Column, Table
+from rich.progress import DownloadColumn, Progress
+from rich.table import Table
 
+from masking.accounts import keys, usage
 from masking.blocks import spread
 from masking.children import NotReady
-from masking.config import BadConfig, Config, load
+from masking.config import BadConfig
+from masking.console import (
+    SMALL_BATCH,
+    Common,
+    Remote,
+    ask,
+    asked,
+    batches,
+    client,
+    err,
+    out,
+    problem_text,
+    read_config,
+    write_json,
+)
 from masking.errands import Failed, run, watched
-from masking.events import moment
 from masking.importing import Mistake, Row, mistakes_in, rows_of
-from masking.refusals import NotFound
+from masking.refusals import Refused
+from pools.keyring import KeyringError
+from pools.redis import RedisError
 
 app = App(name="masking", help="A number-masking service: sessions, leased virtual numbers, a SIP edge that records.")
-keys = App(name="keys", help="API keys (a tenant exists by its first), and the keys that recordings are sealed to.")
 numbers = App(name="numbers", help="Virtual phone numbers.")
 sessions = App(name="sessions", help="Sessions.")
 recordings = App(name="recordings", help="Recordings.")
 for group in (keys, numbers, sessions, recordings):
     app.command(group)
-
-T = TypeVar("T")
-IMPORT_BATCH = 200  # numbers a request
-SMALL_BATCH = 20  # of a request that does much for each
-USED = (
-    "from", "to", "service", "sessions", "calls", "call_seconds", "billed_seconds", "recordings", "recording_seconds",
-    "recording_gb_days", "number_days",
-)  # fmt: skip
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+app.command(usage)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Common:
-    """What every command takes."""
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], *, common: Common = Common()) -> None:
+    """Writes what makes the shell complete `masking` and its words.
 
-    config: Path | None = None
-    "The configuration file; without it the defaults and the environment count."
-    json: bool = False
-    "Answer in JSON."
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Remote(Common):
-    """What every command that speaks to a running service takes."""
-
-    key: Annotated[str | None, Parameter(env_var="MASKING_API_KEY")] = None
-    "API key; otherwise the configuration's bootstrap key."
-    url: str | None = None
-    "Address of the service; otherwise the configuration's http.listen."
-
-
-def read_config(common: Common) -> Config:
-    return load(common.config, os.environ)
-
-
-def write_json(value: Any) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    Example: `eval "$(masking completion bash)"` in ~/.bashrc; `masking completion fish | source` in config.fish.
+    """
+    script = app.generate_completion(shell=shell)
+    write_json({"shell": shell, "script": script}) if common.json else sys.stdout.write(script)
 
 
 @app.command
 def serve(common: Common = Common()) -> None:
-    """Runs the service until SIGTERM or Ctrl-C; prints one JSON line when it accepts traffic."""
+    """Runs the service until SIGTERM or Ctrl-C; prints one JSON line when it accepts traffic.
+
+    Example: `masking serve --config masking.toml`
+    """
     from masking import logs
     from masking.serve import serve as keep
 
@@ -97,86 +80,13 @@ def serve(common: Common = Common()) -> None:
 
 @app.command
 def demo(*, once: bool = False, common: Common = Common()) -> int:
-    """Places a real masked call between two softphones and shows what each of them saw."""
+    """Places a real masked call between two softphones and shows what each of them saw.
+
+    Example: `masking demo --once --json`
+    """
     from masking.demo import run as demonstrate
 
     return asyncio.run(demonstrate(once=once, machine=common.json))
-
-
-@keys.command
-def create(*, tenant: str, scope: list[str], common: Common = Common()) -> None:
-    """Makes an API key; it is shown once."""
-    from masking import access
-    from masking.house import open_house
-
-    unknown = set(scope) - set(access.SCOPES)
-    if unknown:
-        raise Failed(f"--scope: no such scope: {', '.join(sorted(unknown))}; known are: {', '.join(access.SCOPES)}")
-
-    async def make() -> str:
-        config = read_config(common)
-        async with open_house(config, now=time.time, random=os.urandom, archive=False) as house:
-            return (await access.create_key(house, tenant, [known for known in access.SCOPES if known in scope]))[1]
-
-    key = asyncio.run(make())
-    write_json({"tenant": tenant, "scopes": scope, "key": key}) if common.json else out.print(key)
-
-
-@keys.command(name="list")
-def list_keys(*, tenant: str | None = None, common: Common = Common()) -> None:
-    """Lists the API keys of a tenant, or of all of them; never their secrets.
-
-    Example: `masking keys list --tenant acme`
-    """
-    from masking import access
-    from masking.house import open_house
-
-    async def found() -> list[access.Key]:
-        async with open_house(read_config(common), now=time.time, random=os.urandom, archive=False) as house:
-            names = [tenant] if tenant is not None else await access.tenants(house)
-            return [key for name in names for key in await access.list_keys(house, name)]
-
-    keys = asyncio.run(found())
-    if common.json:
-        write_json([msgspec.structs.asdict(key) | {"created_at": moment(key.created_at)} for key in keys])
-        return
-    table = Table(Column("key", no_wrap=True), "tenant", "scopes", "made")
-    for key in keys:
-        table.add_row(key.id, key.tenant, " ".join(key.scopes), f"{moment(key.created_at):%Y-%m-%d}")
-    out.print(table)
-
-
-@keys.command
-def revoke(key: str, *, tenant: str, common: Common = Common()) -> None:
-    """Ends an API key, named by its id (`key_…`, as `keys list` shows it), within 3 seconds everywhere.
-
-    Example: `masking keys revoke key_0Zk3… --tenant acme`
-    """
-    from masking import access
-    from masking.house import open_house
-
-    async def end() -> None:
-        async with open_house(read_config(common), now=time.time, random=os.urandom, archive=False) as house:
-            await access.revoke_key(house, tenant, key)
-
-    try:
-        asyncio.run(end())
-    except NotFound:
-        raise Failed(f"tenant {tenant} has no such key; `masking keys list` shows those it has") from None
-    write_json({"tenant": tenant, "revoked": key}) if common.json else out.print(f"{key} is revoked.")
-
-
-@keys.command
-def rotate(*, tenant: str, common: Common = Common()) -> None:
-    """Gives a tenant a new key pair for its recordings; what was recorded before stays readable under the old ones.
-
-    Example: `masking keys rotate --tenant acme`
-    """
-    rotated = watched(run("masking.courier.rotation", ["--tenant", tenant], common.config, "rotated"), err, hidden=True)
-    if common.json:
-        write_json({"tenant": tenant, "key": rotated["key"]})
-    else:
-        out.print(f"New recordings of {tenant} are sealed to {rotated['key']} within ten seconds.")
 
 
 @numbers.command(name="import")
@@ -232,7 +142,10 @@ def told_of(answer: httpx2.Response, batch: list[Row]) -> list[Mistake]:
 @numbers.command
 def state(new: Literal["active", "draining", "suspended", "retired"], *blocks: str, service: str = "default",
           remote: Remote = Remote()) -> None:  # fmt: skip
-    """Puts numbers and blocks of them (FIRST-LAST) into a state."""
+    """Puts numbers and blocks of them (FIRST-LAST) into a state.
+
+    Example: `masking numbers state draining +842471000000-+842471000099`
+    """
     chosen = [number for place, block in enumerate(blocks, 1) for number in spread_block(block, f"block {place}")]
     if not chosen:
         raise Failed("no numbers: name some, or blocks such as +842471000000-+842471000099")
@@ -250,6 +163,8 @@ def replace(*blocks: str, service: str = "default", overlap: int = 300, remote: 
     """Drains numbers and blocks, and gives every open session on them another number; both work for OVERLAP seconds.
 
     Fails when a session had to keep its number, and says which and why; asked again, it goes on where it stopped.
+
+    Example: `masking numbers replace +842471000000-+842471000009 --overlap 600`
     """
     chosen = [number for place, block in enumerate(blocks, 1) for number in spread_block(block, f"block {place}")]
     if not chosen:
@@ -281,18 +196,15 @@ def spread_block(block: str, place: str) -> list[str]:
         raise Failed(f"{place}: {why}") from None
 
 
-def batches(items: list[T], about: str, remote: Remote, size: int = IMPORT_BATCH) -> Iterable[list[T]]:
-    """The items by requests, under a progress bar."""
-    parts = [items[start : start + size] for start in range(0, len(items), size)]
-    return track(parts, about, console=err, disable=remote.json)
-
-
 @sessions.command(name="open")
 def open_session(
     *participants: str, unique_name: str | None = None, service: str = "default", ttl: int | None = None,
     record: str | None = None, remote: Remote = Remote(),
 ) -> None:  # fmt: skip
-    """Opens a session. Each participant is NUMBER:ROLE, e.g. +84901234567:customer."""
+    """Opens a session. Each participant is NUMBER:ROLE.
+
+    Example: `masking sessions open +84901234567:customer +84907654321:driver --unique-name order-1042`
+    """
     people: list[dict[str, str]] = []
     for person in participants:
         identifier, _, role = person.partition(":")
@@ -305,14 +217,20 @@ def open_session(
 
 @sessions.command
 def show(session: str, *, remote: Remote = Remote()) -> None:
-    """Shows a session."""
+    """Shows a session.
+
+    Example: `masking sessions show ses_… --json`
+    """
     with client(remote) as http:
         show_session(ask(http, "GET", f"/v1/sessions/{session}"), remote)
 
 
 @sessions.command
 def close(session: str, *, remote: Remote = Remote()) -> None:
-    """Closes a session; its pairs hear "that trip has ended" from now on."""
+    """Closes a session; its pairs hear "that trip has ended" from now on.
+
+    Example: `masking sessions close ses_…`
+    """
     with client(remote) as http:
         show_session(ask(http, "POST", f"/v1/sessions/{session}:close"), remote)
 
@@ -320,21 +238,29 @@ def close(session: str, *, remote: Remote = Remote()) -> None:
 @recordings.command
 def fetch(recording: str, *, output: Annotated[Path, Parameter(name=["--output", "-o"])], reason: str,
           remote: Remote = Remote()) -> None:  # fmt: skip
-    """Downloads a recording as WAV. The reason is kept with the access."""
+    """Downloads a recording as WAV. The reason is kept with the access.
+
+    Example: `masking recordings fetch rec_… -o call.wav --reason "dispute 17"`
+    """
     path = f"/v1/recordings/{recording}/media"
     with client(remote) as http, http.stream("GET", path, headers={"X-Reason": reason}) as answer:
         if answer.status_code != 200:
             answer.read()
             raise Failed(problem_text(answer))
-        with output.open("wb") as file:
+        bar = Progress(*Progress.get_default_columns(), DownloadColumn(), console=err, disable=remote.json)
+        with output.open("wb") as file, bar:
+            task = bar.add_task("fetching", total=int(answer.headers.get("Content-Length", 0)) or None)
             for part in answer.iter_bytes():
-                file.write(part)
+                bar.advance(task, file.write(part))
     write_json({"recording": recording, "file": str(output)}) if remote.json else out.print(f"{output}")
 
 
 @app.command
 def doctor(*, common: Common = Common()) -> int:
-    """Checks ports, keys, Redis, archive, trunks and clock, and says how to mend each; fails when one is at fault."""
+    """Looks for what keeps a service from working, or will hurt it, and says how to mend each; fails on a fault.
+
+    Example: `masking doctor --config masking.toml`
+    """
     from masking.doctor import examine
 
     found = asyncio.run(examine(read_config(common), time.time))
@@ -359,6 +285,8 @@ def export_all(*, output: Annotated[Path, Parameter(name=["--output", "-o"])], w
 
     People's numbers are in it as they are stored: sealed by keys.json, which is not. `--without-recordings`: for a
     store that the next installation uses as well.
+
+    Example: `masking export -o masking.zip --config masking.toml`
     """
     words = ["export", str(output), *(["--without-recordings"] if without_recordings else [])]
     told = watched(run(MOVING, words, common.config, "exported"), err, hidden=common.json)
@@ -376,6 +304,8 @@ def import_all(file: Path, *, keys: Path | None = None, common: Common = Common(
 
     `--keys`: the key file the data was made with, unless it stands where keys.path says. When an import was cut short,
     the same command begins it anew; no service starts on the data in between.
+
+    Example: `masking import masking.zip --keys keys.json --config new.toml`
     """
     words = ["import", str(file), *(["--keys", str(keys)] if keys else [])]
     told = watched(run(MOVING, words, common.config, "imported"), err, hidden=common.json)
@@ -390,7 +320,10 @@ def moved(told: dict[str, Any]) -> str:
 @app.command
 def explain(source: str, target: str, *, trunk: str | None = None, at: str | None = None,
             remote: Remote = Remote()) -> None:  # fmt: skip
-    """Says step by step what a call from SOURCE (a number, or `withheld`) to TARGET would meet; nothing is done."""
+    """Says step by step what a call from SOURCE (a number, or `withheld`) to TARGET would meet; nothing is done.
+
+    Example: `masking explain +84901234567 +842471000001 --trunk carrier-vn`
+    """
     caller = None if source == "withheld" else source
     body = {"from": caller, "to": target} | {k: v for k, v in (("trunk", trunk), ("at", at)) if v is not None}
     with client(remote) as http:
@@ -408,7 +341,10 @@ def explain(source: str, target: str, *, trunk: str | None = None, at: str | Non
 
 @app.command
 def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
-    """Shows what each country's pool holds and is sure to carry."""
+    """Shows what each country's pool holds and is sure to carry.
+
+    Example: `masking capacity --service food`
+    """
     with client(remote) as http:
         found = ask(http, "GET", f"/v1/services/{service}/capacity")
         pools = ask(http, "GET", f"/v1/services/{service}/pools")["data"]
@@ -426,42 +362,14 @@ def capacity(*, service: str = "default", remote: Remote = Remote()) -> None:
     out.print(table)
 
 
-@app.command
-def usage(*, since: Annotated[str | None, Parameter(name="--from")] = None,
-          until: Annotated[str | None, Parameter(name="--to")] = None,
-          by: Literal["total", "day", "service", "day_service"] = "day",
-          as_csv: Annotated[bool, Parameter(name="--csv")] = False,
-          remote: Remote = Remote()) -> None:  # fmt: skip
-    """Shows what was used from --from (included) to --to (excluded), days in UTC; without them, this month.
-
-    Example: `masking usage --from 2026-11-01 --to 2026-12-01 --by service --csv`
-    """
-    given = {"from": since, "to": until, "by": by, "limit": "500"}
-    query = {name: value for name, value in given.items() if value is not None}
-    with client(remote) as http:
-        rows = list(pages(http, "/v1/usage", query))
-    if remote.json:
-        write_json(rows)
-    elif as_csv:
-        lines = csv.DictWriter(sys.stdout, USED, lineterminator="\n")
-        lines.writeheader()
-        lines.writerows(rows)
-    else:
-        heads = ("from", "service", "calls", "minutes", "billed", "recorded", "GB d", "X d")
-        table = Table(*heads, box=SIMPLE_HEAD, pad_edge=False)  # fits 80 columns
-        for row in rows:
-            spoken = [f"{row[name] / 60:.1f}" for name in ("call_seconds", "billed_seconds", "recording_seconds")]
-            kept, calls = f"{row['recording_gb_days']:.3f}", str(row["calls"])
-            table.add_row(row["from"], row["service"] or "all", calls, *spoken, kept, str(row["number_days"]))
-        out.print(table)
-
-
 @recordings.command
 def verify(*, heads: Path | None = None, common: Common = Common()) -> None:
     """Checks the chain of evidence and every stored recording against it; names what was altered.
 
     Reads the archive and the store of this configuration directly. `--heads`: the `evidence.checkpoint` events that a
     webhook receiver kept, one JSON object a line; with them a chain that was rewritten as a whole is found too.
+
+    Example: `masking recordings verify --heads checkpoints.jsonl`
     """
     words = ["--heads", str(heads)] if heads else []
     *faults, summary = run("masking.courier.verification", words, common.config, "verified")
@@ -483,55 +391,6 @@ def show_faults(faults: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     out.print(f"{summary['entries']} entries, {summary['recordings']} recordings, {summary['heads']} heads: {verdict}")
 
 
-def pages(http: httpx2.Client, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Every entry of a list, page after page."""
-    cursor: str | None = None
-    while True:
-        page = ask(http, "GET", f"{path}?" + urlencode(query | ({"cursor": cursor} if cursor else {})))
-        yield from page["data"]
-        cursor = page["next"]
-        if cursor is None:
-            return
-
-
-def client(remote: Remote) -> httpx2.Client:
-    config = read_config(remote)
-    key = remote.key or config.service.bootstrap_key
-    if not key:
-        raise Failed("no API key: give --key, set MASKING_API_KEY, or set service.bootstrap_key in the configuration")
-    base = remote.url or f"http://{config.http.listen}"
-    return httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
-
-
-def asked(http: httpx2.Client, method: str, path: str, json: Any = None) -> httpx2.Response:
-    try:
-        return http.request(method, path, json=json)
-    except httpx2.TransportError as error:
-        raise Failed(f"{http.base_url}: no answer ({type(error).__name__}); is `masking serve` running?") from None
-
-
-def ask(http: httpx2.Client, method: str, path: str, json: Any = None) -> Any:
-    answer = asked(http, method, path, json)
-    if answer.status_code >= 300:
-        raise Failed(problem_text(answer))
-    return answer.json()
-
-
-def problem_text(answer: httpx2.Response) -> str:
-    """RFC 9457 problem → lines a person reads."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        return f"HTTP {answer.status_code}"
-    return "\n".join(problem_lines(problem))
-
-
-def problem_lines(problem: dict[str, Any]) -> Iterator[str]:
-    yield f"{problem.get('code')}: {problem.get('detail') or problem.get('title')}"
-    for error in problem.get("errors") or []:
-        yield f"  {error['field']}: {error['problem']}; expected {error['expected']}"
-
-
 def show_session(session: dict[str, Any], remote: Remote) -> None:
     if remote.json:
         write_json(session)
@@ -548,13 +407,12 @@ def main() -> None:
     """Entry point of the console script."""
     try:
         result = app(result_action="return_value")
-    except (BadConfig, Failed) as problem:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (BadConfig, Failed, NotReady, Refused, RedisError, KeyringError, OSError) as problem:
         err.print(f"masking: {problem}", markup=False)
         sys.exit(1)
     except ExceptionGroup as group:  # of a task group: its first cause is what the person needs
         err.print(f"masking: {group.exceptions[0]}", markup=False)
-        sys.exit(1)
-    except NotReady as problem:
-        err.print(f"masking: {problem}", markup=False)
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
