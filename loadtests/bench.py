@@ -60,6 +60,7 @@ SIGNALLING = ("signalling-200", "signalling-500", "setup-p50-200", "setup-p99-20
 OVERLOAD = ("overload-2x", "overload-2x-refusal", "overload-10x", "overload-10x-byes", "overload-10x-recovery")
 EDGE = ("edge-call", "footprint-call", "footprint-20000")
 RELAY = ("relay-recording", "relay", "relay-delay-p99", "relay-loss", "recorder", "recorder-kept")
+RECORDINGS = ("sealing", "sealed-capture", "encode")
 POOLS = ("bind", "route", "route-lookup", "redis-client", "binding-bytes", "bind-busy-party", "bind-100000-numbers")
 
 RETRIEVAL = ("retrieval-sqlite", "retrieval-postgresql")
@@ -75,7 +76,9 @@ BENCHES: dict[str, Bench] = {
     "pools": Bench(lambda quick: measured_by("tests.pools.bench", quick), POOLS),
     "archive": Bench(lambda quick: measured_by("tests.courier.bench", quick), ("archive-writer", "archive-calls")),
     "webhooks": Bench(lambda quick: measured_by("tests.courier.bench_webhooks", quick), ("webhook-deliveries",)),
-    "recordings": Bench(lambda quick: measured_by("tests.recordings.bench", quick), ("sealing", "sealed-capture")),
+    "recordings": Bench(
+        lambda quick: measured_by("tests.recordings.bench", quick), ("sealing", "sealed-capture", "encode")
+    ),
     "retrieval": Bench(
         lambda quick: measured_by("tests.recordings.bench_retrieval", quick, *(["--count", "100000"] if quick else [])),
         RETRIEVAL,

@@ -69,6 +69,7 @@ GOALS: Final[dict[tuple[str, str], Goal]] = {
     ("relay-delay-p99", ALONE): most(5.0),
     ("relay-loss", ALONE): most(0.01),
     ("recorder", ALONE): most(60.0),
+    ("encode", ALONE): least(50.0),
     ("recorder-kept", ALONE): least(1.0),
     ("redis-client", ALONE): most(25.0),
     ("rest-create-p99", ALONE): most(15.0),

@@ -59,6 +59,7 @@ class RecordingsSection(Section, frozen=True):
     url: str = ""
     region: str = ""
     endpoint: str = ""
+    format: Literal["opus", "wav"] = "opus"
 
     @property
     def place(self) -> dict[str, str]:
@@ -369,6 +370,10 @@ def _check_values(config: Config) -> None:
 
 
 def _check_recordings(recordings: RecordingsSection) -> None:
+    if recordings.format == "opus" and find_spec("av") is None:
+        raise BadConfig(
+            'recordings.format: "opus" needs the extra `media`: pip install \'masking[media]\', or use "wav"'
+        )
     if recordings.url and not re.match(r"file:///|s3://[a-z0-9]", recordings.url):
         raise BadConfig("recordings.url: expected file:///… or s3://bucket/prefix, or empty for a folder of data_dir")
     if recordings.url.startswith("s3://") and not recordings.region:

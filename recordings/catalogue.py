@@ -21,6 +21,7 @@ from recordings.tables import data_keys
 from recordings.tables import metadata as metadata
 from recordings.tables import recording_keys as recording_keys
 from recordings.tables import recordings as recordings
+from recordings.waves import Examined, Original
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,8 +56,10 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording as the API shows it. `duration`, `sha256` (of the WAV file as it is downloaded) and `bytes` are
-    there once it is available."""
+    """A recording as the API shows it. What it holds is there once it is available: `duration`, `sha256` and `bytes`
+    (of the WAV), `original` (as it is kept), and what it sounds like. `loudness`: each channel's mean level in dBFS
+    while it speaks (-96.3: it never does); `silence` and `talk_over`: the part of the time in which nobody, and both,
+    speak; `peaks`: each channel's wave, up to 200 points evenly over its length, 0..100 of full scale."""
 
     id: str
     session: str
@@ -71,6 +74,11 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...] = ()
     channels: tuple[Channel, ...] = ()
     notices: tuple[Notice, ...] = ()
+    original: Original | None = None
+    loudness: tuple[float, ...] | None = None
+    silence: float | None = None
+    talk_over: float | None = None
+    peaks: tuple[tuple[int, ...], ...] | None = None
     retain_until: datetime | None = None
 
 
@@ -225,25 +233,27 @@ def _change_of(row: Catalogued) -> dict[str, Any]:
     return {"row": one.id, "new_status": one.status, "new_ended_at": row.ended_at, "new_body": _encode(one)}
 
 
-async def finished(
-    connection: AsyncConnection,
-    recording: str,
-    *,
-    key: str,
-    sha256: str,
-    size: int,
-    duration: float,
-    gaps: Sequence[Gap],
-    sealed: SealedKey | None = None,
-) -> None:
-    """The file lies in the store under `key`, and opens with what is `sealed` (None: it is plain): the recording is
-    available. Only what was processing becomes available."""
+class Whole(msgspec.Struct, frozen=True):
+    """What `finished` puts into a row: the file's key in the store, and what was found in it. `sealed`: what opens it;
+    None: it is plain, or the archive has it already."""
+
+    key: str
+    found: Examined
+    gaps: tuple[Gap, ...] = ()
+    sealed: SealedKey | None = None
+
+
+async def finished(connection: AsyncConnection, recording: str, whole: Whole) -> None:
+    """The file lies in the store: the recording is available. Only what was processing becomes available."""
     for row in await _processing(connection, recording):
-        if sealed is not None:
-            place = {"recording": recording, "key": sealed.key, "box": sealed.box}
+        if whole.sealed is not None:
+            place = {"recording": recording, "key": whole.sealed.key, "box": whole.sealed.box}
             await connection.execute(data_keys.insert().values(place))
-        whole = {"duration": duration, "sha256": sha256, "bytes": size, "gaps": tuple(gaps)}
-        await _rewrite(connection, row, columns={"key": key}, status="available", **whole)
+        found = whole.found
+        facts = {"duration": found.duration, "sha256": found.sha256, "bytes": found.bytes}
+        heard = msgspec.structs.asdict(found.analysis)
+        kept = {"gaps": whole.gaps, "original": found.original}
+        await _rewrite(connection, row, columns={"key": whole.key}, status="available", **facts, **heard, **kept)
 
 
 async def failed(connection: AsyncConnection, recording: str) -> None:

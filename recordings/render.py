@@ -150,11 +150,21 @@ def survey(capture: CaptureReader, known_end: float | None = None) -> Rendering:
 
 def wav(capture: CaptureReader, rendering: Rendering) -> Iterator[bytes]:
     """Reads a capture again and yields the WAV file: its head, then second after second."""
-    size = rendering.samples * 2 * CHANNELS
+    yield wav_head(rendering.samples)
+    yield from pcm(capture, rendering)
+
+
+def wav_head(samples: int) -> bytes:
+    """The head of a WAV file of so many samples in each channel."""
+    size = samples * 2 * CHANNELS
     form = struct.pack("<HHIIHH", 1, CHANNELS, RATE, RATE * 2 * CHANNELS, 2 * CHANNELS, 16)
-    yield (
+    return (
         b"RIFF" + struct.pack("<I", HEAD - 8 + size) + b"WAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", size)
     )
+
+
+def pcm(capture: CaptureReader, rendering: Rendering) -> Iterator[bytes]:
+    """Reads a capture again and yields its sound alone, stereo PCM16, second after second."""
     left, right = (_Channel(capture, rendering, channel).blocks() for channel in range(CHANNELS))
     for one, other in zip(left, right, strict=True):
         both = array("h", bytes(len(one) + len(other)))
@@ -258,8 +268,9 @@ def levels(file: Path | IO[bytes]) -> list[float]:
             for channel in range(channels):
                 values = block[channel::channels]
                 powers[channel] += sum(map(mul, values, values))
-    return [_dbfs(power / frames) if power else QUIETEST for power in powers]
+    return [dbfs(power / frames) if power else QUIETEST for power in powers]
 
 
-def _dbfs(power: float) -> float:
+def dbfs(power: float) -> float:
+    """A mean power of 16-bit samples as a level: full scale is 0."""
     return round(10 * math.log10(power / 32768**2), 1)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import sqlalchemy as sql
@@ -23,23 +22,13 @@ from recordings.providers import PURPOSE, KeyRefused, Provider, Settings, provid
 from recordings.seals import KEY_SIZE, Lock, SealedKey, public_of, unseal
 from recordings.store import Store, Stored
 from recordings.tables import data_keys, tenant_keys
+from recordings.waves import Decoded, Sound, in_a_thread
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-PIECES_AT_ONCE: Final = 32
 REMEMBERED: Final = 1000
 """Private keys that a process keeps unwrapped: a provider is asked once for each."""
-
-
-class Sound(Protocol):
-    """A stored sound, decrypted."""
-
-    async def size(self) -> int:
-        """In bytes. `NotStored`, `Altered`."""
-
-    def get(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes `start` to `end` (exclusive; None: to the last). `NotStored`, `Altered`."""
 
 
 class PlainFile:
@@ -109,26 +98,29 @@ class Vault:
         rows = await self._read(sql.select(data_keys.c.key, data_keys.c.box).where(data_keys.c.recording == recording))
         return SealedKey(rows[0].key, rows[0].box) if rows else None
 
-    async def sound(self, row: Catalogued) -> Sound:
-        """What lies in the store of a recording that has a file (`row.key`)."""
+    async def original(self, row: Catalogued) -> Sound:
+        """What lies in the store of a recording that has a file (`row.key`), in the form it was stored in."""
         assert row.key is not None, "asked of recordings that have a file"
         sealed = await self.sealed_key(row.recording.id)
         if sealed is None:
             return PlainFile(self.store, row.key)
         data_key = await self.data_key(row.tenant, row.recording.id, sealed)
-        return SealedFile(self.store, row.key, data_key, row.recording.id)
+        return self.file(row.key, row.recording.id, data_key)
 
-    async def put(self, key: str, recording: str, data_key: bytes, pieces: Iterator[bytes]) -> Stored:
-        """Seals the pieces (made in a thread, some at a time) into a new file; size and SHA-256 are of what they hold.
-        `AlreadyStored`."""
-        measured = _Measured(pieces)
+    async def sound(self, row: Catalogued) -> Sound:
+        """The same as a WAV."""
+        original, size = await self.original(row), row.recording.bytes
+        is_wav = row.recording.original is None or row.recording.original.format == "wav"
+        return original if is_wav or size is None else Decoded(original, size)
+
+    def file(self, key: str, recording: str, data_key: bytes) -> SealedFile:
+        """A sealed file in the store, opened."""
+        return SealedFile(self.store, key, data_key, recording)
+
+    async def put(self, key: str, recording: str, data_key: bytes, pieces: Iterator[bytes]) -> None:
+        """Seals the pieces (made in a thread, some at a time) into a new file. `AlreadyStored`."""
         salt = self._entropy(chunks.SALT)
-        await self.store.put(key, in_a_thread(chunks.sealed(measured, data_key, recording, salt)))
-        return Stored(key, measured.size, measured.digest.hexdigest())
-
-    async def stored(self, key: str, recording: str, data_key: bytes) -> Stored:
-        """Reads the whole file and says what it holds. `NotStored`, `Altered`."""
-        return await whole(key, SealedFile(self.store, key, data_key, recording))
+        await self.store.put(key, in_a_thread(chunks.sealed(pieces, data_key, recording, salt)))
 
     async def scrub(self) -> bool:
         """What was deleted leaves the database's own files too, as far as the database lets us: SQLite's log of what
@@ -178,37 +170,13 @@ def open_vault(
     return Vault(engine, store, provider_of(settings, derived(PURPOSE), entropy), entropy)
 
 
-async def whole(key: str, sound: Sound) -> Stored:
+async def fingerprint(key: str, sound: Sound) -> Stored:
     """Reads all of a sound and says what it is. `NotStored`, `Altered`."""
     digest, size = hashlib.sha256(), 0
     async for piece in sound.get():
         digest.update(piece)
         size += len(piece)
     return Stored(key, size, digest.hexdigest())
-
-
-class _Measured:
-    """The pieces, and what they were once all are taken."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        piece = next(self._pieces)
-        self.digest.update(piece)
-        self.size += len(piece)
-        return piece
-
-
-async def in_a_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, made in a worker thread, some at a time: the loop stays free and memory small."""
-    while part := b"".join(await run_sync(lambda: list(islice(pieces, PIECES_AT_ONCE)))):
-        yield part
 
 
 def _name(number: int) -> str:

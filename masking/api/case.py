@@ -107,14 +107,18 @@ async def _zip(asked: Asked, dispute: disputes.Dispute, rows: list[Catalogued]) 
     case = _Case()
     sounds = []
     for row in rows:
-        name = f"recordings/{row.recording.id}.wav"
-        assert row.key is not None, "only what lies in the store is exported"
+        files = {"file": (f"recordings/{row.recording.id}.wav", asked.desk.vault.sound)}
+        if row.recording.original is not None and row.recording.original.format != "wav":
+            name = f"recordings/{row.recording.id}.{row.recording.original.format}"
+            files["original"] = (name, asked.desk.vault.original)
         try:
-            async for piece in case.stream(name, (await asked.desk.vault.sound(row)).get()):
-                yield piece
+            for name, opened in files.values():
+                async for piece in case.stream(name, (await opened(row)).get()):
+                    yield piece
         except NotStored:  # its file is gone: the manifest says what was there, and the chain what it was
             continue
-        sounds.append({"recording": row.recording.id, "file": name, "shape": row.recording})
+        names = {what: name for what, (name, _) in files.items()}
+        sounds.append({"recording": row.recording.id, "shape": row.recording} | names)
     yield case.put("dispute.json", _json(dispute))
     events, interactions = await _happened(asked, dispute)
     yield case.put("interactions.json", _json(interactions))

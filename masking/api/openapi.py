@@ -269,7 +269,8 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _success(said: Said, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {"description": said.about}
     if said.type is not None:
-        found["content"] = {said.media_type: {"schema": schemas.of(said.type)}}
+        kinds = (said.media_type, *said.or_media_types)
+        found["content"] = {kind: {"schema": schemas.of(said.type)} for kind in kinds}
     if said.headers:
         found["headers"] = {
             header.name: {"description": header.about, "schema": {"type": "string"}} for header in said.headers

@@ -88,6 +88,7 @@ class Said:
     type: Any = None
     media_type: str = "application/json"
     headers: tuple[Header, ...] = ()
+    or_media_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

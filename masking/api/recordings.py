@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -24,10 +25,11 @@ from recordings.chunks import Altered
 from recordings.providers import KeyRefused, KeysAway
 from recordings.seals import NotOpened
 from recordings.store import NotStored
-from recordings.vault import Sound
+from recordings.waves import Form, Original, Sound, encode
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 REASON_LIMIT = 255
+MEDIA_TYPES: dict[Form, str] = {"wav": "audio/wav", "opus": "audio/ogg"}
 
 
 class RecordingQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +50,7 @@ class RecordingQuery(Paged, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class MediaQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to have the sound."""
 
-    format: Literal["wav", "opus"] = "wav"
+    format: Form = "wav"
     grant: Annotated[str, msgspec.Meta(max_length=255)] | None = None
 
 
@@ -91,48 +93,55 @@ async def get_recording(asked: Asked) -> Answer:
 async def get_media(asked: Asked) -> Answer:
     """The sound, whole or in part. The access is on record before the first byte leaves; no record, no sound."""
     query: MediaQuery = asked.query
-    if query.format != "wav":
-        raise bad_field("not_implemented", "format", "is not built yet", "wav", status=422)
     row = await found(asked)
     recording = row.recording
     why = await _why(asked, query.grant, recording)
-    if recording.status != "available" or row.key is None or recording.bytes is None:
+    if recording.status != "available" or row.key is None:
         raise Declined(
             "recording_not_available", f"The recording is {recording.status}; it can be played when available."
         )
-    etag = f'"{recording.sha256}"'
-    part = part_of(asked.headers, recording.bytes, etag)
+    sound, size, digest = await _sound(asked, row, query.format)
+    etag = f'"{digest}"'
+    part = part_of(asked.headers, size, etag)
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Cache-Control": "no-store",
-        "Content-Disposition": f'inline; filename="{recording.id}.wav"',
+        "Content-Disposition": f'inline; filename="{recording.id}.{query.format}"',
         "Content-Length": str(part.size),
     }
     if part.partial:
-        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{recording.bytes}"
-    status = 206 if part.partial else 200
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
+    status, kind = 206 if part.partial else 200, MEDIA_TYPES[query.format]
     if asked.method == "HEAD":
-        return Answer(status, b"", headers, "audio/wav")
-    sound = await _sound(asked, row)
+        return Answer(status, b"", headers, kind)
     await told(asked, recording, "recording.accessed", why | {"bytes": [part.start, part.end - 1]})
-    return Answer(status, sound.get(part.start, part.end), headers, "audio/wav")
+    return Answer(status, sound.get(part.start, part.end), headers, kind)
 
 
-async def _sound(asked: Asked, row: Catalogued) -> Sound:
-    """The stored sound, as long as the catalogue says it is."""
+async def _sound(asked: Asked, row: Catalogued, form: Form) -> tuple[Sound, int, str]:
+    """The sound in this form, its size and SHA-256. What is stored is as long as the catalogue says, or not heard."""
+    recording, vault = row.recording, asked.desk.vault
+    kept = recording.original or Original("wav", recording.sha256 or "", recording.bytes or 0)
     try:
-        sound = await asked.desk.vault.sound(row)
-        size = await sound.size()
+        if await (await vault.original(row)).size() != kept.bytes:
+            raise Altered("not of its size")
+        if form == kept.format:
+            return await vault.original(row), kept.bytes, kept.sha256
+        if form == "wav":
+            return await vault.sound(row), recording.bytes or 0, recording.sha256 or ""
+        encoded = await encode(await vault.original(row))
+    except ModuleNotFoundError:
+        raise bad_field(
+            "not_implemented", "format", "needs the extra `media` where the service runs", kept.format, status=422
+        ) from None
     except NotStored:
         raise Declined("recording_not_available", "The recording's file is not in the storage.") from None
     except (Altered, NotOpened, KeyRefused):
-        size = None
+        raise Declined("recording_not_available", "The recording's file is not what was stored.") from None
     except KeysAway:
         raise unavailable(5) from None
-    if size != row.recording.bytes:
-        raise Declined("recording_not_available", "The recording's file is not what was stored.")
-    return sound
+    return encoded, len(encoded.data), hashlib.sha256(encoded.data).hexdigest()
 
 
 async def found(asked: Asked) -> Catalogued:

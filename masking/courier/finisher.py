@@ -17,7 +17,7 @@ Whatever fails (storage away, Redis away, disk full) is tried again, later and l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC
 from pathlib import Path
@@ -38,11 +38,13 @@ from recordings.capture import (
     wipe,
     writer_lives,
 )
-from recordings.catalogue import Catalogued, Recording
+from recordings.catalogue import Catalogued, Recording, Whole
 from recordings.chunks import Altered
-from recordings.render import Gap, duration_of, survey, wav
+from recordings.opus import NotDecoded
+from recordings.render import pcm, survey
 from recordings.seals import NotOpened, SealedKey
-from recordings.store import AlreadyStored, NotStored, Stored
+from recordings.store import AlreadyStored, NotStored
+from recordings.waves import encoded, examine
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -63,23 +65,15 @@ STRAYS_EVERY: Final = 3600.0
 
 # What will not change any more, and is told of an available recording.
 SETTLED: Final = (
-    "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "channels", "notices",
+    "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "channels", "notices", "original",
 )  # fmt: skip
-
-
-class Whole(msgspec.Struct, frozen=True):
-    """A recording's file as it lies in the store. `sealed`: what opens it, where the archive does not have it yet."""
-
-    stored: Stored
-    duration: float
-    gaps: tuple[Gap, ...]
-    sealed: SealedKey | None
 
 
 class Finisher:
     """One a courier. `engine`: the archive; `vault`: where recordings lie; `spool`: where the relay writes captures."""
 
     def __init__(self, house: House, engine: AsyncEngine, vault: Vault, spool: Path) -> None:
+        self._form = house.config.recordings.format
         self._house = house
         self._engine = engine
         self._vault = vault
@@ -182,16 +176,7 @@ class Finisher:
             if whole is None:
                 await catalogue.failed(connection, recording.id)
             else:
-                await catalogue.finished(
-                    connection,
-                    recording.id,
-                    key=whole.stored.key,
-                    sha256=whole.stored.sha256,
-                    size=whole.stored.bytes,
-                    duration=whole.duration,
-                    gaps=whole.gaps,
-                    sealed=whole.sealed,
-                )
+                await catalogue.finished(connection, recording.id, whole)
             settled = await catalogue.get(connection, row.tenant, recording.id)
         assert settled is not None, "rows are never deleted"
         return settled.recording
@@ -213,16 +198,24 @@ class Finisher:
         if not rendering.playable:
             return None
         key, name = key_of(row), row.recording.id
+
+        def original() -> Iterator[bytes]:
+            return encoded(self._form, pcm(reader, rendering), rendering.samples, rendering.kept)
+
+        with suppress(AlreadyStored):
+            await self._vault.put(key, name, data_key, original())
         try:
-            stored = await self._vault.put(key, name, data_key, wav(reader, rendering))
-        except AlreadyStored:
-            try:
-                stored = await self._vault.stored(key, name, data_key)
-            except Altered:
-                log.warning("upload_redone", recording=name)
-                await self._store.delete(key)
-                stored = await self._vault.put(key, name, data_key, wav(reader, rendering))
-        return Whole(stored, rendering.duration, rendering.gaps, sealed)
+            found = await self._examined(key, name, data_key)
+        except (Altered, NotDecoded):
+            log.warning("upload_redone", recording=name)
+            await self._store.delete(key)
+            await self._vault.put(key, name, data_key, original())
+            found = await self._examined(key, name, data_key)
+        return msgspec.structs.replace(found, gaps=rendering.gaps, sealed=sealed)
+
+    async def _examined(self, key: str, name: str, data_key: bytes) -> Whole:
+        """Reads the file back from the store: what is catalogued is what lies there."""
+        return Whole(key, await examine(self._vault.file(key, name, data_key)))
 
     async def _rendered(self, row: Catalogued) -> Whole | None:
         """Without its capture: a power cut can lose the row after step 4 was done, while the file and its key stand."""
@@ -230,9 +223,8 @@ class Finisher:
         if sealed is None:
             return None
         data_key = await self._vault.data_key(row.tenant, row.recording.id, sealed)
-        with suppress(NotStored, Altered):
-            stored = await self._vault.stored(key_of(row), row.recording.id, data_key)
-            return Whole(stored, duration_of(stored.bytes), (), None)
+        with suppress(NotStored, Altered, NotDecoded):
+            return await self._examined(key_of(row), row.recording.id, data_key)
         return None
 
     async def _tell(self, recording: Recording) -> None:

@@ -34,7 +34,7 @@ from recordings.chunks import Altered
 from recordings.providers import KeyRefused, KeysAway
 from recordings.seals import NotOpened
 from recordings.store import NotStored, StoreFailed, open_store
-from recordings.vault import Vault, open_vault, whole
+from recordings.vault import Vault, fingerprint, open_vault
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -219,12 +219,13 @@ class Verification:
         if row.recording.status != "available":
             return None
         try:
-            found = await whole(row.key, await self._vault.sound(row))
+            found = await fingerprint(row.key, await self._vault.original(row))
         except NotStored:
             return "file_missing"
         except (Altered, NotOpened):
             return "file_altered"
-        return None if (found.sha256, found.bytes) == (row.recording.sha256, row.recording.bytes) else "file_altered"
+        kept = row.recording.original or row.recording
+        return None if (found.sha256, found.bytes) == (kept.sha256, kept.bytes) else "file_altered"
 
     def _as_said(self, recording: catalogue.Recording, said: dict[str, Any]) -> bool:
         """Is the row what the chain makes of it?"""

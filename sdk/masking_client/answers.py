@@ -366,6 +366,14 @@ class NumberStates(msgspec.Struct, frozen=True, kw_only=True):
     resting: int
 
 
+class Original(msgspec.Struct, frozen=True, kw_only=True):
+    """The form a recording is kept in, and the SHA-256 and size of exactly these bytes, opened: what evidence is."""
+
+    format: str
+    sha256: str
+    bytes: int
+
+
 class Participant(msgspec.Struct, frozen=True, kw_only=True):
     """A person of a session as the API shows it; `display` is `+8490…67`."""
 
@@ -478,8 +486,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording as the API shows it. `duration`, `sha256` (of the WAV file as it is downloaded) and `bytes` are
-    there once it is available."""
+    """A recording as the API shows it. What it holds is there once it is available: `duration`, `sha256` and `bytes`
+    (of the WAV), `original` (as it is kept), and what it sounds like. `loudness`: each channel's mean level in dBFS
+    while it speaks (-96.3: it never does); `silence` and `talk_over`: the part of the time in which nobody, and both,
+    speak; `peaks`: each channel's wave, up to 200 points evenly over its length, 0..100 of full scale."""
 
     id: str
     session: str
@@ -494,6 +504,11 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     gaps: list[Gap]
     channels: list[Channel]
     notices: list[Notice]
+    original: Original | None
+    loudness: list[float] | None
+    silence: float | None
+    talk_over: float | None
+    peaks: list[list[int]] | None
     retain_until: datetime | None
 
 

@@ -389,7 +389,7 @@ class Calls:
         grant: str | None = None,
         reason: str | None = None,
     ) -> Ask[bytes]:
-        """Get the sound: RIFF PCM, 16 bit, channel 1 the caller, channel 2 the callee. Each access is audited."""
+        """Get the sound, RIFF PCM or Ogg/Opus: channel 1 the caller, channel 2 the callee. Each access is audited."""
         return Ask(
             "GET",
             place("/v1/recordings/{recording}/media", recording=recording),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from anyio.to_thread import run_sync
 
 from masking.events import LOOSE_OUTBOX
 from masking.house import House
 from pools.numbers import Number
-from recordings import catalogue
+from recordings import catalogue, opus
 from recordings.catalogue import Channel
 from recordings.store import ObjectStore
 from recordings.vault import Vault
@@ -39,7 +42,7 @@ class Shelf:
         recording = f"rec_{name}"
 
         if whole:
-            stored, sealed = await shelved(self.vault, tenant, recording, SOUND)
+            stored = await shelved(self.vault, tenant, recording, SOUND, duration=9.98)
         assert self.house.archive is not None
         async with self.house.archive.begin() as connection:
             await drafts.begun(
@@ -55,16 +58,7 @@ class Shelf:
             )
             if whole:
                 await drafts.call_ended(connection, f"int_{name}", at + 10)
-                await catalogue.finished(
-                    connection,
-                    recording,
-                    key=stored.key,
-                    sha256=stored.sha256,
-                    size=stored.bytes,
-                    duration=9.98,
-                    gaps=[],
-                    sealed=sealed,
-                )
+                await catalogue.finished(connection, recording, stored)
         return recording
 
 
@@ -220,11 +214,17 @@ async def test_a_file_that_is_gone_is_said_to_be(api: Client, shelf: Shelf, stor
     assert await house.redis.command("XLEN", LOOSE_OUTBOX) == 0
 
 
-async def test_what_is_not_built_yet_is_named(api: Client, shelf: Shelf) -> None:
+async def test_a_wav_is_heard_as_opus_where_the_machine_can(
+    api: Client, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"/v1/recordings/{await shelf.put('one')}/media"
+    problem(await api.get(f"{path}?format=mp3", headers=REASON), 400, "invalid_parameter")
+    answer = await api.get(f"{path}?format=opus", headers=REASON)
+    assert answer.headers["content-type"] == "audio/ogg" and answer.content.startswith(b"OggS")
+    assert await run_sync(opus.length, io.BytesIO(answer.content)) == (len(SOUND) - 44) // 4
+    monkeypatch.setitem(sys.modules, "av", None)
     found = problem(await api.get(f"{path}?format=opus", headers=REASON), 422, "not_implemented")
     assert found["errors"][0]["field"] == "format"
-    problem(await api.get(f"{path}?format=mp3", headers=REASON), 400, "invalid_parameter")
 
 
 async def test_tenants_never_hear_each_other(api: Client, stranger: Client, shelf: Shelf) -> None:

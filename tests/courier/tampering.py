@@ -60,7 +60,7 @@ class Archive:
         for place in range(count):
             recording, interaction = f"rec_{session[-4:]}{place:02}", f"int_{session[-4:]}{place:02}"
             sound = hashlib.sha256(recording.encode()).digest() * 20
-            stored, sealed = await shelved(self.vault, "acme", recording, sound)
+            stored = await shelved(self.vault, "acme", recording, sound, duration=1.0)
             async with self.engine.begin() as connection:
                 await drafts.begun(
                     connection,
@@ -74,16 +74,7 @@ class Archive:
                     words=[],
                 )
                 await drafts.call_ended(connection, interaction, self.house.now() + 1)
-                await catalogue.finished(
-                    connection,
-                    recording,
-                    key=stored.key,
-                    sha256=stored.sha256,
-                    size=stored.bytes,
-                    duration=1.0,
-                    gaps=[],
-                    sealed=sealed,
-                )
+                await catalogue.finished(connection, recording, stored)
             shape = await self.status(recording)
             said = {"recording": recording, "interaction": interaction}
             settled = {name: getattr(shape, name) for name in SETTLED}

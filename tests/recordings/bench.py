@@ -1,15 +1,16 @@
 """What sealing and hashing add to a recording: `python -m tests.recordings.bench`.
 
 The same tapes of the same calls go, turn by turn, into a sealed capture and into a plain one (framed and checked by
-CRC-32, as captures were before they were sealed), and the same capture is rendered, turn by turn, into a sealed file
-with its SHA-256 and into a plain one. CPU time of this process, user and system, per second of a call with two voices.
-Prints rows of `bench.json` as one JSON list.
+CRC-32, as captures were before they were sealed), and the same capture is rendered and encoded, turn by turn, into a
+sealed file with its SHA-256 and into a plain one. CPU time of this process, user and system, per second of a call with
+two voices. Prints rows of `bench.json` as one JSON list.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import json
 import os
 import sys
@@ -24,10 +25,14 @@ from typing import Final
 
 import msgspec
 
+from loadtests.goals import alone
 from loadtests.measure import Row, row
+from recordings import opus
+from recordings.analysis import Listener
 from recordings.capture import BATCH, BEGIN, G711, HEAD, PACKETS, STAMP, Capture
 from recordings.chunks import SALT, sealed
-from recordings.render import survey, wav
+from recordings.render import pcm, survey
+from recordings.waves import encoded
 from tests.recordings.phones import LOCK, Phone, Sent, batches, ns, opened, record
 
 CALLS: Final = 50
@@ -101,29 +106,43 @@ def capturing(folder: Path, tapes: list[list[tuple[int, memoryview]]], turn: int
 
 
 def storing(path: Path, folder: Path) -> tuple[float, float]:
-    """CPU-seconds of rendering into a sealed file with its hash, and into a plain one."""
+    """CPU-seconds of rendering and encoding into a sealed file with its hash, and into a plain one."""
 
     def write(name: str, pieces: Iterator[bytes]) -> None:
         with open(folder / name, "wb") as file:
             for piece in pieces:
                 file.write(piece)
 
-    def rendered() -> Iterator[bytes]:
+    def kept() -> Iterator[bytes]:
         reader = opened(path)
-        return wav(reader, survey(reader))
+        rendering = survey(reader)
+        return encoded("opus", pcm(reader, rendering), rendering.samples, rendering.kept)
 
     def hashed() -> Iterator[bytes]:
         digest = sha256()
-        for piece in rendered():
+        for piece in kept():
             digest.update(piece)
             yield piece
 
     ours = spent(lambda: write("sealed", sealed(hashed(), bytes(32), "rec_1", os.urandom(SALT))))
-    return ours, spent(lambda: write("plain", rendered()))
+    return ours, spent(lambda: write("plain", kept()))
+
+
+def examining(folder: Path) -> float:
+    """CPU-seconds of decoding what was kept, and of listening to it."""
+
+    def listen() -> None:
+        ear, data = Listener(), (folder / "plain").read_bytes()
+        for piece in opus.decoded(io.BytesIO(data), opus.length(io.BytesIO(data))):
+            ear.hear(piece)
+        ear.heard()
+
+    return spent(listen)
 
 
 def run(runs: int) -> list[Row]:
-    """`sealing`: from the tap's tapes to the file in the store; `sealed-capture`: the relay's writer alone."""
+    """`sealing`: from the tap's tapes to the file in the store; `sealed-capture`: the relay's writer alone; `encode`:
+    how much faster than it was spoken a core renders, encodes, seals, reads back and measures a call."""
     dice = Random(1)
     voices = [Phone(source=source).says(SECONDS, dice) for source in (1, 2)]
     tapes = tapes_of(*voices)
@@ -132,10 +151,15 @@ def run(runs: int) -> list[Row]:
         (folder / "spool").mkdir()
         pairs = [capturing(folder / "spool", tapes, turn) for turn in range(3 * runs)]
         path = record(folder / "done", *voices, length=SECONDS)
-        stored = [storing(path, folder) for _ in range(runs)]
+        storing(path, folder)  # the codec is loaded
+        stored, examined = [], []
+        for _ in range(runs):
+            stored.append(storing(path, folder))
+            examined.append(examining(folder))
     writing = [(ours / CALLS, plain / CALLS) for ours, plain in pairs]
     whole = [(one + two, other + third) for (one, other), (two, third) in zip(writing, stored, strict=False)]
-    return [beside("sealing", whole), beside("sealed-capture", writing)]
+    speed = [SECONDS / (ours + heard) for (ours, _), heard in zip(stored, examined, strict=True)]
+    return [beside("sealing", whole), beside("sealed-capture", writing), alone("encode", "x real time", speed, 0)]
 
 
 def beside(name: str, pairs: list[tuple[float, float]]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 
 import msgspec
@@ -12,9 +13,12 @@ from recordings import catalogue
 from recordings.catalogue import Channel, Filter, Notice, Recording
 from recordings.render import Gap
 from tests.recordings import drafts
+from tests.recordings.vaults import whole_of
 
 X, Y = "+842400000001", "+842400000002"
 CHANNELS = (Channel(1, "par_c", "customer"), Channel(2, "par_d", "driver"))
+SOUND = bytes(319_404)
+DIGEST = hashlib.sha256(SOUND).hexdigest()
 START = 1_700_000_000.1234
 
 
@@ -33,15 +37,9 @@ async def begun(connection: AsyncConnection, number: int = 1, **changes: object)
 
 
 async def finished(connection: AsyncConnection, number: int = 1) -> None:
-    await catalogue.finished(
-        connection,
-        f"rec_{number:03}",
-        key=f"t/rec_{number:03}.wav",
-        sha256="ab" * 32,
-        size=319_404,
-        duration=9.98,
-        gaps=(Gap(1.0, 1.5, 2),),
-    )
+    whole = whole_of(f"t/rec_{number:03}.wav", SOUND, duration=9.98)
+    gaps = (Gap(1.0, 1.5, 2),)
+    await catalogue.finished(connection, f"rec_{number:03}", msgspec.structs.replace(whole, gaps=gaps))
 
 
 async def only(connection: AsyncConnection) -> Recording:
@@ -70,8 +68,13 @@ async def test_a_recording_has_the_shape_of_the_contract(engine: AsyncEngine) ->
             "hold": None,
             "started_at": "2023-11-14T22:13:20.123000Z",
             "duration": 9.98,
-            "sha256": "ab" * 32,
+            "sha256": DIGEST,
             "bytes": 319_404,
+            "original": {"format": "wav", "sha256": DIGEST, "bytes": 319_404},
+            "loudness": [-20.5, -96.3],
+            "silence": 0.25,
+            "talk_over": 0.0,
+            "peaks": [[1, 50], [0, 0]],
             "gaps": [{"from": 1.0, "to": 1.5, "channel": 2}],
             "channels": [
                 {"index": 1, "participant": "par_c", "role": "customer"},

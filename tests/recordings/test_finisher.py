@@ -154,6 +154,7 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
                 "gaps": [],
                 "channels": list(msgspec.to_builtins(recording.channels)),
                 "notices": [],
+                "original": msgspec.to_builtins(recording.original),
             },
         )
     ]

@@ -49,15 +49,16 @@ RECORDINGS = [
     Operation(
         "GET",
         "/v1/recordings/{recording}/media",
-        "Get the sound: RIFF PCM, 16 bit, channel 1 the caller, channel 2 the callee. Each access is audited.",
+        "Get the sound, RIFF PCM or Ogg/Opus: channel 1 the caller, channel 2 the callee. Each access is audited.",
         recordings.get_media,
         {
-            200: Said("The whole file.", bytes, "audio/wav", ACCEPT_RANGES),
+            200: Said("The whole file.", bytes, "audio/wav", ACCEPT_RANGES, ("audio/ogg",)),
             206: Said(
                 "The part asked for by Range.",
                 bytes,
                 "audio/wav",
                 (*ACCEPT_RANGES, Header("Content-Range", "Which part, of how many bytes.")),
+                ("audio/ogg",),
             ),
         },
         query=recordings.MediaQuery,
