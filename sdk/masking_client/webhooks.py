@@ -16,6 +16,8 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,7 +25,19 @@ from masking_client.answers import Event
 from masking_client.errors import NotGenuine
 
 TOLERANCE = 300.0  # seconds
+T = TypeVar("T")
 Headers = Mapping[str, str] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service asks while a caller waits: `call.intercept`, `call.out_of_session` or `call.dispatch`."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    service: str
+    session: str | None
+    data: dict[str, Any]
 
 
 class Receiver:
@@ -40,11 +54,24 @@ class Receiver:
         self._clock = clock
 
     def verify(self, headers: Headers, body: bytes) -> Event:
-        """The event, once it is known to be ours and fresh; `NotGenuine` otherwise.
+        """The event, once it is known to be ours and fresh; `NotGenuine` otherwise. `headers`: a mapping, or pairs as
+        ASGI has them; upper or lower case is the same."""
+        return self._read(headers, body, Event)
 
-        `headers`: a mapping, or pairs as ASGI has them; upper or lower case is the same. Every signature is compared
-        with every secret, in constant time, so that the time taken tells nothing of which one fits.
-        """
+    def question(self, headers: Headers, body: bytes) -> Question:
+        """As `verify`, of a call that waits for your answer; the secret is the service's (`rotate_service_secret`)."""
+        return self._read(headers, body, Question)
+
+    def _read(self, headers: Headers, body: bytes, kind: type[T]) -> T:
+        self._check(headers, body)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            raise NotGenuine("the body is no event" if kind is Event else "the body is no question") from None
+
+    def _check(self, headers: Headers, body: bytes) -> None:
+        """Every signature is compared with every secret, in constant time, so that the time taken tells nothing of
+        which one fits."""
         said = _lower(headers)
         try:
             name, at, signatures = said["webhook-id"], said["webhook-timestamp"], said["webhook-signature"].split(" ")
@@ -57,10 +84,6 @@ class Receiver:
         fits = [hmac.compare_digest(one.encode(), ours.encode()) for one in signatures for ours in wanted]
         if not any(fits):
             raise NotGenuine("no signature fits")
-        try:
-            return msgspec.json.decode(body, type=Event)
-        except (msgspec.DecodeError, msgspec.ValidationError):
-            raise NotGenuine("the body is no event") from None
 
 
 def _key(secret: str) -> bytes:

@@ -76,6 +76,17 @@ def test_anything_else_is_not_genuine(headers: dict[str, str], body: bytes) -> N
         receiver(SECRET).verify(headers, body)
 
 
+def test_a_question_is_read_as_one_and_an_event_is_none() -> None:
+    asked = {"id": "req_1", "type": "call.intercept", "occurred_at": "2026-11-22T09:00:00Z", "service": "default"}
+    body = msgspec.json.encode(asked | {"session": None, "data": {"dialled": "+842471000001"}})
+    question = receiver(SECRET).question(signed(SECRET, body=body), body)
+    assert (question.type, question.service, question.data["dialled"]) == ("call.intercept", "default", "+842471000001")
+    with pytest.raises(NotGenuine, match="no event"):
+        receiver(SECRET).verify(signed(SECRET, body=body), body)
+    with pytest.raises(NotGenuine, match="no question"):
+        receiver(SECRET).question(signed(SECRET), BODY)
+
+
 @pytest.mark.parametrize("late", [301, -301])
 def test_what_is_stale_or_of_the_future_is_not_genuine(late: int) -> None:
     with pytest.raises(NotGenuine):
