@@ -25,6 +25,7 @@ from masking.callbacks import Twilio
 from masking.events import moment
 from masking.post import Outcome, Post
 from masking.questions import Advice, Answer, Kind, Question, Verdict, Wording
+from pools.redis import Unavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -150,7 +151,10 @@ class Consultant:
 
     async def _sent(self, receiver: _Receiver, question: Question) -> Outcome:
         """Sends it; once more where a connection that was kept had ended under it."""
-        headers, body = await WORDINGS[question.service.webhook_wording].write(self._house, question)
+        try:
+            headers, body = await WORDINGS[question.service.webhook_wording].write(self._house, question)
+        except (LookupError, Unavailable):
+            return Outcome(None, "unsigned", 0.0)
         outcome = await receiver.post.send(question.url, headers, body, question.within)
         left = question.within - outcome.took
         if outcome.error == "broken" and left > 0:

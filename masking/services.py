@@ -150,12 +150,14 @@ class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create(house: House, tenant: str, new: ServiceChange, wording: Wording = "standard") -> Service:
-    """A new service; `UniqueNameConflict` (extra `service`), `Invalid`."""
+    """A new service; `UniqueNameConflict` (extra `service`), `Invalid`. `wording`: in which its app is asked at the
+    URLs that `new` says."""
     _check(house, new)
     if isinstance(new.dispatch_number, str):
         raise Invalid.field("dispatch_number", "is no virtual number of the service", "PATCH, once it has numbers")
-    blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()), webhook_wording=wording)
-    return await _keep(house, tenant, None, msgspec.structs.replace(blank, **await new.said(house, blank.id)))
+    blank = _Stored(id=house.token("svc_"), unique_name=None, created_at=moment(house.now()))
+    made = msgspec.structs.replace(blank, **await new.said(house, blank.id))
+    return await _keep(house, tenant, None, _worded(made, new, wording))
 
 
 async def get(house: House, tenant: str, service: str) -> Service:
@@ -211,10 +213,10 @@ async def listing(house: House, tenant: str) -> list[Service]:
 
 
 async def change(
-    house: House, tenant: str, service: str, wish: ServiceChange, wording: Wording | None = None
+    house: House, tenant: str, service: str, wish: ServiceChange, wording: Wording = "standard"
 ) -> Service:
-    """Applies what `wish` says; open sessions keep what they started with. `wording`: how its app is asked from now
-    on."""
+    """Applies what `wish` says; open sessions keep what they started with. `wording`: in which its app is asked at the
+    URLs that `wish` says."""
     _check(house, wish)
 
     async def changed(now: _Stored) -> _Stored:
@@ -229,7 +231,7 @@ async def change(
                 "unique_name", "the service `default` keeps its name", "another service, or no new name"
             )
         after = msgspec.structs.replace(now, **await wish.said(house, now.id))
-        after = msgspec.structs.replace(after, webhook_wording=wording or now.webhook_wording)
+        after = _worded(after, wish, wording)
         if after.dispatch_number is not None and after.intercept_url is None:
             raise Invalid.field("dispatch_number", "has nobody to ask", "an intercept_url beside it")
         if isinstance(wish.dispatch_number, str):
@@ -237,6 +239,13 @@ async def change(
         return after
 
     return await _change(house, tenant, service, changed)
+
+
+def _worded(service: _Stored, wish: ServiceChange, wording: Wording) -> _Stored:
+    """Whoever says where an app is asked says in which words."""
+    if wish.intercept_url is UNSET and wish.out_of_session_url is UNSET:
+        return service
+    return msgspec.structs.replace(service, webhook_wording=wording)
 
 
 async def _set_apart(house: House, tenant: str, service: str, spelled: str) -> None:

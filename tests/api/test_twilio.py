@@ -21,6 +21,7 @@ from masking.api.twilio.face import ROWS
 from masking.courier.outbox import Outbox
 from masking.house import House
 from pools.grants import holder_in
+from pools.redis import Unavailable
 from tests.api.client import Client as Rest
 from tests.api.conftest import CUSTOMER, DRIVER, THIRD, X, key_of
 from tests.api.test_searches import carry, courier  # noqa: F401 (a fixture)
@@ -271,6 +272,10 @@ async def test_a_callback_url_is_a_webhook_endpoint_until_it_is_taken_away(proxy
     assert endpoint["url"] == "https://example.com/told" and "call.ended" in endpoint["events"]
     rest = (await api.get("/v1/services/rides")).json()
     assert (rest["intercept_url"], rest["webhook_wording"]) == ("https://example.com/asked", "twilio")
+    changed = await api.patch("/v1/services/rides", {"intercept_url": "https://example.com/json"})
+    assert changed.json()["webhook_wording"] == "standard", "whoever says where says in which words"
+    await service.update_async(default_ttl=600)
+    assert (await api.get("/v1/services/rides")).json()["webhook_wording"] == "standard"
     for name in ("callback_url", "intercept_callback_url", "out_of_session_callback_url"):
         await refused(service.update_async(**{name: "http://169.254.169.254/"}), 400, 20001)
     cleared = await service.update_async(callback_url="", intercept_callback_url="")
@@ -350,3 +355,36 @@ async def test_the_archive_knows_sessions_and_what_numbers_are_used(
     await api.patch("/v1/services/default", {"number_model": "one_party"})
     default = (await proxy.services.list_async())[0]
     await refused(default.sessions.create_async(), 400, 20001)
+
+
+async def test_nobody_reaches_anything_of_another_tenant(
+    service: Any, house: House, transport: httpx2.ASGITransport
+) -> None:
+    session = await service.sessions.create_async(participants=[{"Identifier": CUSTOMER}])
+    (person,) = await session.participants.list_async()
+    (number, *_) = await service.phone_numbers.list_async()
+    sids = {"Services": service.sid, "Sessions": session.sid, "Participants": person.sid, "PhoneNumbers": number.sid}
+    auth = httpx2.BasicAuth(ACCOUNT, await key_of(house, "other"))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://masking.test", auth=auth) as http:
+        for (names, one), methods in ROWS.items():
+            parts = [part for name in names for part in (name, sids.get(name, "KI" + "0" * 32))]
+            path = "/v1/" + "/".join(parts if one else parts[:-1])
+            for method in methods:
+                answer = await http.request(method, path, data={} if method == "POST" else None)
+                if names != ("Services",) or one:
+                    assert (answer.status_code, answer.json()["code"]) == (404, 20404), (method, path)
+                assert service.sid not in answer.text
+    assert (await person.fetch_async()).proxy_identifier == person.proxy_identifier
+
+
+async def test_without_redis_the_face_says_so_and_forgets_nothing(
+    service: Any, monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    async def gone(*_: object, **__: object) -> None:
+        raise Unavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("masking.services.listing", gone)
+        error = await refused(service.fetch_async(), 503, 20503)
+        assert "try again" in error.msg
+    assert (await service.fetch_async()).unique_name == "rides"
