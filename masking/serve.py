@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from masking import sentences
 from masking.children import Child, NotReady
 from masking.config import BadConfig, Config
 from pools.keyring import Keyring
@@ -97,6 +98,7 @@ async def serve(config: Config, config_path: Path | None, say: Callable[[dict[st
 def prepare(config: Config) -> None:
     """Makes the folders and the keys; data without its key stops the start (`keyring` says how to mend it)."""
     _make_folders(config)
+    sentences.read(config.media.voices)  # here, so that one message names a bad file, and not every child
     if (config.data_dir / UNFINISHED_IMPORT).exists():
         raise BadConfig(f"service.data_dir: an import into {config.data_dir} did not end: run `masking import` again")
     if not config.key_path.exists():

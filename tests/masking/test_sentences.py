@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from masking import sentences
-from masking.config import BadConfig
+from masking import sentences, serve
+from masking.config import BadConfig, Config, MediaSection, ServiceSection
 from masking.refusals import Invalid
 from masking.sentences import OURS, Announcements, Voice
 from tests.masking.world import World
@@ -48,8 +48,9 @@ def test_a_file_that_cannot_be_spoken_stops_the_start_by_name(tmp_path: Path, fa
             spoken(tmp_path, "vi/words.wav", rate=16000)
         case "other name":
             spoken(tmp_path, "vi/Our Words.wav")
+    config = Config(service=ServiceSection(data_dir=str(tmp_path / "data")), media=MediaSection(voices=str(folder)))
     with pytest.raises(BadConfig, match=r"media\.voices"):
-        sentences.read(str(folder))
+        serve.prepare(config)
 
 
 def test_a_session_says_what_its_service_left_open() -> None:

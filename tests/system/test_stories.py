@@ -306,6 +306,28 @@ def test_the_callees_refusal_reaches_the_caller_as_the_contract_maps_it(
     assert missed["participant"] == interaction["to"] and missed["call_back"]["number"] == dials(session, 1)
 
 
+def test_the_second_phone_rings_when_the_first_is_busy(
+    service: Service, phones: Phones, pair: tuple[Person, Person]
+) -> None:
+    caller, driver = pair
+    spare = service.person("driver's second phone", service.place.callee, service.place.second_trunk)
+    people = [{"identifier": caller.number}, {"identifiers": [driver.number, spare.number], "ring": "sequential"}]
+    session = service.open_session(participants=people)
+    picks = [is_invited_and_keeps_caller(), *picks_up(), waits(300), callee_bye(), hears(200)]
+    with (
+        phones.waits_for_call(
+            service.place.callee, is_asked("INVITE"), answers("486 Busy Here"), is_asked("ACK")
+        ) as one,
+        phones.waits_for_call(service.place.second_trunk, *picks) as other,
+    ):
+        told(phones, service, caller, dials(session), invite(), trying(), hears(180), hears(200), ack(), *IS_HUNG_UP)
+        one.finish()
+        taken = other.finish()[0]
+    assert spare.number.strip("+") in taken.start and dials(session, 1).strip("+") in taken.header("From")
+    assert driver.number[-8:] not in taken.text and caller.number[-8:] not in taken.text
+    assert service.ended_interaction(session["id"])["status"] == "completed"
+
+
 def test_nobody_answers_in_time_and_the_callee_is_cancelled(
     service: Service, phones: Phones, pair: tuple[Person, Person]
 ) -> None:
