@@ -72,10 +72,13 @@ async def pack(config: Config, path: Path, with_recordings: bool) -> Manifest:
             if with_recordings:
                 names = [name async for name in store.list() if not name.startswith(UNFINISHED)]
                 for name in sorted(names):
-                    await packing.file(f"recordings/{name}", store.get(name))
+                    with packing.file(f"recordings/{name}") as written:
+                        async for chunk in store.get(name):
+                            written.raw(chunk)
                     _progress("recordings", 1, len(names))
-            for file in _files(config.spool_dir):
-                await packing.file(f"spool/{file.relative_to(config.spool_dir)}", _chunks(file))
+            for capture in await asyncio.to_thread(_files, config.spool_dir):
+                with packing.file(f"spool/{capture.relative_to(config.spool_dir)}") as written:
+                    written.raw(await anyio.Path(capture).read_bytes())
             return packing.close(
                 made_at=house.now(), keys=house.keyring.fingerprint, revision=revision, recordings=with_recordings
             )
@@ -244,10 +247,6 @@ async def _keep(lease: Lease) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-async def _chunks(file: Path) -> AsyncIterator[bytes]:
-    yield await anyio.Path(file).read_bytes()
 
 
 async def _slowly(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

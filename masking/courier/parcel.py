@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -67,20 +67,19 @@ class Packing:
         self._file = os.fdopen(descriptor, "w+b")
         self._zip = ZipFile(self._file, "w")
 
-    @contextmanager
-    def lines(self, name: str) -> Iterator[Lines]:
+    def lines(self, name: str) -> AbstractContextManager[Lines]:
         """A member of JSON lines."""
-        with self._zip.open(_member(name, ZIP_DEFLATED), "w", force_zip64=True) as file:
+        return self._member(name, ZIP_DEFLATED)
+
+    def file(self, name: str) -> AbstractContextManager[Lines]:
+        """A member that is somebody's bytes."""
+        return self._member(name, ZIP_STORED)
+
+    @contextmanager
+    def _member(self, name: str, method: int) -> Iterator[Lines]:
+        with self._zip.open(_member(name, method), "w", force_zip64=True) as file:
             written = Lines(file)
             yield written
-        self._members[name] = written.member
-
-    async def file(self, name: str, chunks: AsyncIterable[bytes]) -> None:
-        """A member that is somebody's bytes."""
-        with self._zip.open(_member(name, ZIP_STORED), "w", force_zip64=True) as file:
-            written = Lines(file)
-            async for chunk in chunks:
-                written.raw(chunk)
         self._members[name] = written.member
 
     def close(self, *, made_at: float, keys: str, revision: str, recordings: bool) -> Manifest:
@@ -133,12 +132,16 @@ class Parcel:
         """OSError when it cannot be read; `NoParcel`."""
         try:
             self._zip = ZipFile(path)
-            manifest = msgspec.json.decode(self._zip.read(MANIFEST), type=Manifest)
-        except (BadZipFile, KeyError, msgspec.MsgspecError):
+        except BadZipFile:
             raise NoParcel(f"{path} is no whole export: it has no readable manifest") from None
-        if manifest.format != FORMAT:
-            raise NoParcel(f"{path} has the format {manifest.format}; this version reads {FORMAT}")
-        self.manifest = manifest
+        try:
+            self.manifest = msgspec.json.decode(self._zip.read(MANIFEST), type=Manifest)
+        except (BadZipFile, KeyError, msgspec.MsgspecError):
+            self._zip.close()
+            raise NoParcel(f"{path} is no whole export: it has no readable manifest") from None
+        if self.manifest.format != FORMAT:
+            self._zip.close()
+            raise NoParcel(f"{path} has the format {self.manifest.format}; this version reads {FORMAT}")
 
     def check(self) -> Iterator[str]:
         """Reads everything, naming each member once it is what the manifest says; `NoParcel` at the first that is
