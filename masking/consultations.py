@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,8 +29,6 @@ from masking.questions import Advice, Answer, Kind, Question, Verdict, Wording
 from pools.redis import Unavailable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from masking.house import House
 
 log = structlog.get_logger("masking.consultations")
@@ -40,8 +39,9 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 REASON: Final = re.compile(r"[a-z][a-z_]{0,47}", re.ASCII)  # no digits: it never spells a number
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """The question on the wire. `session` is null where nobody is bound."""
+class AppQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app is asked about a call that waits, signed as webhooks are. `session` is null where nobody is bound:
+    then `data` has `caller`, with the `id` and the `token` that stand for whoever calls."""
 
     id: str
     type: Kind
@@ -51,8 +51,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-class _Said(msgspec.Struct):
-    """The answer on the wire; what else it holds is not looked at."""
+class AppAnswer(msgspec.Struct):
+    """What an app answers with; all may be left out, and what else it says is not looked at. `reason` of a denial: up
+    to 48 small letters and _. Where nobody is bound, `session`: as `POST /v1/sessions` takes it, or the id of an open
+    one; and `to`: the role of whom the call is to reach."""
 
     action: Verdict = "allow"
     reason: Any = None
@@ -65,7 +67,7 @@ class Standard:
 
     async def write(self, house: House, question: Question) -> tuple[dict[str, str], bytes]:
         body = msgspec.json.encode(
-            Asked(
+            AppQuestion(
                 id=question.id,
                 type=question.type,
                 occurred_at=moment(question.at),
@@ -81,11 +83,11 @@ class Standard:
         if status != 403 and not 200 <= status < 300:
             return None
         try:
-            said = msgspec.json.decode(body, type=_Said) if body.strip() else _Said()
+            said = msgspec.json.decode(body, type=AppAnswer) if body.strip() else AppAnswer()
         except UNREADABLE:
             if status != 403:
                 return None
-            said = _Said()
+            said = AppAnswer()
         verdict: Verdict = "deny" if status == 403 else said.action
         return Answer(verdict=verdict, reason=_usable(said.reason), session=said.session, to=said.to)
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from masking.api import problems
-from masking.api.operations import NoQuery, Operation, Said
+from masking.api.operations import NoQuery, Operation, Push, Said
 from masking.api.paging import Paged
 from masking.api.problems import CODES, Problem
 from masking.api.samples import BODIES, samples
@@ -65,8 +65,9 @@ def document() -> dict[str, Any]:
 
 def _document() -> dict[str, Any]:
     from masking.api.routes import TABLE  # the table has a row for this document
+    from masking.api.routes.webhooks import PUSHED
 
-    schemas = _Schemas(TABLE)
+    schemas = _Schemas(TABLE, PUSHED)
     paths: dict[str, dict[str, Any]] = {}
     for operation in TABLE:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
@@ -75,11 +76,25 @@ def _document() -> dict[str, Any]:
         "info": {"title": "masking", "version": version("masking"), "description": ABOUT},
         "servers": [{"url": "/"}],
         "paths": paths,
+        "webhooks": {push.name: {"post": _pushed(push, schemas)} for push in PUSHED},
         "components": {
             "schemas": schemas.components,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}},
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in TABLE)],
+    }
+
+
+def _pushed(push: Push, schemas: _Schemas) -> dict[str, Any]:
+    """What we POST to somebody else, and what is understood of the answer."""
+    taken: dict[str, Any] = {"description": "Taken."}
+    if push.answer is not None:
+        taken["content"] = {"application/json": {"schema": schemas.of(push.answer)}}
+    return {
+        "summary": push.about,
+        "description": "Signed by Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schemas.of(push.body)}}},
+        "responses": {"2XX": taken},
     }
 
 
@@ -106,9 +121,9 @@ def codes_of(operation: Operation) -> list[str]:
 class _Schemas:
     """The types of the table as JSON Schema."""
 
-    def __init__(self, table: Iterable[Operation]) -> None:
-        answered: list[Any] = [Problem]
-        asked: list[Any] = []
+    def __init__(self, table: Iterable[Operation], pushed: Iterable[Push]) -> None:
+        answered: list[Any] = [Problem, *(push.body for push in pushed)]
+        asked: list[Any] = [push.answer for push in pushed if push.answer is not None]
         for operation in table:
             answered += [said.type for said in operation.answers.values() if said.type not in (None, bytes, str)]
             asked += [operation.query] if operation.body is None else [operation.query, operation.body]

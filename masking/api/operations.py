@@ -123,6 +123,16 @@ class Operation:
         return self.handler.__name__ if self.handler is not None else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Something we POST to somebody else, and what is understood of the answer (None: its status alone)."""
+
+    name: str
+    about: str
+    body: Any
+    answer: Any = None
+
+
 async def not_built_yet(asked: Asked) -> Answer:
     """The handler of every operation the contract names and this version does not serve."""
     raise Declined("not_implemented", "The contract names this call; this version does not serve it yet.")

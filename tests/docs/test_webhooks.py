@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from masking import callers, introductions, routes, services, webhooks
+from masking.api import openapi
 from masking.callers import Lookup
 from masking.config import WebhooksSection
 from masking.consultations import Consultant
@@ -105,7 +106,9 @@ async def test_the_pages_app_connects_the_callers_it_knows_and_refuses_those_who
     assert isinstance(route, Route) and route.question is not None
     refused = await routes.advised(world.house, route, await consultant.ask(route.question), world.house.now())
     assert refused is not None and (refused.decision, refused.reason) == ("blocked", "intercept:shift_over")
+    fields = openapi.document()["components"]["schemas"]["AppQuestion"]["required"]
     for heard in app.heard:
+        assert list(heard.event) == fields, "as openapi.json has it"
         assert all(page["is_ours"](secret, heard.headers, heard.body) for secret in secrets)
         assert not any(person[3:].encode() in heard.body for person in (CUSTOMER, DRIVER, STRANGER))
 

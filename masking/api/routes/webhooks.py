@@ -5,8 +5,15 @@ from masking.api import (
     sessions,
     webhook_endpoints,
 )
-from masking.api.operations import Operation, Said
+from masking.api.operations import Operation, Push, Said
 from masking.api.paging import Page, Paged
+from masking.consultations import AppAnswer, AppQuestion
+from masking.events import Event
+
+PUSHED = (
+    Push("event", "Something has happened; any 2xx takes it.", Event),
+    Push("question", "A call waits for the app: 2xx, or 403 to deny it.", AppQuestion, AppAnswer),
+)
 
 WEBHOOKS = [
     Operation(
