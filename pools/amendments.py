@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Reach, Retarget, Take, shard_of
+from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Reach, Take, shard_of
 from pools.journal import key, record_key
 
 if TYPE_CHECKING:
     from pools.redis import Redis, Word
     from pools.scripts import ShardScripts
 
-Step = Retarget | End | Take | Lease | Drop | Given | Reach
+Step = End | Take | Lease | Drop | Given | Reach
 ENTERING: Final = 60_000  # ms that a holder lives in a shard, until it is told how long it really does
 NOWHERE: Final = "nowhere|nowhere"  # the target of a place that is kept
 

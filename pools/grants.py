@@ -107,16 +107,6 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     shard: str = ""
 
 
-class Retarget(msgspec.Struct, frozen=True, gc=False):
-    """A step of an amendment: the entry `ordinal` means the target `to`."""
-
-    ordinal: int
-    to: int
-
-    def words(self) -> list[str | int]:
-        return ["retarget", self.ordinal, self.to]
-
-
 class End(msgspec.Struct, frozen=True, gc=False):
     """A step: the entry `ordinal` ends after `ms`, and is a tombstone then."""
 

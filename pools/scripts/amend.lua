@@ -1,8 +1,8 @@
 -- Changes who of a live holder dials what: all of it that is in this shard, or nothing. (In a shard that is not the holder's own, where
 -- no number has a slot, `lease` counts from 0, and the numbers it gives are the first of the answer.)
 --   KEYS  1 {<sh>}h
---   ARGV  1 holder  2 rev expected  3 targets, by ordinal, spaces between: those it has, then new ones  4 count of steps, then of each:
---           'retarget' ordinal new-ordinal             the entry means another target
+--   ARGV  1 holder  2 rev expected  3 targets, by ordinal, spaces between: those it has, whose words may be others, then new ones
+--         4 count of steps, then of each:
 --           'end' ordinal ms                           the entry ends in so many ms, and rests as after a release
 --           'take' ordinal new-ordinal party           the party dials the X of that entry, too
 --           'drop' slot                                its number `slot` (from 0) is none of the holder's any more: those behind move up
@@ -90,7 +90,7 @@ local function last(parties)
 end
 
 -- Decide.
-local puts, ends, moved, dropped, reached = {}, {}, {}, {}, {}
+local puts, ends, dropped, reached = {}, {}, {}, {}
 local needed, retry, at = 0, -1, 5
 local function put(party, position, ordinal)
   given[party .. ' ' .. position] = true
@@ -98,10 +98,7 @@ local function put(party, position, ordinal)
 end
 for _ = 1, tonumber(ARGV[4]) do
   local kind, from = ARGV[at], grants[ARGV[at + 1]]
-  if kind == 'retarget' then
-    moved[ARGV[at + 1]] = ARGV[at + 2]
-    at = at + 3
-  elseif kind == 'end' then
+  if kind == 'end' then
     ends[ARGV[at + 1]] = now + tonumber(ARGV[at + 2])
     at = at + 3
   elseif kind == 'take' then
@@ -170,10 +167,6 @@ for position, ordinal, party in string.gmatch(known[5], '(%d+):(%d+):(%S+)') do
     end
     secret(party, position, ending)
   else
-    if moved[ordinal] then
-      call('HSET', key, position, string.gsub(entry, '%d+$', moved[ordinal]) .. '')
-      ordinal = moved[ordinal]
-    end
     kept[#kept + 1] = position .. ':' .. ordinal .. ':' .. party
   end
 end

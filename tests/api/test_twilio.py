@@ -48,6 +48,7 @@ class Wire(AsyncHttpClient):  # type: ignore[misc]
         allow_redirects: bool = False,
     ) -> Response:
         answer = await self._http.request(method, url, params=params, data=data, headers=headers, auth=auth)
+        assert not any(person[3:] in answer.text for person in (CUSTOMER, DRIVER, THIRD)), "no answer holds a number"
         return Response(answer.status_code, answer.text)
 
 
@@ -160,6 +161,7 @@ async def test_a_session_is_opened_with_its_people_closed_reopened_and_deleted(s
     closed = await session.update_async(status="closed")
     assert (closed.status, closed.closed_reason) == ("closed", "api") and closed.date_ended is not None
     await refused(session.participants.create_async(identifier=THIRD), 400, 80607)
+    await refused(session.update_async(ttl=600), 400, 80607)
     reopened = await session.update_async(status="in-progress")
     assert reopened.status == "open" and reopened.date_ended is None
     assert (await session.update_async(ttl=600)).ttl == 600

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from pools.amendments import NOWHERE, Amending
-from pools.grants import Amended, Ask, Bound, Drop, End, Entry, Exhausted, Lease, Retarget, Take, holder_id, secret
+from pools.grants import Amended, Ask, Bound, Drop, End, Entry, Exhausted, Lease, Take, holder_id, secret
 from pools.leases import Step
 from pools.redis import Unavailable
 from tests.pools.world import QUARANTINE, START, TTL, World, one, pair
 
 TARGETS = ["par_an|par_binh", "par_binh|par_an", "par_an|par_chi", "par_chi|par_an"]
-SWAP: list[Step] = [Retarget(0, 2), End(1), Take(1, 3, "chi")]
+SWAPPED = ["par_an|par_chi", *TARGETS[1:]]
+SWAP: list[Step] = [End(1), Take(1, 3, "chi")]
 EVENT = ("session.updated", None, b'{"numbers":"$x0 $x1"}')
 
 
@@ -30,7 +31,7 @@ async def amend(world: World, holder: str, steps: list[Step], targets: list[str]
 async def test_another_person_takes_over_the_number_and_the_one_before_has_a_tombstone(world: World) -> None:
     shard = await world.pool(1)
     bound = await world.bind(shard, pair("an", "binh"))
-    assert await amend(world, bound.holder, SWAP) == bound.numbers
+    assert await amend(world, bound.holder, SWAP, SWAPPED) == bound.numbers
     (x,) = bound.numbers
     called, calling, gone = await world.call(x, "an"), await world.call(x, "chi"), await world.call(x, "binh")
     assert (called.target, calling.source, calling.target) == ("par_chi", "par_chi", "par_an")
@@ -46,20 +47,20 @@ async def test_a_person_who_holds_the_number_with_somebody_else_cannot_take_it(w
     bound = await world.bind(shard, pair("an", "binh"))
     await world.bind(shard, pair("chi", "dung"))
     before = await world.snapshot()
-    assert await amend(world, bound.holder, SWAP) == "taken"
+    assert await amend(world, bound.holder, SWAP, SWAPPED) == "taken"
     assert await world.snapshot() == before
 
 
 async def test_a_new_number_stands_beside_or_in_the_place_of_one(world: World) -> None:
     shard = await world.pool(3)
     bound = await world.bind(shard, pair("an", "binh"))
-    numbers = await amend(world, bound.holder, [Retarget(0, 2), End(1), Lease(1, ((3, "chi"),))])
+    numbers = await amend(world, bound.holder, [End(1), Lease(1, ((3, "chi"),))], SWAPPED)
     assert len(numbers) == 2 and numbers[0] == bound.numbers[0] != numbers[1]
     assert (await world.call(numbers[1], "chi")).target == "par_an"
     assert (await world.call(numbers[0], "chi")).decision == "no_binding"
     entries = await world.leases.journal(bound.holder)
     assert entries[0].data == f'{{"numbers":"{numbers[0]} {numbers[1]}"}}'.encode()
-    again = await amend(world, bound.holder, [End(2, 5000), Lease(0, ((2, "an"),))])
+    again = await amend(world, bound.holder, [End(0, 5000), Lease(0, ((2, "an"),))], SWAPPED)
     assert again[0] not in numbers
     assert (await world.call(numbers[0], "an")).decision == "routed", "both work for a while"
     assert (await world.call(again[0], "an")).decision == "routed"
@@ -96,10 +97,10 @@ async def test_what_has_ended_or_changed_meanwhile_is_not_amended(world: World) 
     told = await world.leases.amend(bound.holder, SWAP, targets=TARGETS, expect_rev=7, fields={}, events=[])
     assert told.outcome == "conflict"
     await world.at(START + TTL)
-    assert await amend(world, bound.holder, SWAP) == "ended"
+    assert await amend(world, bound.holder, SWAP, SWAPPED) == "ended"
     await world.leases.release(bound.holder, reason="api")
-    assert await amend(world, bound.holder, SWAP) == "ended"
-    assert await amend(world, holder_id(shard, bytes(17)), SWAP) == "ended"
+    assert await amend(world, bound.holder, SWAP, SWAPPED) == "ended"
+    assert await amend(world, holder_id(shard, bytes(17)), SWAP, SWAPPED) == "ended"
 
 
 async def test_a_secret_goes_with_its_person(world: World) -> None:
@@ -120,7 +121,7 @@ async def test_a_secret_goes_with_its_person(world: World) -> None:
 async def test_without_quarantine_the_one_before_leaves_nothing(world: World) -> None:
     shard = await world.pool(1)
     bound = await world.bind(shard, pair("an", "binh"), quarantine=0)
-    await amend(world, bound.holder, SWAP)
+    await amend(world, bound.holder, SWAP, SWAPPED)
     assert (await world.call(bound.numbers[0], "binh")).decision == "no_binding"
 
 

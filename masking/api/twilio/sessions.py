@@ -130,7 +130,7 @@ async def update(asked: Asked) -> Answer:
         session = await reopening.reopen(asked.house, asked.access, session.id, ttl=session.ttl, expires_at=None)
     elif form.status not in (UNSET, "open", "in-progress") or (form.status == "open" and session.status == "closed"):
         raise Trouble(STATUS_INVALID, "A session goes from open or in-progress to closed, from closed to in-progress.")
-    if session.status != "closed" and life is not None:
+    if life is not None and form.status != "closed":
         sliding = life.ttl if isinstance(life.ttl, int) else 0
         session = await core.change(asked.house, asked.access, session.id, life, sliding)
     return Answer(200, (await _shown(asked, service, [session]))[0])
