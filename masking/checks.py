@@ -49,8 +49,6 @@ def built(new: NewSession) -> None:
     missing: list[str] = []
     if _LATER(new) != _WITHOUT:
         missing = [name for name, served in NOT_BUILT.items() if getattr(new, name) not in served]
-    if new.record not in (None, "never", "always"):
-        missing.append("record")
     if missing:
         raise NotBuilt(
             f"{missing[0]}: this value is not served by this version.",

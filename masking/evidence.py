@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EVIDENT: Final = frozenset(
     {
         "recording.started",
+        "recording.paused",
+        "recording.resumed",
+        "recording.stopped",
         "recording.available",
         "recording.failed",
         "recording.accessed",

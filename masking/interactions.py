@@ -177,6 +177,14 @@ def recording_started_fact(call: Call, at: float, channels: tuple[Channel, ...])
     return _fact(call, "recording.started", at, recording=call.recording, channels=channels)
 
 
+def recording_changed_fact(call: Call, at: float, what: Literal["paused", "resumed", "stopped"]) -> Told:
+    """The recording that runs is silence from `at` on, or no longer, or is over before its call."""
+    kinds: dict[str, EventType] = {
+        "paused": "recording.paused", "resumed": "recording.resumed", "stopped": "recording.stopped"
+    }  # fmt: skip
+    return _fact(call, kinds[what], at, recording=call.recording)
+
+
 def bridged_fact(call: Call, at: float, notices: tuple[Notice, ...] = ()) -> Told:
     """Both hear each other from `at` on: `conversation` counts from here. `notices`: the proof of what was played."""
     call.bridged_at = at

@@ -78,6 +78,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     record: bool
     recording: str | None  # the id its recording will have, when recorded
     told: Told = "notice"  # what both hear before it is
+    recordable: bool = True  # may it be recorded, should the app ask for it in the call?
     ring_timeout: int
     call_time_limit: int
     warning_at: int
@@ -589,6 +590,7 @@ async def route_of(
         record=recorded,
         recording="rec_" + attempt.interaction.removeprefix("int_") if recorded else None,
         told=_told(record, owed),
+        recordable=owed != "never",
         ring_timeout=record.ring_timeout,
         call_time_limit=record.call_time_limit,
         warning_at=record.warning_at,
@@ -632,6 +634,7 @@ def _forwarded(house: House, number: PhoneNumber, found: grants.Route, record: R
         country=number.country,
         record=False,
         recording=None,
+        recordable=False,
         ring_timeout=record.ring_timeout,
         call_time_limit=record.call_time_limit,
         warning_at=record.warning_at,

@@ -26,7 +26,7 @@ from pools.inventory import CALLABLE
 if TYPE_CHECKING:
     from masking.house import House
 
-Record = Literal["never", "always"]
+Record = Literal["never", "always", "on_demand"]
 NumberModel = Literal["auto", "shared", "per_party", "extension", "one_party"]
 GeoMatch = Literal["soft", "strict"]
 NumberSelection = Literal["avoid_sticky", "prefer_sticky"]

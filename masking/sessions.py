@@ -96,7 +96,7 @@ class NewSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     number_selection: services.NumberSelection | None = None
     pair_quarantine: PairQuarantine | None = None
     degrade: list[Literal["per_party", "extension", "pin"]] = []
-    record: Literal["never", "always", "on_demand"] | None = None
+    record: services.Record | None = None
     recording_notice: Literal["spoken"] | None | UnsetType = UNSET
     announcements: Announcements | None = None
     pin: pins.Pin | None = None

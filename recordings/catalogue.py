@@ -47,6 +47,13 @@ class Notice(msgspec.Struct, frozen=True):
     to: float
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """The recording is silence from `at` to `to` (None: to its end) on purpose, in seconds after its start."""
+
+    at: float
+    to: float | None = None
+
+
 class Hold(msgspec.Struct, frozen=True):
     """Why a recording is kept beyond its time, by which API key, and since when."""
 
@@ -72,6 +79,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     bytes: int | None = None
     gaps: tuple[Gap, ...] = ()
+    pauses: tuple[Pause, ...] = ()
     channels: tuple[Channel, ...] = ()
     notices: tuple[Notice, ...] = ()
     original: Original | None = None
@@ -158,6 +166,21 @@ class Draft:
         """What was played to the legs (`call.bridged`, or `call.ended` when the bridge never opened)."""
         for row in self._of_call(interaction):
             self._change(row, row.ended_at, notices=tuple(notices))
+
+    def paused(self, recording: str, at: float) -> None:
+        """It is silence from then on (`recording.paused`)."""
+        row = self._rows.get(recording)
+        if row is not None and not (row.recording.pauses and row.recording.pauses[-1].to is None):
+            begins = Pause(round(at - row.recording.started_at.timestamp(), 3))
+            self._change(row, row.ended_at, pauses=(*row.recording.pauses, begins))
+
+    def resumed(self, recording: str, at: float) -> None:
+        """… and no longer (`recording.resumed`)."""
+        row = self._rows.get(recording)
+        if row is not None and row.recording.pauses and row.recording.pauses[-1].to is None:
+            *before, last = row.recording.pauses
+            ended = msgspec.structs.replace(last, to=round(at - row.recording.started_at.timestamp(), 3))
+            self._change(row, row.ended_at, pauses=(*before, ended))
 
     def call_ended(self, interaction: str, ended_at: float) -> None:
         """The call is over (`call.ended`): its recordings are the finisher's now."""

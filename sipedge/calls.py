@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 import structlog
 
 from masking import interactions, numbering, routes
+from masking.demands import Action
 from masking.house import Unavailable
 from masking.interactions import Decision, Ending, Told
 from masking.logs import place
@@ -23,7 +24,7 @@ from masking.routes import Challenge, Claimed, Refusal, Route, Stranger
 from masking.sentences import OURS
 from sipedge import announcements, consultations, dialogues, refusing, reporting, snapshots, taping, trunks
 from sipedge.causes import ROUTING_ERROR
-from sipedge.circuits import Circuit, Exchange, Leave, Over, media_failed
+from sipedge.circuits import Circuit, Demand, Exchange, Leave, Over, media_failed
 from sipedge.hunting import Hunt, Sought
 from sipedge.legs import Agreed, DialledLeg
 from sipedge.media import sdp
@@ -64,6 +65,9 @@ class Call:
         self._keys = reporting.Keys()
         self._answered_at = 0.0
         self.recorded = False  # a recording of it has begun, and stands
+        self.stopped = False  # … or has been ended before its call
+        self._wanted = False  # one was asked for before the callee answered
+        self._proven = 0  # of the notices, so many are told
         self._bridged: Awaitable[object] | None = None  # the bridge, where it was asked for with the answer
 
     def __repr__(self) -> str:
@@ -99,6 +103,8 @@ class Call:
     async def connect(self, route: Route) -> NoReturn:
         """The second half of every story: whoever is to be reached is rung, answers, and both talk."""
         answer = await self.reach_callee(route)
+        if self._wanted:
+            route = taping.demanded(self, route)
         if route.confirmed_by_key:
             await dialogues.confirm(self, 2, route.callee_language, self.agree(answer))
         await self.answer_caller(route, answer)
@@ -212,6 +218,7 @@ class Call:
         except PlaneError as problem:
             raise media_failed(problem) from None
         self.state = "bridged"
+        self._proven = len(self.circuit.spoken)
         self.tell(interactions.bridged_fact, tuple(self.circuit.spoken))
 
     async def talk(self, route: Route) -> NoReturn:
@@ -219,7 +226,7 @@ class Call:
         self.circuit.first.let_go()
         limit, session_ends = self._answered_at + route.call_time_limit, inf
         warned = not 0 < route.warning_at < route.call_time_limit
-        beeps_at = self.circuit.loop.time() + BEEPS_EVERY if self.recorded and route.told == "beep" else inf
+        beeps_at = self.circuit.loop.time() + BEEPS_EVERY if route.told == "beep" else inf
         while True:
             now = self.circuit.loop.time()
             if route.ends_with_session:
@@ -247,7 +254,9 @@ class Call:
     async def pass_keys(self, route: Route, until: float) -> None:
         """They talk by themselves; keys that one phone tells in words of its own reach the other in its own."""
         while (heard := await self.circuit.hear(until)) is not None:
-            if isinstance(heard, Digit):
+            if isinstance(heard, Demand):
+                await taping.obey(self, route, heard.action)
+            elif isinstance(heard, Digit):
                 await self.circuit.pass_key(heard)
                 if self._keys.complete(heard, self.circuit.loop.time()):
                     await reporting.report(self, route, heard)
@@ -259,6 +268,15 @@ class Call:
             await self.circuit.plane.warn(self.id, 2)
         except PlaneError as problem:
             log.warning("not_warned", interaction=self.id, problem=problem.code)
+
+    # ---- what the app asks of the recording --------------------------------------------------------------------------
+
+    def demand(self, action: Action) -> None:
+        """Something is asked while the call is up. Before its bridge only a recording can be."""
+        if self.state == "bridged":
+            self.circuit.inbox.put(Demand(action))
+        elif action == "start":
+            self._wanted = True
 
     # ---- what it is given --------------------------------------------------------------------------------------------
 
@@ -350,7 +368,8 @@ class Call:
             self.tell_missed(over)
             legs = tuple([leg.facts() for leg in circuit.legs.values()])
             ending = Ending(blame=over.blame, reason=over.reason, sip_code=over.code, legs=legs)
-            self.tell(interactions.ended_fact, ending, () if bridged else tuple(circuit.spoken), last=True)
+            untold = not bridged or len(circuit.spoken) > self._proven
+            self.tell(interactions.ended_fact, ending, tuple(circuit.spoken) if untold else (), last=True)
         await circuit.close()
 
 

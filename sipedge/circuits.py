@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from masking.consultations import Consultant
+from masking.demands import Action
 from masking.house import House
 from masking.interactions import Notice, Side
 from masking.numbering import Number
@@ -98,6 +100,12 @@ class Leave:
     """In a call's inbox: the edge is leaving."""
 
 
+class Demand(msgspec.Struct, frozen=True):
+    """In a call's inbox: what the app asks of its recording."""
+
+    action: Action
+
+
 class Advised:
     """In a call's inbox: the app that was asked about it has answered, or will not."""
 
@@ -122,7 +130,7 @@ class Circuit:
         self.plane = exchange.plane
         self.loop = exchange.driver.loop
         self.id = interaction
-        self.inbox: Inbox[LegEvent | MediaEvent | Leave | Advised] = Inbox(self.loop)
+        self.inbox: Inbox[LegEvent | MediaEvent | Leave | Advised | Demand] = Inbox(self.loop)
         self.legs: dict[int, CallerLeg | DialledLeg] = {}
         self.spoken: list[Notice] = []  # the proof of what was heard
         self._host = ""
@@ -157,7 +165,7 @@ class Circuit:
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 
-    async def hear(self, until: float | None) -> LegEvent | MediaEvent | Advised | None:
+    async def hear(self, until: float | None) -> LegEvent | MediaEvent | Advised | Demand | None:
         """The next thing that matters; None when `until` passes. What ends a call raises `Over`."""
         while True:
             event = await self.inbox.get(self._next(until))

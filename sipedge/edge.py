@@ -23,7 +23,7 @@ from masking.house import House, Unavailable
 from masking.logs import place
 from masking.numbering import Number
 from masking.originating import Command
-from sipedge import outgoing
+from sipedge import demands, outgoing
 from sipedge.admission import Admission, Door, Signals
 from sipedge.calls import IncomingCall
 from sipedge.circuits import Exchange
@@ -160,6 +160,7 @@ class Edge:
                 self._start(self.registrations.run()),
                 *([self._start(self.tls.keep())] if self.tls is not None else []),
                 self._start(self.orphans.run()),
+                self._start(demands.serve(self.exchange, self.exchange.owner)),
                 self._start(outgoing.serve(self.exchange, self._has_room, self._ordered)),
                 self._start(self._watch_load()),
                 self._start(self.collector.tidy(lambda: len(self.exchange.calls))),

@@ -42,6 +42,7 @@ from sipedge.media.plane import (
     Measure,
     Measures,
     Open,
+    Pause,
     PlaneError,
     PlaneGone,
     Play,
@@ -285,6 +286,9 @@ class RelayClient:
 
     async def keep(self, call: str) -> None:
         await self._ask(Keep(call), Done)
+
+    async def pause(self, call: str) -> None:
+        await self._ask(Pause(call), Done)
 
     async def end(self, call: str) -> Recorded:
         return await self._ask(End(call), Recorded)

@@ -1,9 +1,10 @@
-"""The recording of a call: begun with the answer, and told to both before a sample is kept."""
+"""The recording of a call: begun with the answer or at the app's word, and told to both before a sample is kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from masking import interactions, locks
@@ -14,6 +15,7 @@ from sipedge.media.plane import PlaneError, Seal
 from sipedge.media.spoken import Asset
 
 if TYPE_CHECKING:
+    from masking.demands import Action
     from masking.routes import Route
     from sipedge.calls import Call
 
@@ -66,8 +68,44 @@ def _notice(call: Call, route: Route, leg: int, language: str | None) -> Asset:
 
 async def beep(call: Call) -> None:
     """Both hear that the recording still runs, where a beep says so."""
+    if not call.recorded:
+        return
     try:
         await call.circuit.plane.play(call.id, 1, str(spoken.BEEP.path))
         await call.circuit.plane.play(call.id, 2, str(spoken.BEEP.path))
     except PlaneError as problem:
         log.warning("no_beep", interaction=call.id, problem=problem.code)
+
+
+def demanded(call: Call, route: Route) -> Route:
+    """The route of a call that is recorded because the app asked for it."""
+    if route.record or not route.recordable or call.facts is None:
+        return route
+    name = "rec_" + route.interaction.removeprefix("int_")
+    call.facts.recording = name
+    return msgspec.structs.replace(route, record=True, recording=name)
+
+
+async def obey(call: Call, route: Route, action: Action) -> None:
+    """Does what the app asks, where it means anything. A recording is announced before its first sample is kept. One
+    that was stopped is over, and its call has no other."""
+    plane = call.circuit.plane
+    try:
+        if action == "start" and not call.recorded and not call.stopped and route.recordable:
+            wanted = demanded(call, route)
+            await begin(call, wanted)
+            await tell_both(call, wanted)
+            if call.recorded:
+                await plane.keep(call.id)
+        elif action == "pause" and call.recorded:
+            await plane.pause(call.id)
+            call.tell(interactions.recording_changed_fact, "paused")
+        elif action == "resume" and call.recorded:
+            await plane.keep(call.id)
+            call.tell(interactions.recording_changed_fact, "resumed")
+        elif action == "stop" and call.recorded:
+            await plane.end(call.id)
+            call.recorded, call.stopped = False, True
+            call.tell(interactions.recording_changed_fact, "stopped")
+    except PlaneError as problem:
+        log.error("demand_not_met", interaction=call.id, action=action, problem=problem.code)

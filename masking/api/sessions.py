@@ -10,6 +10,7 @@ import msgspec
 from masking import (
     amending,
     callers,
+    demands,
     intents,
     interactions,
     opening,
@@ -145,6 +146,10 @@ async def intend(asked: Asked) -> Answer:
 async def call(asked: Asked) -> Answer:
     session = asked.path["session"]
     return Answer(202, await originating.originate(asked.house, asked.access, session, asked.body, token=asked.token))
+
+
+async def record(asked: Asked) -> Answer:
+    return Answer(202, await demands.demand(asked.house, asked.access, asked.path["session"], asked.body))
 
 
 async def list_interactions(asked: Asked) -> Answer:

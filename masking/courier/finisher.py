@@ -65,7 +65,7 @@ STRAYS_EVERY: Final = 3600.0
 
 # What will not change any more, and is told of an available recording.
 SETTLED: Final = (
-    "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "channels", "notices", "original",
+    "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "pauses", "channels", "notices", "original",
 )  # fmt: skip
 
 

@@ -296,6 +296,10 @@ class Batch:
             self._recordings.held(str(name), None)
         elif event.type == "recording.erased":
             self._recordings.erased(str(name))
+        elif event.type == "recording.paused":
+            self._recordings.paused(str(name), seconds(event.occurred_at))
+        elif event.type == "recording.resumed":
+            self._recordings.resumed(str(name), seconds(event.occurred_at))
 
     async def write(self) -> None:
         """All rows of the batch."""

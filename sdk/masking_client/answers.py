@@ -155,6 +155,13 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     duration: float | None
 
 
+class Demanded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was passed on to the edge, for these calls."""
+
+    action: str
+    interactions: list[str]
+
+
 class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     """A dispute as the API shows it. `sessions` are those it covers."""
 
@@ -385,6 +392,13 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     proxies: list[Proxy]
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """The recording is silence from `at` to `to` (None: to its end) on purpose, in seconds after its start."""
+
+    at: float
+    to: float | None
+
+
 class PhoneNumber(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual number of a service. A `resting` one was put back after it had been retired; it is active again at
     `rests_until`."""
@@ -502,6 +516,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     bytes: int | None
     gaps: list[Gap]
+    pauses: list[Pause]
     channels: list[Channel]
     notices: list[Notice]
     original: Original | None

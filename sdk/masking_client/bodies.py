@@ -54,6 +54,13 @@ class ConsentPolicy(TypedDict, total=False):
     places: Mapping[str, Literal["beep", "never", "notice", "one_party"]]
 
 
+class Demand(TypedDict, total=False):
+    """What is to be done, and to which call; all of the session that are up, if it is not said."""
+
+    action: Required[Literal["pause", "resume", "start", "stop"]]
+    interaction: str | None
+
+
 class Expected(TypedDict, total=False):
     """A load to plan for. One role: people of one kind among themselves; several: one of each in a session.
     `session_length`: seconds; what is null is the service's."""
@@ -293,7 +300,7 @@ class ServiceChange(TypedDict, total=False):
     unique_name: str | None
     friendly_name: str | None
     ttl: int
-    record: Literal["always", "never"]
+    record: Literal["always", "never", "on_demand"]
     number_model: Literal["auto", "extension", "one_party", "per_party", "shared"]
     geo_match: Literal["soft", "strict"]
     number_selection: Literal["avoid_sticky", "prefer_sticky"]
@@ -322,7 +329,7 @@ class SessionChange(TypedDict, total=False):
     metadata: Mapping[str, str | None]
     ttl: int
     expires_at: datetime | str
-    record: Literal["always", "never"]
+    record: Literal["always", "never", "on_demand"]
     ring_timeout: int
     call_time_limit: int
     warning_at: int

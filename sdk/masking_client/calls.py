@@ -139,6 +139,20 @@ class Calls:
         )
 
     @asks
+    def record(
+        self, session: str, /, *, idempotency_key: str | None = None, **body: Unpack[bodies.Demand]
+    ) -> Ask[answers.Demanded]:
+        """Begin, pause, resume or stop the recording of a call that is up; the session's events say what came of
+        it."""
+        return Ask(
+            "POST",
+            place("/v1/sessions/{session}:record", session=session),
+            answers.Demanded,
+            body=body,
+            idempotency_key=idempotency_key,
+        )
+
+    @asks
     def open_sessions(
         self, *, idempotency_key: str | None = None, **body: Unpack[bodies.Batch]
     ) -> Ask[answers.Results]:

@@ -235,7 +235,13 @@ class Record(msgspec.Struct, frozen=True, tag="record"):
 
 
 class Keep(msgspec.Struct, frozen=True, tag="keep"):
-    """The recording keeps audio from now on (recording switched on during a bridged call, notice played)."""
+    """The recording keeps audio from now on: switched on during a bridged call, notice played; or after `Pause`."""
+
+    call: str
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """The recording is silence from now on, until `Keep`. Answer: `Done`."""
 
     call: str
 
@@ -284,6 +290,7 @@ Command: TypeAlias = (
     | Bridge
     | Record
     | Keep
+    | Pause
     | End
     | Close
     | Claim
@@ -528,6 +535,10 @@ class MediaPlane(Protocol):
 
     async def keep(self, call: str) -> None:
         """Keeps audio in a begun recording from now on."""
+        ...
+
+    async def pause(self, call: str) -> None:
+        """Keeps silence in a begun recording from now on."""
         ...
 
     async def end(self, call: str) -> Recorded:

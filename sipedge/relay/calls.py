@@ -51,6 +51,7 @@ class Call:
         self.tell = tell
         self.tap: Tap | None = None
         self.bridged_at: int | None = None
+        self.paused = False  # the recording
         self._loop = loop
         self._silent_after = int(silent_after * SECOND)
         self._told_silent = [False for _ in legs]
@@ -100,7 +101,7 @@ class Call:
                 and other.number not in self._playing
             )
             leg.hears = other if hears else None if self.bridged_at is not None else self._ears.get(leg.number)
-            kept = self.tap is not None and self.tap.kept_at is not None
+            kept = self.tap is not None and self.tap.kept_at is not None and not self.paused
             leg.track = self.tap.tracks[leg.number - 1] if self.tap is not None and kept else None
 
     # ---- prompts ----
@@ -151,12 +152,18 @@ class Call:
 
     def record(self, tap: Tap) -> None:
         """Begins a recording."""
-        self.tap = tap
+        self.tap, self.paused = tap, False
 
     def keep(self, now: int) -> None:
         """The recording keeps audio from now on."""
+        self.paused = False
         if self.tap is not None:
             self.tap.keep(now)
+        self._route()
+
+    def pause(self) -> None:
+        """The recording keeps nothing from now on, which is silence in it."""
+        self.paused = True
         self._route()
 
     def end(self, now: int) -> Recorded | None:

@@ -95,6 +95,9 @@ class Commands:
             case plane.Keep(id):
                 self._recorded(id).keep(now)
                 return _DONE
+            case plane.Pause(id):
+                self._recorded(id).pause()
+                return _DONE
             case plane.End(id):
                 recorded = self._recorded(id).end(now)
                 assert recorded is not None

@@ -132,17 +132,6 @@ async def test_a_number_in_a_free_text_is_refused(api: Client, field: str, value
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("record", "on_demand"),
-    ],
-)
-async def test_a_field_that_comes_later_is_named(api: Client, field: str, value: Any) -> None:
-    found = problem(await api.post("/v1/sessions", order(**{field: value})), 422, "not_implemented")
-    assert found["errors"][0]["field"].partition(".")[0] == field
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
         ("announcements", {"trip_ended": "nowhere"}),
         ("announcements", {"trip_ended": "Über"}),
         ("ttl", 59),

@@ -99,6 +99,27 @@ async def test_a_recording_is_found_by_who_was_on_the_call_and_by_nobody_else(wo
     assert await of(MERCHANT) == []
 
 
+async def test_the_pauses_of_a_recording_are_told_by_where_they_lie_in_it(world: World, courier: Round) -> None:
+    await world.pool(1)
+    session = await world.open()
+    route = await world.call(proxy(session, 0, 1), CUSTOMER)
+    assert isinstance(route, Route)
+    call, now = Call.of(route), world.house.now
+    await interactions.recording_started(world.house, call, now(), ())
+    for seconds, what in ((2.5, "paused"), (0.5, "paused"), (3.0, "resumed"), (1.0, "paused")):
+        await world.later(seconds)
+        await interactions.tell(
+            world.house,
+            [interactions.recording_changed_fact(call, now(), what)],  # type: ignore[arg-type]
+        )
+    await interactions.ended(world.house, call, now(), Ending(blame="caller", reason="hangup", sip_code=200))
+    await courier.carry()
+    async with courier.engine.connect() as connection:
+        row = await catalogue.get(connection, "acme", str(call.recording))
+    assert row is not None
+    assert [(one.at, one.to) for one in row.recording.pauses] == [(2.5, 6.0), (7.0, None)]
+
+
 async def test_events_are_read_alike_from_redis_and_from_the_archive(world: World, courier: Round) -> None:
     await world.pool(1)
     session = await world.open()

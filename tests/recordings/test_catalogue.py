@@ -75,6 +75,7 @@ async def test_a_recording_has_the_shape_of_the_contract(engine: AsyncEngine) ->
             "silence": 0.25,
             "talk_over": 0.0,
             "peaks": [[1, 50], [0, 0]],
+            "pauses": [],
             "gaps": [{"from": 1.0, "to": 1.5, "channel": 2}],
             "channels": [
                 {"index": 1, "participant": "par_c", "role": "customer"},

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from recordings.capture import CaptureReader, writer_lives
 from sipedge.media import g711, plane, rtp, wire
 from sipedge.media.plane import Event, Reply, Request, Terms
-from tests.recordings.phones import LOCK
+from tests.recordings.phones import LOCK, opened
 
 SEAL = plane.Seal(LOCK.tenant, LOCK.key, LOCK.public)
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -250,3 +251,12 @@ def talk(
                 sockets[ready].listen()
     for phone in (*phones, *hearing):
         phone.listen(0.1)
+
+
+def written(path: Path) -> CaptureReader:
+    """The capture, once its writer, a thread of the relay's, is through with it: the answer to a close comes sooner."""
+    deadline = time.monotonic() + 5.0
+    while not path.exists() or writer_lives(path):
+        assert time.monotonic() < deadline, "the capture is never let go"
+        time.sleep(0.005)
+    return opened(path)

@@ -17,8 +17,7 @@ import pytest
 from recordings.capture import Closed, writer_lives
 from sipedge.media import plane, wire
 from sipedge.media.plane import Bridge, Claim, Close, Done, Failed, Held, Measure, Measures, Open, Ports
-from tests.recordings.phones import opened
-from tests.relay.peers import SEAL, Edge, Phone, Relay, talk
+from tests.relay.peers import SEAL, Edge, Phone, Relay, talk, written
 
 
 def test_an_edge_says_who_it_is_first(relay: Relay) -> None:
@@ -137,7 +136,7 @@ def test_calls_of_a_lost_edge_go_on_and_can_be_claimed(
         while stranger.ask(plane.List(), Held).calls != ("c1",) or writer_lives(tmp_path / "rec_o.capture"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert isinstance(list(opened(tmp_path / "rec_o.capture"))[-1], Closed)
+        assert isinstance(list(written(tmp_path / "rec_o.capture"))[-1], Closed)
         talk(alice, bob, frames=5)
         assert len(alice.heard) == 35
         second.ask(plane.RingBack("c1", 1, "VN"), plane.Playing)

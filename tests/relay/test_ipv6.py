@@ -11,8 +11,7 @@ import pytest
 from recordings.capture import Packets
 from sipedge.media import plane, rtcp, rtp
 from sipedge.media.plane import Done, Record
-from tests.recordings.phones import opened
-from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk
+from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk, written
 
 HERE = "::1"
 
@@ -37,7 +36,7 @@ def test_a_call_is_heard_recorded_and_reported(edge: Edge, call: str, tmp_path: 
         first, second = edge.close(call).legs
     assert said.ssrc != alice.ssrc and (first.received, second.received) == (50, 50)
     assert first.dropped == second.dropped == {}
-    records = list(opened(tmp_path / "rec_6.capture"))
+    records = list(written(tmp_path / "rec_6.capture"))
     assert sum(len(one.datagrams) for one in records if isinstance(one, Packets)) == 100
 
 

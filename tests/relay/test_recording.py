@@ -19,8 +19,8 @@ from sipedge.media.plane import Bridge, Done, Failed, PlayFinished, Playing, Rec
 from sipedge.media.telephone_events import packets
 from sipedge.relay.background import Background
 from sipedge.relay.tap import STAMPS, Backlog, Spool, Tap
-from tests.recordings.phones import LOCK, opened
-from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk
+from tests.recordings.phones import LOCK
+from tests.relay.peers import SEAL, Edge, Phone, Relay, strength, talk, written
 
 
 def voice(reader: CaptureReader, channel: int, codec: plane.CodecName = "PCMA") -> bytes:
@@ -56,7 +56,7 @@ def test_both_voices_are_kept_each_in_its_channel_from_the_bridge_on(
     assert recorded.kept_from == pytest.approx(kept, abs=0.05)
     assert recorded.duration == pytest.approx(ended, abs=0.05)
     assert finished.at == pytest.approx(0.0, abs=0.1) and finished.to == pytest.approx(recorded.kept_from, abs=0.02)
-    reader = opened(tmp_path / "rec_a.capture")
+    reader = written(tmp_path / "rec_a.capture")
     assert kinds(reader) == [Keep, End, Closed]
     assert strength(voice(reader, 0), 440) > 0.99 and strength(voice(reader, 1, "PCMU"), 880) > 0.99
     (end,) = (record for record in reader if isinstance(record, End))
@@ -73,7 +73,7 @@ def test_keys_are_never_recorded(edge: Edge, call: str, alice: Phone, bob: Phone
         alice.say(payload, 101, advance=0)
     talk(alice, frames=5)
     edge.close(call)
-    reader = opened(tmp_path / "rec_k.capture")
+    reader = written(tmp_path / "rec_k.capture")
     datagrams = [one for record in reader if isinstance(record, Packets) for one in record.datagrams]
     assert [rtp.parse(bytes(one)).payload_type for one in datagrams] == [8] * 10
 
@@ -91,22 +91,25 @@ def test_a_burst_longer_than_a_tape_is_kept_in_order(
     bob.wait_for(len(said))
     closed = edge.close(call)
     assert closed.recorded is not None and closed.recorded.packets == len(said)
-    reader = opened(tmp_path / "rec_b.capture")
+    reader = written(tmp_path / "rec_b.capture")
     kept = [one for record in reader if isinstance(record, Packets) for one in record.datagrams]
     assert [rtp.parse(bytes(one)).payload for one in kept] == said
 
 
-def test_a_recording_switched_on_during_a_call_keeps_from_then_on(
+def test_a_recording_switched_on_during_a_call_keeps_from_then_on_but_for_its_pauses(
     edge: Edge, call: str, alice: Phone, bob: Phone, tmp_path: Path
 ) -> None:
     edge.bridged(call, alice, bob)
     edge.ask(Record(call, "rec_d", str(tmp_path / "deep" / "er"), SEAL), Done)
     talk(alice, bob, frames=10, frequencies=(1500, 1500))
-    edge.ask(plane.Keep(call), Done)
-    talk(alice, bob, frames=10)
+    for _ in range(2):
+        edge.ask(plane.Keep(call), Done)
+        talk(alice, bob, frames=10)
+        edge.ask(plane.Pause(call), Done)
+        talk(alice, bob, frames=10, frequencies=(1500, 1500))
     closed = edge.close(call)
-    assert closed.recorded is not None and closed.recorded.packets == 20
-    assert strength(voice(opened(tmp_path / "deep" / "er" / "rec_d.capture"), 0), 440) > 0.99
+    assert closed.recorded is not None and closed.recorded.packets == 40
+    assert strength(voice(written(tmp_path / "deep" / "er" / "rec_d.capture"), 0), 440) > 0.99
 
 
 def test_the_codec_under_another_number_can_be_read(
@@ -117,13 +120,14 @@ def test_the_codec_under_another_number_can_be_read(
     edge.connect(call, 2, bob)
     edge.ask(Record(call, "rec_n", str(tmp_path), SEAL), Done)
     edge.close(call)
-    assert opened(tmp_path / "rec_n.capture").begun.channels[0] == {0: "PCMU", 8: "PCMA", 97: "PCMA"}
+    assert written(tmp_path / "rec_n.capture").begun.channels[0] == {0: "PCMU", 8: "PCMA", 97: "PCMA"}
 
 
 def test_a_second_recording_and_a_relative_folder_are_refused(edge: Edge, call: str, tmp_path: Path) -> None:
     edge.open(call)
     assert edge.ask(plane.End(call), Failed).code == "bad_request"
     assert edge.ask(plane.Keep(call), Failed).code == "bad_request"
+    assert edge.ask(plane.Pause(call), Failed).code == "bad_request"
     assert edge.ask(Record(call, "rec_r", "spool", SEAL), Failed).code == "bad_request"
     edge.ask(Record(call, "rec_r", str(tmp_path), SEAL), Done)
     assert edge.ask(Record(call, "rec_s", str(tmp_path), SEAL), Failed).code == "bad_request"
@@ -154,7 +158,7 @@ def test_what_was_said_before_a_kill_is_readable(own_relay: Relay, tmp_path: Pat
         own_relay.process.wait()
     path = tmp_path / "rec_c.capture"
     assert not writer_lives(path)
-    reader = opened(path)
+    reader = written(path)
     sound = voice(reader, 0)
     assert len(sound) >= 2 * 160 * 55 and strength(sound, 440) > 0.99  # all but the last 800 ms
     assert kinds(reader) == [Keep]
@@ -165,7 +169,7 @@ def test_an_orderly_end_closes_captures(own_relay: Relay, tmp_path: Path, alice:
         talk(alice, bob, frames=30)
         own_relay.process.terminate()
         assert own_relay.process.wait(10) == 0
-    reader = opened(tmp_path / "rec_c.capture")
+    reader = written(tmp_path / "rec_c.capture")
     assert kinds(reader) == [Keep, End, Closed]
     assert len(voice(reader, 0)) == len(voice(reader, 1)) == 2 * 160 * 30
     assert not Path(own_relay.path).exists()
@@ -324,10 +328,10 @@ def test_a_disk_that_fills_up_is_told_and_the_call_goes_on(
         edge.close("c1")
     own_relay.process.terminate()
     assert own_relay.process.wait(10) == 0
-    records = list(opened(tmp_path / "rec_c.capture"))
-    written = sum(len(record.datagrams) for record in records if isinstance(record, Packets))
+    records = list(written(tmp_path / "rec_c.capture"))
+    kept = sum(len(record.datagrams) for record in records if isinstance(record, Packets))
     lost = sum(record.count for record in records if isinstance(record, Dropped))
-    assert written + lost == 180 and lost == recorded.dropped
+    assert kept + lost == 180 and lost == recorded.dropped
     assert isinstance(records[-1], Closed)
 
 

@@ -1,8 +1,8 @@
 """Sessions, and what is done with one."""
 
 from masking import callers as core_callers
+from masking import demands, interactions, originating, searches
 from masking import intents as core_intents
-from masking import interactions, originating, searches
 from masking import sessions as core_sessions
 from masking.api import (
     batches,
@@ -159,6 +159,17 @@ SESSIONS = [
         body=originating.Wanted,
         scopes=("sessions",),
         problems=("session_closed", "call_refused"),
+        tag="sessions",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session}:record",
+        "Begin, pause, resume or stop the recording of a call that is up; the session's events say what came of it.",
+        sessions.record,
+        {202: Said("What was passed on to the calls.", demands.Demanded)},
+        body=demands.Demand,
+        scopes=("sessions",),
+        problems=("conflict",),
         tag="sessions",
     ),
     *(
