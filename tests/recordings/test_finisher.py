@@ -152,6 +152,7 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
                 "sha256": recording.sha256,
                 "bytes": len(file),
                 "gaps": [],
+                "pauses": [],
                 "channels": list(msgspec.to_builtins(recording.channels)),
                 "notices": [],
                 "original": msgspec.to_builtins(recording.original),
