@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import phonenumbers
 
-from masking_client import Client
+from masking_client import Client, answers, bodies
 from masking_client.bodies import NewPhoneNumber
 from pytest_masking.inbox import Inbox
 from sipedge.softphone.carrier import Carrier, Handset
@@ -76,6 +77,8 @@ class Service:
     client: Client
     carrier: Carrier
     webhooks: Inbox
+    endpoint: str  # the inbox's
+    default: answers.Service  # as every test finds it
     numbers: dict[str, list[str]] = field(repr=False)
     configuration: Path
 
@@ -84,14 +87,32 @@ class Service:
         return self.carrier.phone(number)
 
     def tidy(self) -> None:
-        """Ends all calls and sessions; their events are not shown to the next test."""
+        """Ends all calls and sessions, takes back blocks, endpoints and what was changed of the service `default`; the
+        events of it all are not shown to the next test."""
         self.carrier.quiet()
         past = []
         for status in ("open", "in_progress"):
             for session in self.client.list_sessions(status=status):
                 self.client.close_session(session.id)
                 past.append(session.id)
+        for block in self.client.list_blocks():
+            self.client.remove_block(block.id)
+        for endpoint in self.client.list_webhook_endpoints():
+            if endpoint.id != self.endpoint:
+                self.client.remove_webhook_endpoint(endpoint.id)
+        if changed := changes(self.client.get_service("default"), self.default):
+            self.client.change_service("default", **changed)
         self.webhooks.forget(past)
+
+
+def changes(now: answers.Service, before: answers.Service) -> bodies.ServiceChange:
+    """What makes a service again what it was."""
+    fields = [name for name in bodies.ServiceChange.__annotations__ if getattr(now, name) != getattr(before, name)]
+    found = msgspec.to_builtins({name: getattr(before, name) for name in fields})
+    for name, value in found.items():
+        if isinstance(value, dict):
+            found[name] = {inner: said for inner, said in value.items() if said is not None}
+    return found  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
@@ -105,8 +126,20 @@ def running(folder: Path, countries: Sequence[str]) -> Iterator[Service]:
             carrier.edge = ready["sip"][0].partition(":")[2]
             with Client(ready["http"], key) as client:
                 numbers = stocked(client, countries)
-                webhooks.secret = client.create_webhook_endpoint(url=webhooks.url).secret
-                yield Service(ready["http"], carrier.edge, key, client, carrier, webhooks, numbers, path)
+                endpoint = client.create_webhook_endpoint(url=webhooks.url)
+                webhooks.secret = endpoint.secret
+                yield Service(
+                    url=ready["http"],
+                    sip=carrier.edge,
+                    key=key,
+                    client=client,
+                    carrier=carrier,
+                    webhooks=webhooks,
+                    endpoint=endpoint.id,
+                    default=client.get_service("default"),
+                    numbers=numbers,
+                    configuration=path,
+                )
 
 
 def configuration(folder: Path, key: str, carrier: str, countries: Sequence[str]) -> str:

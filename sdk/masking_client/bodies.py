@@ -203,12 +203,12 @@ class NumberHealth(TypedDict, total=False):
     `min_answer_ratio` were answered, or of as many answered ones more than `max_short_ratio` ended within `short_call`
     seconds; or `max_reports` people reported who called from it (0: reports do not count)."""
 
-    window: Required[int]
-    min_calls: Required[int]
-    min_answer_ratio: Required[float]
-    short_call: Required[float]
-    max_short_ratio: Required[float]
-    max_reports: Required[int]
+    window: int
+    min_calls: int
+    min_answer_ratio: float
+    short_call: float
+    max_short_ratio: float
+    max_reports: int
 
 
 class PersonErasure(TypedDict, total=False):
@@ -250,9 +250,9 @@ class Pin(TypedDict, total=False):
     """Who keys a PIN: nobody, callers whose number nobody is bound to (where the service's `out_of_session` is `pin`),
     or every caller. `retries`: how often a wrong one may be keyed again."""
 
-    policy: Required[Literal["always", "none", "unknown_caller"]]
-    length: Required[int]
-    retries: Required[int]
+    policy: Literal["always", "none", "unknown_caller"]
+    length: int
+    retries: int
 
 
 class Question(TypedDict, total=False):
@@ -357,9 +357,9 @@ class Stage(TypedDict, total=False):
     whether calls that begin in it are recorded."""
 
     name: Required[str]
-    until: Required[datetime | str | None]
-    direction: Required[str]
-    record: Required[Literal["always", "never"] | None]
+    until: datetime | str | None
+    direction: str
+    record: Literal["always", "never"] | None
 
 
 class Swap(TypedDict, total=False):

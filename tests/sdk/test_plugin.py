@@ -50,8 +50,20 @@ def test_the_customer_reaches_the_driver_and_neither_sees_the_other(masking):
     assert interaction.status == "completed" and CUSTOMER not in str(ended)
 
 
+def test_a_test_may_change_whatever_it_likes(masking):
+    masking.client.change_service("default", out_of_session="pin", intercept_url="http://127.0.0.1:9/", ttl=600)
+    masking.client.change_service("default", late_call={"policy": "forward", "forward_to": "+842473009999"})
+    masking.client.create_block(scope="number", who={"identifier": DRIVER}, reason="a test")
+    masking.client.create_webhook_endpoint(url="http://127.0.0.1:9/")
+    open_order(masking, CUSTOMER, DRIVER, unique_name="order-1")
+
+
 def test_the_next_test_starts_with_nothing_open(masking):
     assert list(masking.client.list_sessions(status="open")) == [] and masking.webhooks.events == []
+    service = masking.client.get_service("default")
+    assert (service.out_of_session, service.intercept_url, service.ttl) == ("announce", None, 3600)
+    assert service.late_call.policy == "announce" and list(masking.client.list_blocks()) == []
+    assert len(list(masking.client.list_webhook_endpoints())) == 1
     session = open_order(masking, CUSTOMER, DRIVER, unique_name="order-1")
     assert session.unique_name == "order-1"
     assert masking.webhooks.wait("session.opened").session == session.id
@@ -99,7 +111,7 @@ async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path:
     suite = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     out = (await suite.communicate())[0].decode()
     assert suite.returncode == 0, out
-    assert "7 passed" in out, out
+    assert "8 passed" in out, out
     (first,) = [float(line.split()[-1]) for line in out.splitlines() if "FIRST CALL" in line]
     assert first < 10.0, f"{first:.1f} s on a test machine; 5 s on one that has nothing else to do"
 

@@ -135,12 +135,9 @@ def test_a_call_that_waits_for_the_app_asks_a_question_that_is_genuine(service: 
     with Raw() as app:
         secret = service.client.rotate_service_secret("default").secret
         service.client.change_service("default", intercept_url=app.url, intercept_on_error="allow")
-        try:
-            session = service.client.open_session(participants=PEOPLE, unique_name="order-7")
-            service.phone(CUSTOMER).call(session.participants[0].proxies[0].number)
-            service.phone(DRIVER).ringing()
-        finally:
-            service.client.change_service("default", intercept_url=None)
+        session = service.client.open_session(participants=PEOPLE, unique_name="order-7")
+        service.phone(CUSTOMER).call(session.participants[0].proxies[0].number)
+        service.phone(DRIVER).ringing()
     question = Receiver(secret).question(*app.raw[0])
     assert (question.type, question.session) == ("call.intercept", session.id)
     assert question.data["unique_name"] == "order-7" and question.data["from"]["role"] == "customer"
