@@ -113,7 +113,7 @@ async def test_an_apps_own_suite_gets_a_service_with_phones_in_the_box(tmp_path:
     assert suite.returncode == 0, out
     assert "8 passed" in out, out
     (first,) = [float(line.split()[-1]) for line in out.splitlines() if "FIRST CALL" in line]
-    assert first < 10.0, f"{first:.1f} s on a test machine; 5 s on one that has nothing else to do"
+    assert first < 20.0, f"{first:.1f} s, where a machine with nothing else to do needs two"
 
 
 KILLED = """
