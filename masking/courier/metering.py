@@ -37,6 +37,7 @@ class Meter:
 
     def __init__(self, house: House) -> None:
         self._config = house.config
+        self._roundings: dict[tuple[str, str], Rounding] = {}
         self._used: dict[Where, Counter[str]] = defaultdict(Counter)
         self._kept: dict[str, tuple[str, str, int, int, int]] = {}  # tenant, service, when, bytes, ms
         self._gone: dict[str, int] = {}
@@ -47,7 +48,9 @@ class Meter:
 
     def call(self, tenant: str, service: str, before: Interaction | None, after: Interaction) -> None:
         """An interaction is another one than it was."""
-        rounding = self._config.tenant_named(tenant).rounding_of(service)
+        if after.ended_at is None:  # an end is never taken back: it has not added anything, and does not yet
+            return
+        rounding = self._rounding(tenant, service)
         for one, sign in ((before, -1), (after, 1)):
             if one is not None and one.ended_at is not None and (used := _of_call(one, rounding)):
                 here = self._used[tenant, day_of(seconds(one.ended_at)), service]
@@ -89,6 +92,12 @@ class Meter:
         used = self._used[tenant, day_of(at), service]
         used["stored_bytes"] += size
         used["stored_byte_seconds"] += size * (at % DAY)
+
+    def _rounding(self, tenant: str, service: str) -> Rounding:
+        known = self._roundings.get((tenant, service))
+        if known is None:
+            known = self._roundings[tenant, service] = self._config.tenant_named(tenant).rounding_of(service)
+        return known
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
