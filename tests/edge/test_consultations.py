@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from standardwebhooks import Webhook
 
-from masking import events, services
+from masking import events, introductions, routes, services
+from masking.house import Unavailable
 from masking.services import ServiceChange
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Responded
 from tests.courier.receiver import Heard, Receiver, receiver, said, status
@@ -249,3 +250,23 @@ async def test_one_apps_silence_delays_no_other_tenants_calls(stage: Stage, app:
         scene.caller.cancel(one)
     await scene.place.idle()
     app.held.set()
+
+
+async def test_nobody_is_connected_when_redis_is_away_by_the_time_the_app_has_answered(
+    doorstep: Doorstep, app: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> NoReturn:
+        raise Unavailable("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(introductions, "introduced", away)
+        doorstep.call()
+        failed = await doorstep.stranger.expect(Failed)
+        assert failed.status == 503 and len(app.heard) == 1
+        assert doorstep.place.edge.exchange.unsure, "its slot may have been taken: the sweep looks"
+    await services.change(doorstep.place.house, "default", "default", ServiceChange(intercept_url=app.url))
+    session = await doorstep.place.session(STRANGER, DRIVER)
+    monkeypatch.setattr(routes, "advised", away)
+    doorstep.stranger.call(doorstep.place.address, session.participants[0].proxies[0].number)
+    assert (await doorstep.stranger.expect(Failed)).status == 503
+    await doorstep.driver.silence(0.01)
