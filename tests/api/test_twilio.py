@@ -227,6 +227,9 @@ async def test_what_is_wrong_is_told_by_twilios_numbers(
     await refused(
         client(transport, await key_of(house, "acme", scope)).services(service.sid).delete_async(), 403, 20403
     )
+    other = Client("SK" + "1" * 32, await key_of(house, "acme"), http_client=Wire(transport))
+    other.proxy.base_url = "http://masking.test"
+    assert (await other.proxy.v1.services(service.sid).fetch_async()).account_sid == "AC" + "1" * 32
     stranger = client(transport, await key_of(house, "other"))
     await refused(stranger.services(service.sid).fetch_async(), 404, 20404)
 

@@ -31,6 +31,9 @@ class Asked(msgspec.Struct, frozen=True):
     query: Mapping[str, str]
     form: Any
 
+    def __repr__(self) -> str:
+        return f"<Asked by {self.account}>"
+
     @property
     def house(self) -> House:
         return self.desk.house

@@ -2,7 +2,7 @@
 
 method → credentials → scope → query → form → handler → answer, and one line in the log, as `masking.api.endpoints` does
 for our own API; a value of a request never reaches the log or an error. Whoever asks says who they are by HTTP Basic:
-any `AC…` as the user, an API key as the password.
+any `AC…` (or, where an app had one of Twilio's API keys, `SK…`) as the user, an API key of ours as the password.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from masking.refusals import Refused
 from pools.redis import Unavailable
 
 PATH: Final = "/v1/Services"
-ACCOUNT: Final = re.compile(r"AC[0-9A-Za-z_-]{0,62}", re.ASCII)
+ACCOUNT: Final = re.compile(r"(?:AC|SK)([0-9A-Za-z_-]{0,62})", re.ASCII)
 HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 LISTS: Final = frozenset({"Participants", "MediaUrl"})
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="masking"'}
@@ -181,10 +181,11 @@ class Face:
             user, _, key = base64.b64decode(given.strip(), validate=True).decode().partition(":")
         except (binascii.Error, ValueError):
             user = key = ""
-        if scheme.lower() == "basic" and ACCOUNT.fullmatch(user):
+        named = ACCOUNT.fullmatch(user)
+        if scheme.lower() == "basic" and named is not None:
             who = await access.authenticate(self.desk.house, key)
             if who is not None:
-                return user, key, who
+                return "AC" + named[1], key, who
         raise Declined("unauthenticated", "Authenticate: an account SID (AC…) as the user, an API key as the password.")
 
     async def _query(self, text: bytes, tenant: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ LIST: Final = "twilio sessions"
 
 
 class SessionForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="pascal"):
-    """`POST` of a session. `participants`: a JSON object each."""
+    """`POST` of a session. `participants`: a JSON object each. Its repr does not show them."""
 
     unique_name: Annotated[str, Meta(max_length=191)] = ""
     date_expiry: datetime | None = None
@@ -37,6 +37,9 @@ class SessionForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     status: Status = "open"
     participants: list[str] = []
     fail_on_participant_conflict: bool = True  # as is always done
+
+    def __repr__(self) -> str:
+        return f"<SessionForm of {len(self.participants)}>"
 
 
 class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="pascal"):
