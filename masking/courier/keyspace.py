@@ -16,7 +16,7 @@ import msgspec
 
 from pools.redis import Redis, Word
 
-PAGE: Final = 500  # keys that are read or written at a time
+PAGE: Final = 1_000  # keys that are read or written at a time
 WORDS: Final = 1_000  # of one writing command
 _BINARY: Final = "base64:"
 
@@ -47,17 +47,17 @@ async def lines_of(redis: Redis) -> AsyncIterator[Line]:
         cursor, page = await redis.command("SCAN", cursor, "COUNT", PAGE)
         fresh = [key for key in dict.fromkeys(page) if key not in seen]
         seen.update(fresh)
-        for line in await asyncio.gather(*(_line(redis, key) for key in fresh)):
+        seconds, micros = await redis.command("TIME")
+        now = int(seconds) * 1000 + int(micros) // 1000
+        for line in await asyncio.gather(*(_line(redis, key, now) for key in fresh)):
             if line is not None:
                 yield line
         if cursor == b"0":
             return
 
 
-async def _line(redis: Redis, key: bytes) -> Line | None:
-    kind, left, (seconds, micros) = await asyncio.gather(
-        redis.command("TYPE", key), redis.command("PTTL", key), redis.command("TIME")
-    )
+async def _line(redis: Redis, key: bytes, now: int) -> Line | None:
+    kind, left = await asyncio.gather(redis.command("TYPE", key), redis.command("PTTL", key))
     if left == -2:  # it expired since it was listed
         return None
     name = kind.decode()
@@ -71,7 +71,7 @@ async def _line(redis: Redis, key: bytes) -> Line | None:
         values = [values]
     elif name == "set":
         values = sorted(values)
-    expires = None if left < 0 else int(seconds) * 1000 + int(micros) // 1000 + left
+    expires = None if left < 0 else now + left
     return Line(name, _text(key), expires, _texts(values))
 
 

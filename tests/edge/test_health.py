@@ -10,10 +10,12 @@ import pytest
 from masking import interactions
 from masking.house import House, Unavailable
 from masking.interactions import Told
+from masking.number_health import silent_trunks
 from sipedge import edge as edges
 from sipedge import facts
 from sipedge.facts import Facts
 from sipedge.inbox import Inbox
+from sipedge.orphans import beat
 from sipedge.sip.events import Failed, Invited
 from tests.edge.conftest import CUSTOMER, Make, Opener, Stage, trunk
 
@@ -51,6 +53,16 @@ async def test_an_address_is_shown_as_the_peer_reaches_it(open_edge: Opener, pho
     wire = place.edge.driver.wire
     assert wire.host_towards("127.0.0.1") == "127.0.0.1"
     assert wire.host_towards("::1") == "::1"
+
+
+async def test_an_edge_says_again_and_again_which_trunks_are_dead(stage: Stage) -> None:
+    exchange = (await stage()).place.edge.exchange
+    carrier = exchange.trunks.trunks[0]
+    await beat(exchange)
+    assert await silent_trunks(exchange.house) == set()
+    carrier.health.pinged(False)
+    await beat(exchange)
+    assert await silent_trunks(exchange.house) == {carrier.name}
 
 
 class Core:

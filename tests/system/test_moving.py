@@ -16,7 +16,7 @@ from tests.system.leaks import Scanner
 from tests.system.service import MASKING, Person, Service, eventually
 from tests.system.sipp import Phones, accepts, ack, bye, hears, invite, is_asked, picks_up, trying, waits
 
-pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.service, pytest.mark.peer, pytest.mark.timeout(240)]
 
 # GETs whose answer is another one each time, or that write: what is heard is on the audit chain.
 LEFT_OUT = {
