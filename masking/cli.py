@@ -13,6 +13,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -372,13 +373,24 @@ def verify(*, heads: Path | None = None, common: Common = Common()) -> None:
     Example: `masking recordings verify --heads checkpoints.jsonl`
     """
     words = ["--heads", str(heads)] if heads else []
-    *faults, summary = run("masking.courier.verification", words, common.config, "verified")
+    faults: list[dict[str, Any]] = []
+    said = kept_back(run("masking.courier.verification", words, common.config, "verified"), faults)
+    summary = watched(said, err, hidden=common.json)
     if common.json:
         write_json({"faults": faults, **{name: summary[name] for name in ("entries", "recordings", "heads")}})
     else:
         show_faults(faults, summary)
     if faults:
         raise SystemExit(1)
+
+
+def kept_back(lines: Iterable[dict[str, Any]], faults: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The lines that are no faults."""
+    for line in lines:
+        if line["event"] == "fault":
+            faults.append(line)
+        else:
+            yield line
 
 
 def show_faults(faults: list[dict[str, Any]], summary: dict[str, Any]) -> None:

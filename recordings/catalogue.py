@@ -315,6 +315,12 @@ async def stored(connection: AsyncConnection, after: str, limit: int) -> list[tu
     return [(row.tenant, row.id) for row in rows]
 
 
+async def count_stored(connection: AsyncConnection) -> int:
+    """How many recordings `stored` gives in all."""
+    query = sql.select(sql.func.count()).select_from(recordings).where(recordings.c.key.is_not(None))
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def known(connection: AsyncConnection, names: Sequence[str]) -> set[str]:
     """Which of these recordings have a row, whoever's they are."""
     found = await connection.execute(sql.select(recordings.c.id).where(recordings.c.id.in_(names)))

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,10 +67,27 @@ class Head(msgspec.Struct, frozen=True):
     tenant: str | None = None
 
 
-class Verification:
-    """One walk. `key`: the public key that checkpoints must carry; `heads`: those that were kept elsewhere."""
+class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
+    """How far the walk is."""
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, key: str, heads: Iterable[Head] = ()) -> None:
+    what: str
+    done: int
+    total: int
+
+
+class Verification:
+    """One walk. `key`: the public key that checkpoints must carry; `heads`: those that were kept elsewhere; `tell`
+    hears how far it is, about a hundred times."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        vault: Vault,
+        key: str,
+        heads: Iterable[Head] = (),
+        tell: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._tell = tell
         self._engine = engine
         self._vault = vault
         self._key = key
@@ -192,12 +209,16 @@ class Verification:
     async def _files(self) -> AsyncIterator[Fault]:
         """Every recording the chain calls available has its row and its file, and they are what it said."""
         last, seen = "", set()
+        async with self._engine.connect() as connection:
+            total = await catalogue.count_stored(connection)
         while True:
             async with self._engine.connect() as connection:
                 names = await catalogue.stored(connection, last, PAGE)
             for tenant, last in names:
                 seen.add(last)
                 self.recordings += 1
+                if self.recordings % (total // 100 + 1) == 0:
+                    self._tell(Progress("recordings", self.recordings, total))
                 kind = await self._wrong_with(tenant, last)
                 if kind is not None:
                     yield Fault(kind=kind, tenant=tenant, recording=last)
@@ -268,7 +289,7 @@ async def verify(path: Path | None, heads: list[Head]) -> int:
     engine = archive.engine(config.archive_url)
     try:
         vault = open_vault(engine, store, config.keys, keyring.derived, os.urandom)
-        walk = Verification(engine, vault, evidence.public_key(keyring), heads)
+        walk = Verification(engine, vault, evidence.public_key(keyring), heads, _say)
         async for fault in walk.run():
             _say(fault)
         _say(walk.summary)

@@ -16,6 +16,7 @@ from cyclopts import App
 from masking import access
 from masking.cli import app
 from masking.config import Config, load
+from masking.errands import run
 from masking.house import open_house
 from masking.serve import running
 from recordings.store import open_store
@@ -103,6 +104,8 @@ async def test_each_command_does_its_work(tmp_path: Path, capsys: pytest.Capture
         got = await masking("recordings", "fetch", recording, "-o", str(tmp_path / "a.wav"), "--reason", "dispute 1")
         assert got["recording"] == recording and (tmp_path / "a.wav").read_bytes() == SOUND
         assert (await masking("recordings", "verify"))["heads"] == 0
+        told = await asyncio.to_thread(lambda: list(run("masking.courier.verification", [], path, "verified")))
+        assert told[0] == {"event": "progress", "what": "recordings", "done": 1, "total": 1}, "what the bar shows"
         assert "complete" in (await masking("completion", "fish"))["script"]
         assert {one["check"] for one in await masking("doctor")} > {"trunks", "clock"}
     assert used == set(leaves(app)) - ELSEWHERE
