@@ -60,6 +60,7 @@ class RecordingsSection(Section, frozen=True):
     region: str = ""
     endpoint: str = ""
     format: Literal["opus", "wav"] = "opus"
+    retention: int = 0
 
     @property
     def place(self) -> dict[str, str]:
@@ -378,6 +379,8 @@ def _check_recordings(recordings: RecordingsSection) -> None:
         raise BadConfig("recordings.url: expected file:///… or s3://bucket/prefix, or empty for a folder of data_dir")
     if recordings.url.startswith("s3://") and not recordings.region:
         raise BadConfig('recordings.region: empty; expected the bucket\'s region, e.g. "ap-southeast-1"')
+    if recordings.retention and recordings.retention < 60:
+        raise BadConfig("recordings.retention: expected seconds, 60 or more, or 0 to keep recordings for good")
     if recordings.endpoint and not re.match(r"https?://", recordings.endpoint):
         raise BadConfig("recordings.endpoint: expected https://host, or empty for AWS's own")
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from masking import consent, latecalls, sentences, webhooks
+from masking import consent, keeping, latecalls, sentences, webhooks
 from masking.access import DEFAULT_TENANT
 from masking.consent import EVERYWHERE, ConsentPolicy
 from masking.events import moment, seconds
 from masking.house import Unavailable, letters, script
+from masking.keeping import RecordingStorage
 from masking.latecalls import ANNOUNCED, KeptLateCall, LateCall, LateCallWish
 from masking.number_health import NumberHealth
 from masking.numbering import read, spells_a_number
@@ -84,6 +85,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     late_call: LateCall = LateCall()
     consent_policy: ConsentPolicy = EVERYWHERE
     announcements: Announcements = OURS
+    recording_storage: RecordingStorage = keeping.DEFAULT
     intercept_url: Url | None = None  # asked before each second leg (`masking.consultations`)
     intercept_timeout_ms: AnsweredWithin = 700
     intercept_on_error: OnError = "allow"
@@ -127,6 +129,7 @@ class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     late_call: LateCallWish | UnsetType = UNSET
     consent_policy: ConsentPolicy | UnsetType = UNSET
     announcements: Announcements | UnsetType = UNSET
+    recording_storage: RecordingStorage | UnsetType = UNSET
     intercept_url: Url | None | UnsetType = UNSET
     intercept_timeout_ms: AnsweredWithin | UnsetType = UNSET
     intercept_on_error: OnError | UnsetType = UNSET
@@ -342,6 +345,8 @@ def _check(house: House, wish: ServiceChange) -> None:
             raise ContainsPhoneNumber(f"{field} contains a phone number.", [error])
     if isinstance(wish.consent_policy, ConsentPolicy):
         consent.checked(wish.consent_policy)
+    if isinstance(wish.recording_storage, RecordingStorage):
+        keeping.check(house.config, wish.recording_storage)
     if isinstance(wish.announcements, Announcements):
         sentences.checked(house, wish.announcements)
     for field in ("intercept_url", "out_of_session_url"):

@@ -216,7 +216,8 @@ class Draft:
             await self._connection.execute(recording_keys.insert(), keys)
         changed = [self._rows[name] for name in self._changed if name not in self._new]
         if changed:
-            told: dict[str, Any] = {name: sql.bindparam(f"new_{name}") for name in ("status", "ended_at", "body")}
+            columns = ("status", "ended_at", "body", "retain_until")
+            told: dict[str, Any] = {name: sql.bindparam(f"new_{name}") for name in columns}
             query = recordings.update().where(recordings.c.id == sql.bindparam("row")).values(told)
             await self._connection.execute(query, [_change_of(row) for row in changed])
         if self._shredded:
@@ -253,7 +254,18 @@ def _columns(row: Catalogued) -> dict[str, Any]:
 
 def _change_of(row: Catalogued) -> dict[str, Any]:
     one = row.recording
-    return {"row": one.id, "new_status": one.status, "new_ended_at": row.ended_at, "new_body": _encode(one)}
+    return {
+        "row": one.id,
+        "new_status": one.status,
+        "new_ended_at": row.ended_at,
+        "new_body": _encode(one),
+        "new_retain_until": _sweep_at(one),
+    }
+
+
+def _sweep_at(one: Recording) -> float | None:
+    """When its time is over: never while somebody holds it."""
+    return None if one.hold is not None or one.retain_until is None else one.retain_until.timestamp()
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -264,6 +276,7 @@ class Whole(msgspec.Struct, frozen=True):
     found: Examined
     gaps: tuple[Gap, ...] = ()
     sealed: SealedKey | None = None
+    retain_until: datetime | None = None
 
 
 async def finished(connection: AsyncConnection, recording: str, whole: Whole) -> None:
@@ -275,7 +288,7 @@ async def finished(connection: AsyncConnection, recording: str, whole: Whole) ->
         found = whole.found
         facts = {"duration": found.duration, "sha256": found.sha256, "bytes": found.bytes}
         heard = msgspec.structs.asdict(found.analysis)
-        kept = {"gaps": whole.gaps, "original": found.original}
+        kept = {"gaps": whole.gaps, "original": found.original, "retain_until": whole.retain_until}
         await _rewrite(connection, row, columns={"key": whole.key}, status="available", **facts, **heard, **kept)
 
 
@@ -300,6 +313,13 @@ async def erasing(connection: AsyncConnection, limit: int = 100) -> list[Catalog
     """Erased recordings whose file is not gone yet."""
     query = _rows().where(recordings.c.status == "erased", recordings.c.key.is_not(None))
     return await _read(connection, query.order_by(recordings.c.id).limit(limit))
+
+
+async def expired(connection: AsyncConnection, now: float, limit: int) -> list[Catalogued]:
+    """Available recordings whose time is over at `now` and that nobody holds, longest over first."""
+    table = recordings.c
+    query = _rows().where(table.retain_until <= now, table.status == "available").order_by(table.retain_until, table.id)
+    return await _read(connection, query.limit(limit))
 
 
 async def gone(connection: AsyncConnection, recording: str) -> None:
@@ -442,7 +462,7 @@ async def _rewrite(
 ) -> None:
     """One UPDATE: the shape with its changes, and the columns that follow from it."""
     shape = msgspec.structs.replace(row.recording, **changes)
-    values = {"status": shape.status, "body": _encode(shape)} | (columns or {})
+    values = {"status": shape.status, "body": _encode(shape), "retain_until": _sweep_at(shape)} | (columns or {})
     await connection.execute(recordings.update().where(recordings.c.id == shape.id).values(values))
 
 

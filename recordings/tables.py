@@ -20,6 +20,8 @@ recordings = sql.Table(
     sql.Column("key", sql.String(255)),
     sql.Column("told", sql.Boolean, nullable=False),  # the session's stream has this recording's last event
     sql.Column("body", sql.Text, nullable=False),
+    sql.Column("retain_until", sql.Double),  # NULL while it is held, and where it is kept for good
+    sql.Index(None, "retain_until"),
     sql.Index(None, "tenant", "started_at", "id"),
     sql.Index(None, "tenant", "unique_name", "started_at"),
     sql.Index(None, "session", "started_at"),

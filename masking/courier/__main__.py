@@ -33,6 +33,7 @@ from masking.courier.months import Months
 from masking.courier.notary import Notary
 from masking.courier.outbox import Outbox
 from masking.courier.postroom import PostRoom
+from masking.courier.retention import Misplaced, Retention, check_regions
 from masking.courier.sweeper import Sweeper
 from masking.house import open_house
 from masking.logs import configure
@@ -54,6 +55,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
     async with open_house(config, now=time.time, random=os.urandom, budget=PATIENCE) as house:
         assert house.archive is not None, "opened with the archive"
         await schema.upgrade(house.archive, revisions)
+        await check_regions(house)
         await quotas.note_open_sessions(house)
         await asyncio.to_thread(post.trusted)
         months = Months(house, house.archive)
@@ -70,6 +72,7 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
             Outbox(house, house.archive, Leases(waiting), post_room.tell, checkup.take),
             Sweeper(house),
             Finisher(house, house.archive, vault, config.spool_dir),
+            Retention(house, house.archive),
             locksmith,
             Notary(house, house.archive),
             months,
@@ -105,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         config.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         asyncio.run(carry(config, schema.revisions()))
-    except (KeyringError, Unavailable) as trouble:
+    except (KeyringError, Misplaced, Unavailable) as trouble:
         sys.stderr.write(f"masking.courier: {trouble}\n")
         return 1
     except (SQLAlchemyError, OSError) as trouble:

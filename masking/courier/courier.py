@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from masking.courier.notary import Notary
     from masking.courier.outbox import Outbox
     from masking.courier.postroom import PostRoom
+    from masking.courier.retention import Retention
     from masking.courier.sweeper import Sweeper
 
 log = structlog.get_logger("masking.courier")
@@ -30,6 +31,7 @@ log = structlog.get_logger("masking.courier")
 LEASE_PAUSE: Final = 1.0
 OUTBOX_PAUSE: Final = 0.05  # what is written meanwhile shares one transaction; the archive is promised within 2 s
 SWEEP_PAUSE: Final = 0.5
+RETENTION_PAUSE: Final = 1.0
 LOCKSMITH_PAUSE: Final = 1.0
 NOTARY_PAUSE: Final = 1.0
 MONTHS_PAUSE: Final = 3600.0
@@ -47,6 +49,7 @@ class Courier:
         outbox: Outbox,
         sweeper: Sweeper,
         finisher: Finisher,
+        retention: Retention,
         locksmith: Locksmith,
         notary: Notary,
         months: Months,
@@ -58,6 +61,7 @@ class Courier:
         self._outbox = outbox
         self._sweeper = sweeper
         self._finisher = finisher
+        self._retention = retention
         self._locksmith = locksmith
         self._notary = notary
         self._months = months
@@ -82,6 +86,7 @@ class Courier:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._again_and_again, "outbox", self._outbox.round, OUTBOX_PAUSE)
             tasks.start_soon(self._again_and_again, "sweeper", self._sweeper.round, SWEEP_PAUSE)
+            tasks.start_soon(self._again_and_again, "retention", self._retention.round, RETENTION_PAUSE)
             tasks.start_soon(self._again_and_again, "locksmith", self._locksmith.round, LOCKSMITH_PAUSE)
             tasks.start_soon(self._again_and_again, "notary", self._notary.round, NOTARY_PAUSE)
             tasks.start_soon(self._again_and_again, "months", self._months.round, MONTHS_PAUSE)

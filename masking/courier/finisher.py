@@ -28,6 +28,7 @@ import msgspec
 import structlog
 from anyio.to_thread import run_sync
 
+from masking.courier.terms import kept_until
 from recordings import catalogue
 from recordings.capture import (
     CaptureBroken,
@@ -66,6 +67,7 @@ STRAYS_EVERY: Final = 3600.0
 # What will not change any more, and is told of an available recording.
 SETTLED: Final = (
     "unique_name", "started_at", "duration", "sha256", "bytes", "gaps", "pauses", "channels", "notices", "original",
+    "retain_until",
 )  # fmt: skip
 
 
@@ -172,10 +174,12 @@ class Finisher:
         stands."""
         recording = row.recording
         whole = await self._render(row, capture)
+        until = await kept_until(self._house, self._engine, row)
         async with unbroken(self._engine.begin()) as connection:
             if whole is None:
                 await catalogue.failed(connection, recording.id)
             else:
+                whole = msgspec.structs.replace(whole, retain_until=until)
                 await catalogue.finished(connection, recording.id, whole)
             settled = await catalogue.get(connection, row.tenant, recording.id)
         assert settled is not None, "rows are never deleted"

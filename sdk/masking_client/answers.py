@@ -527,6 +527,16 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     retain_until: datetime | None
 
 
+class RecordingStorage(msgspec.Struct, frozen=True, kw_only=True):
+    """`retention`: seconds a recording is kept from its call's end (null: as the installation says), another where the
+    dialled number is of a country in `retention_by_country` (null there: for good). `region`: the only one where
+    recordings may lie; null: wherever they do."""
+
+    retention: int | None
+    retention_by_country: dict[str, int | None]
+    region: str | None
+
+
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """How many events match; with `only_dead` the dead letters among them are sent."""
 
@@ -578,6 +588,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     late_call: LateCall
     consent_policy: ConsentPolicy
     announcements: Announcements
+    recording_storage: RecordingStorage
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: str

@@ -267,6 +267,16 @@ class Question(TypedDict, total=False):
     attestation: Literal["A", "B", "C", "failed"] | None
 
 
+class RecordingStorage(TypedDict, total=False):
+    """`retention`: seconds a recording is kept from its call's end (null: as the installation says), another where the
+    dialled number is of a country in `retention_by_country` (null there: for good). `region`: the only one where
+    recordings may lie; null: wherever they do."""
+
+    retention: Required[int | None]
+    retention_by_country: Required[Mapping[str, int | None]]
+    region: Required[str | None]
+
+
 class Renumbering(TypedDict, total=False):
     """Which virtual number goes; for `overlap` seconds both work."""
 
@@ -315,6 +325,7 @@ class ServiceChange(TypedDict, total=False):
     late_call: LateCallWish
     consent_policy: ConsentPolicy
     announcements: Announcements
+    recording_storage: RecordingStorage
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: Literal["allow", "deny"]

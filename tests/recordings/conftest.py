@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from masking import archive
 from masking.archive import engine as archive_engine
 from recordings import catalogue
 from recordings.store import ObjectStore, open_store
@@ -43,6 +44,7 @@ async def engine(empty: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     engine = empty
     async with engine.begin() as connection:
         await connection.run_sync(catalogue.metadata.create_all)
+        await connection.run_sync(archive.metadata.create_all)
     yield engine
     await engine.dispose()
 

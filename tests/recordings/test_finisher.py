@@ -19,10 +19,15 @@ from anyio.to_thread import run_sync
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from masking.config import Config
+from masking import access, archive, events, services
+from masking.config import Config, RecordingsSection
 from masking.courier import finisher
 from masking.courier.finisher import MISSING, STRAY, Finisher, key_of
+from masking.courier.retention import Misplaced, Retention, check_regions
 from masking.house import House
+from masking.keeping import RecordingStorage
+from masking.refusals import Invalid
+from masking.services import ServiceChange
 from pools.grants import Ask, Entry, holder_id
 from pools.inventory import Inventory, Item
 from pools.keyring import Keyring
@@ -30,7 +35,7 @@ from pools.leases import Leases
 from pools.redis import Redis, Unavailable
 from recordings import catalogue
 from recordings.capture import Capture, path_of
-from recordings.catalogue import Catalogued, Channel
+from recordings.catalogue import Catalogued, Channel, Draft, Hold
 from recordings.render import Gap
 from recordings.store import StoreFailed, open_store
 from recordings.vault import Vault
@@ -156,6 +161,7 @@ async def test_a_call_s_capture_becomes_its_recording(site: Site) -> None:
                 "channels": list(msgspec.to_builtins(recording.channels)),
                 "notices": [],
                 "original": msgspec.to_builtins(recording.original),
+                "retain_until": None,
             },
         )
     ]
@@ -421,6 +427,58 @@ async def test_a_bucket_that_is_away_for_an_hour_loses_nothing(
         assert len(await site.stored()) == 2 and await site.spooled() == []
     finally:
         await run_sync(aws.stop)
+
+
+async def test_a_recording_ends_with_its_time_unless_somebody_holds_it(site: Site) -> None:
+    day = 86_400
+    storage = RecordingStorage(retention=30 * day, retention_by_country={"VN": 2 * day, "RU": None})
+    await services.change(site.house, "t", "default", ServiceChange(recording_storage=storage))
+    names = ["rec_1", "rec_2", "rec_3"]
+    for name, dialled in zip(names, ("+842400000001", None, "+842400000001"), strict=True):
+        await site.call(name)
+        await site.talk(name)
+        async with site.engine.begin() as connection:
+            body = msgspec.json.encode({"dialled": dialled}).decode()
+            row = {"id": f"int_{name}", "tenant": "t", "session": site.session, "started_at": START, "body": body}
+            await connection.execute(archive.interactions.insert().values(row))
+    await site.finisher().round()
+    ends = [(await site.row(name)).recording.retain_until for name in names]
+    assert [end and end.timestamp() - ENDED for end in ends] == [2 * day, 30 * day, 2 * day]
+    async with site.engine.begin() as connection:
+        draft = Draft(connection)
+        await draft.load(["int_rec_3"])
+        draft.held("rec_3", Hold("case 7", "key_1", events.moment(ENDED)))
+        await draft.write()
+    sweeper = Retention(site.house, site.engine)
+    site.at(ENDED + 2 * day - 1)
+    assert await sweeper.round() == 0
+    site.at(ENDED + 2 * day)
+    assert [await sweeper.round() for _ in range(3)] == [1, 0, 0]
+    erased = [facts for kind, facts in await site.told() if kind == "recording.erased"]
+    assert [(one["recording"], one["key"], one["reason"]) for one in erased] == [("rec_1", "retention", "retention")]
+    async with site.engine.begin() as connection:
+        draft = Draft(connection)
+        await draft.load(["int_rec_1", "int_rec_3"])
+        draft.erased("rec_1")
+        draft.held("rec_3", None)
+        await draft.write()
+    assert await sweeper.round() == 1, "what is let go is looked at again"
+    assert [(await site.row(name)).recording.status for name in names] == ["erased", "available", "available"]
+
+
+async def test_what_is_pinned_to_another_region_is_refused_at_the_change_and_at_the_start(site: Site) -> None:
+    hanoi = ServiceChange(recording_storage=RecordingStorage(region="ap-hanoi"))
+    with pytest.raises(Invalid, match="recording_storage.region"):
+        await services.change(site.house, "t", "default", hanoi)
+    here = msgspec.structs.replace(site.house.config, recordings=RecordingsSection(region="ap-hanoi"))
+    object.__setattr__(site.house, "config", here)
+    await access.create_key(site.house, "t", ["recordings"])
+    await services.change(site.house, "t", "default", hanoi)
+    await check_regions(site.house)
+    moved = msgspec.structs.replace(here, recordings=RecordingsSection(region="eu-west-1"))
+    object.__setattr__(site.house, "config", moved)
+    with pytest.raises(Misplaced, match="ap-hanoi"):
+        await check_regions(site.house)
 
 
 async def test_a_session_that_is_gone_is_told_nothing_and_the_recording_stands(site: Site) -> None:
