@@ -272,9 +272,9 @@ class RecordingStorage(TypedDict, total=False):
     dialled number is of a country in `retention_by_country` (null there: for good). `region`: the only one where
     recordings may lie; null: wherever they do."""
 
-    retention: Required[int | None]
-    retention_by_country: Required[Mapping[str, int | None]]
-    region: Required[str | None]
+    retention: int | None
+    retention_by_country: Mapping[str, int | None]
+    region: str | None
 
 
 class Renumbering(TypedDict, total=False):
