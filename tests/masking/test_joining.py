@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 
 import pytest
 
 from masking import joining, opening, services, sessions
+from masking.checks import LONGEST
 from masking.refusals import (
     GeoUnavailable,
     NotFound,
@@ -25,8 +28,8 @@ from pools.inventory import PhoneNumber
 from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, World, participants, proxy
 
 
-async def opened(world: World, *numbers: str) -> Session:
-    new = NewSession(participants=participants(*numbers), number_model="per_party")
+async def opened(world: World, *numbers: str, ttl: int = 3600) -> Session:
+    new = NewSession(participants=participants(*numbers), number_model="per_party", ttl=ttl)
     return (await opening.open_session(world.house, world.access, new, fewest=0))[0]
 
 
@@ -184,3 +187,34 @@ async def test_of_many_who_join_at_once_two_do_and_each_is_told_who_they_are(wor
     assert (first.display[-2:], second.display[-2:]) == (one[-2:], other[-2:])
     assert await reached(world, dials(first), one) == other
     assert await reached(world, dials(second), other) == one
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whoever_comes_and_goes_a_dialling_reaches_the_partner_of_now_or_nobody(world: World, seed: int) -> None:
+    """Two pools, three sessions, five people: after every step each of them dials every number there is."""
+    dice = random.Random(seed)
+    numbers = await world.pool(3) + await world.pool(2, "RU")
+    people = [CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, "+79167654321"]
+    there: dict[str, dict[str, Participant]] = {(await opened(world, ttl=LONGEST)).id: {} for _ in range(3)}
+    for _ in range(24):
+        session, who = dice.choice(sorted(there)), dice.choice(people)
+        if who in there[session]:
+            await joining.leave(world.house, world.access, session, there[session].pop(who).id)
+        elif len(there[session]) < 2:
+            with contextlib.suppress(NumberPoolExhausted):
+                there[session][who] = await joined(world, session, who)
+        elif dice.random() < 0.3:
+            await sessions.close(world.house, world.access, session)
+            del there[session]
+            there[(await opened(world, ttl=LONGEST)).id] = {}
+        await world.later(dice.choice([0, 60, 1800]))
+        meant = {(dials(own), number): pair for pair in there.values() for number, own in pair.items()}
+        for x in numbers:
+            for person in people:
+                found, pair = await reached(world, x, person), meant.get((x, person))
+                if pair is None:
+                    assert found in ("ended", "no_binding")
+                elif len(pair) == 2:
+                    assert found == next(number for number in pair if number != person)
+                else:
+                    assert found == "direction"
