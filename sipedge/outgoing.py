@@ -88,6 +88,7 @@ async def serve(exchange: Exchange, has_room: Callable[[], bool], begin: Callabl
                 command = await orders.next()
                 if command is not None and not (has_room() and begin(command)):
                     await orders.put_back(command)
+                    await asyncio.sleep(PAUSE)  # so that another edge has it
             except Unavailable:  # a command that is lost so ends as one that nobody took
                 await asyncio.sleep(PAUSE)
     finally:

@@ -42,10 +42,11 @@ Set = Callable[..., Awaitable[Office]]
 
 @pytest.fixture
 async def office(open_edge: Opener, phones: Make) -> Set:
-    async def set_(**session: Any) -> Office:
+    async def set_(customers: dict[str, Any] | None = None, **session: Any) -> Office:
         customer, driver = phones(CUSTOMER), phones(DRIVER)
         place = await open_edge(
-            trunk("customers", customer, prefixes=["+84901"]), trunk("drivers", driver, prefixes=["+84907"])
+            trunk("customers", customer, prefixes=["+84901"], **(customers or {})),
+            trunk("drivers", driver, prefixes=["+84907"]),
         )
         await place.numbers(*X[:2])
         return Office(place, customer, driver, await place.session(CUSTOMER, DRIVER, **session))
@@ -196,6 +197,28 @@ async def test_an_edge_that_leaves_takes_no_calls_and_without_one_none_is_taken(
     first = await scene.customer.expect(Invited)
     scene.customer.respond(first, 486)
     assert (await scene.place.interaction(scene.session)).id == asked.id
+
+
+async def test_a_crowded_edge_leaves_the_call_to_another(office: Set, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await office()
+    admission = scene.place.edge.admission
+    with monkeypatch.context() as crowded:
+        crowded.setattr(admission, "take", lambda invite, now: False)
+        await scene.call()
+        await scene.customer.silence(0.3)
+    await scene.customer.expect(Invited)
+    assert admission.opening == 0, "its first leg has left"
+
+
+async def test_a_trunk_without_room_rings_nobody(office: Set) -> None:
+    scene = await office(customers={"max_calls": 1})
+    (full,) = [trunk for trunk in scene.place.edge.trunks.trunks if trunk.name == "customers"]
+    full.calls += 1
+    await scene.call()
+    told = await scene.place.interaction(scene.session)
+    assert (told.status, told.reason, told.legs) == ("failed", "trunk_limit", [])
+    await scene.customer.silence(0.05)
+    full.calls -= 1
 
 
 async def test_a_call_whose_time_has_passed_rings_nobody(office: Set) -> None:
