@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pools.numbers import Number
 
 NOTE: Final = script("quota")
-LETTERS: Final = 22  # of a session's id, behind its shard
+SHARD: Final = len("ses_aaaaaa")  # of a session's id: what stands before its letters
 GIGABYTE: Final = 1_000_000_000
 REMEMBERED: Final = 10.0  # seconds for which what is stored is not counted again
 SEEDED: Final = 500  # notes a command
@@ -55,14 +55,14 @@ async def one_session_more(house: House, tenant: str, letters: str, ends_ms: int
 async def session_moved(house: House, tenant: str, session: str, ends_ms: int) -> None:
     """An open session's end is another one."""
     if house.config.tenant_named(tenant).max_open_sessions:
-        await house.redis.command("ZADD", _key(tenant), "XX", ends_ms, session[-LETTERS:])
+        await house.redis.command("ZADD", _key(tenant), "XX", ends_ms, letters_of(session))
 
 
 async def session_ended(house: House, holder: Holder) -> None:
     """A session ended before its time."""
     if any(tenant.max_open_sessions for tenant in house.config.tenant) and "record" in holder.fields:
         tenant = records.unpacked(holder.fields["record"]).tenant
-        await house.redis.command("ZREM", _key(tenant), holder.holder[-LETTERS:])
+        await house.redis.command("ZREM", _key(tenant), letters_of(holder.holder))
 
 
 async def note_open_sessions(house: House) -> None:
@@ -81,7 +81,7 @@ async def note_open_sessions(house: House) -> None:
         async with house.archive.connect() as connection:
             rows = (await connection.execute(query)).all()
         for first in range(0, len(rows), SEEDED):
-            notes = [(round(row.expires_at * 1000), row.id[-LETTERS:]) for row in rows[first : first + SEEDED]]
+            notes = [(round(row.expires_at * 1000), letters_of(row.id)) for row in rows[first : first + SEEDED]]
             await house.redis.command("ZADD", _key(tenant.name), "NX", *(word for note in notes for word in note))
 
 
@@ -145,6 +145,11 @@ async def one_request_more(house: House, tenant: str) -> bool:
     """May the tenant be answered another request in this second?"""
     most = house.config.tenant_named(tenant).max_requests_per_second
     return not most or await Budget(f"{{quota:{tenant}}}requests", most, 1).spend(house)
+
+
+def letters_of(session: str) -> str:
+    """What a session's id has behind its shard, which is known before the shard is."""
+    return session[SHARD:]
 
 
 def _key(tenant: str) -> str:

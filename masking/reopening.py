@@ -140,8 +140,7 @@ async def _revive(house: House, holder: Holder, record: Record, lives_ms: int) -
             **stages.fields(record, holder.targets),
             "wakes": stages.next_ms(record.stages, house.now_ms) or "",
         }
-    letters = holder.holder[-quotas.LETTERS :]
-    async with quotas.one_session_more(house, record.tenant, letters, expires_ms):
+    async with quotas.one_session_more(house, record.tenant, quotas.letters_of(holder.holder), expires_ms):
         outcome = await house.leases.reopen(
             holder.holder,
             expires=expires_ms,

@@ -109,3 +109,20 @@ async def test_sessions_that_were_open_before_there_was_a_quota_count(
     small = await client_of(house, transport, "small")
     await small.post("/v1/services/default/phone_numbers", numbers(3))
     problem(await small.post("/v1/sessions", {"participants": PEOPLE}), 409, "quota_exceeded")
+
+
+async def test_sessions_of_twilios_face_count_among_the_others(house: House, transport: httpx2.ASGITransport) -> None:
+    small = await client_of(house, transport, "small")
+    await small.post("/v1/services/default/phone_numbers", numbers(2))
+    basic = base64.b64encode(b"AC1:" + small.http.headers["Authorization"].partition(" ")[2].encode()).decode()
+    faced = {"Authorization": f"Basic {basic}"}
+    made = (await small.http.post("/v1/Services", data={"UniqueName": "rides"}, headers=faced)).json()
+    await small.post("/v1/services/rides/phone_numbers", numbers(1, 10))
+    path = f"/v1/Services/{made['sid']}/Sessions"
+    session = await small.http.post(path, data={"UniqueName": "order-1"}, headers=faced)
+    assert session.status_code == 201, session.text
+    problem(await small.post("/v1/sessions", {"participants": PEOPLE}), 409, "quota_exceeded")
+    second = await small.http.post(path, data={"UniqueName": "order-2"}, headers=faced)
+    assert (second.status_code, second.json()["code"]) == (400, 20409)
+    assert (await small.http.delete(f"{path}/{session.json()['sid']}", headers=faced)).status_code == 204
+    assert (await small.post("/v1/sessions", {"participants": PEOPLE})).status_code == 201
