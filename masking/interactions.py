@@ -52,6 +52,9 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     codec: str | None = None
 
 
+RecordingFault = Literal["disk_full", "disk_error", "no_key", "media"]
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Proof that a prompt was played: `leg` 1 is the caller's, `at` and `to` are seconds from the recording's start."""
 
@@ -175,6 +178,12 @@ def answered_fact(
 def recording_started_fact(call: Call, at: float, channels: tuple[Channel, ...]) -> Told:
     """The capture of `call.recording` runs; the catalogue shows it as `recording`."""
     return _fact(call, "recording.started", at, recording=call.recording, channels=channels)
+
+
+def recording_failed_fact(call: Call, at: float, recording: str, reason: RecordingFault) -> Told:
+    """The recording could not begin, or takes no more from `at` on, while the call goes on. What there is of one that
+    had begun is made available all the same, with its gap."""
+    return _fact(call, "recording.failed", at, recording=recording, reason=reason)
 
 
 def recording_changed_fact(call: Call, at: float, what: Literal["paused", "resumed", "stopped"]) -> Told:

@@ -28,7 +28,7 @@ from sipedge.circuits import Circuit, Demand, Exchange, Leave, Over, media_faile
 from sipedge.hunting import Hunt, Sought
 from sipedge.legs import Agreed, DialledLeg
 from sipedge.media import sdp
-from sipedge.media.plane import Digit, PlaneError
+from sipedge.media.plane import Digit, PlaneError, RecordingFailed
 from sipedge.media.spoken import Asset
 from sipedge.sip.events import Answered, Invited
 from sipedge.trunks import Trunk
@@ -318,6 +318,9 @@ class Call:
         if self.opening:
             self.opening = False
             self.exchange.admission.opened()
+
+    def recording_failed(self, event: RecordingFailed) -> None:
+        taping.broken(self, event)
 
     def tell(self, fact: Callable[..., Told], *more: object, last: bool = False, at: float | None = None) -> None:
         """Tells the core a fact, as of now or `at`."""

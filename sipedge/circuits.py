@@ -206,8 +206,7 @@ class Circuit:
                 case MediaBack():
                     self._silent.discard(event.leg)
                 case RecordingFailed():
-                    self.exchange.counts["recordings_broken"] += 1
-                    log.error("recording_broken", interaction=self.id, recording=event.recording)
+                    self.exchange.calls[self.id].recording_failed(event)
                 case Leave():
                     raise Over("platform", "shutdown", 503, 41)
                 case _:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from masking import interactions, locks
-from masking.interactions import Channel
+from masking.interactions import Channel, RecordingFault
 from sipedge.circuits import media_failed
 from sipedge.media import spoken
-from sipedge.media.plane import PlaneError, Seal
+from sipedge.media.plane import CaptureFailed, PlaneError, RecordingFailed, Seal
 from sipedge.media.spoken import Asset
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from sipedge.calls import Call
 
 log = structlog.get_logger("sipedge.calls")
+
+FULL: Final = frozenset(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+"""How a relay says that there is no room left."""
 
 
 async def begin(call: Call, route: Route) -> None:
@@ -35,6 +40,7 @@ async def begin(call: Call, route: Route) -> None:
         log.error("recording_not_begun", interaction=call.id, recording=route.recording, problem=problem.code)
         if call.facts is not None:
             call.facts.recording = None
+            call.tell(interactions.recording_failed_fact, route.recording, _reason(problem))
         return
     call.recorded = True
     channels = (
@@ -42,6 +48,24 @@ async def begin(call: Call, route: Route) -> None:
         Channel(index=2, participant=route.to_participant, role=route.to_role),
     )
     call.tell(interactions.recording_started_fact, channels)
+
+
+def broken(call: Call, event: RecordingFailed) -> None:
+    """The relay's disk refuses what is recorded; the call goes on."""
+    call.exchange.counts["recordings_broken"] += 1
+    log.error("recording_broken", interaction=call.id, recording=event.recording)
+    if call.facts is not None:
+        call.tell(interactions.recording_failed_fact, event.recording, _disk(event.detail))
+
+
+def _reason(problem: PlaneError | locks.NoLock) -> RecordingFault:
+    if isinstance(problem, locks.NoLock):
+        return "no_key"
+    return _disk(problem.detail) if isinstance(problem, CaptureFailed) else "media"
+
+
+def _disk(detail: str) -> RecordingFault:
+    return "disk_full" if detail in FULL else "disk_error"
 
 
 async def tell_both(call: Call, route: Route) -> None:

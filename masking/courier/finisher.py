@@ -265,6 +265,8 @@ def key_of(row: Catalogued) -> str:
 def _data(recording: Recording) -> bytes:
     """Of an available recording everything that is settled, so that the chain of evidence seals its row as well."""
     facts: dict[str, object] = {"recording": recording.id, "interaction": recording.interaction}
+    if recording.status == "failed":
+        facts["reason"] = "nothing_playable"
     if recording.status == "available":
         facts |= {name: getattr(recording, name) for name in SETTLED}
     return msgspec.json.encode(facts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import itertools
+import os
 import weakref
 from typing import Any
 
@@ -17,7 +19,7 @@ from masking.house import Unavailable
 from masking.routes import Claimed
 from sipedge import calls
 from sipedge.media import spoken
-from sipedge.media.plane import PlaneGone
+from sipedge.media.plane import PlaneGone, RecordingFailed
 from sipedge.sip.events import Acked, Answered, Cancelled, Ended, Failed, Invited, Progressed, Requested, Responded
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Scene, Stage, X, trunk
 from tests.edge.phones import Phone, media_of
@@ -133,6 +135,21 @@ async def test_a_recording_that_cannot_begin_is_not_announced_and_the_call_goes_
     scene.caller.hang_up(leg)
     assert (await scene.interaction()).recordings == []
     assert scene.place.edge.exchange.counts["recordings_not_begun"] == 1
+    assert (await scene.event("recording.failed"))["reason"] == "disk_error"
+
+
+async def test_a_disk_that_fills_up_in_a_call_is_told_and_the_call_goes_on(stage: Stage) -> None:
+    scene = await stage(record="always")
+    leg, invited, answered = await up(scene)
+    await scene.bridged()
+    recording = (await scene.event("recording.started"))["recording"]
+    (call,) = scene.place.edge.exchange.calls.values()
+    call.circuit.inbox.put(RecordingFailed(call.id, recording, os.strerror(errno.ENOSPC)))
+    failed = await scene.event("recording.failed")
+    assert (failed["recording"], failed["reason"]) == (recording, "disk_full")
+    assert await talk(scene, invited, answered)
+    scene.caller.hang_up(leg)
+    assert (await scene.interaction()).recordings == [recording]
 
 
 async def test_without_a_key_to_seal_to_nothing_is_recorded_and_the_call_goes_on(
@@ -146,6 +163,7 @@ async def test_without_a_key_to_seal_to_nothing_is_recorded_and_the_call_goes_on
     scene.caller.hang_up(leg)
     assert (await scene.interaction()).recordings == []
     assert scene.place.edge.exchange.counts["recordings_not_begun"] == 1
+    assert (await scene.event("recording.failed"))["reason"] == "no_key"
 
 
 async def test_a_key_is_remembered_while_redis_is_away_and_its_successor_found(

@@ -331,7 +331,9 @@ async def test_it_has_failed_only_when_nothing_is_playable(site: Site, leave: Ca
     await site.finisher().round()
     row = await site.row()
     assert (row.recording.status, row.told, row.key) == ("failed", True, None)
-    assert await site.told() == [("recording.failed", {"recording": "rec_1", "interaction": "int_rec_1"})]
+    assert await site.told() == [
+        ("recording.failed", {"recording": "rec_1", "interaction": "int_rec_1", "reason": "nothing_playable"})
+    ]
     assert await site.stored() == {}
     assert await site.spooled() == []
 
