@@ -127,29 +127,15 @@ class _Schemas:
         for operation in table:
             answered += [said.type for said in operation.answers.values() if said.type not in (None, bytes, str)]
             asked += [operation.query] if operation.body is None else [operation.query, operation.body]
-        types = answered + asked
-        types = list(dict.fromkeys(types))
-        schemas, self.components = msgspec.json.schema_components(types, ref_template=REF)
-        self._by_type = dict(zip(types, schemas, strict=True))
-        self._queries = {operation.query for operation in table}
-        for query in self._queries:
+        said, self.components = _described(answered, answered=True)
+        wanted, components = _renamed(*_described(asked, answered=False), self.components)
+        self.components |= components
+        self._by_type = wanted | said
+        for query in {operation.query for operation in table}:
             self.components.pop(_component(query))
-        for kind in types:
-            self._say_more(kind, answered=kind in answered)
-
-    def _say_more(self, kind: Any, *, answered: bool) -> None:
-        """What msgspec leaves unsaid: times are date-times, and an answer always has the fields that have a default."""
-        for struct in _structs(inspect.type_info(kind), {}):
-            schema = self.components.get(_component(struct.cls))
-            if schema is None:
-                continue
-            for field in struct.fields:
-                if any(isinstance(option, inspect.DateTimeType) for option in options_of(field.type)):
-                    _as_time(schema["properties"][field.encode_name])
-            if answered and not (get_origin(struct.cls) or struct.cls).__struct_config__.omit_defaults:
-                schema["required"] = [field.encode_name for field in struct.fields]
 
     def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a body, or of an answer: no type is both."""
         if kind is bytes:
             return {"type": "string", "format": "binary"}
         return {"type": "string"} if kind is str else self._by_type[kind]
@@ -163,6 +149,48 @@ class _Schemas:
             {"name": name, "in": "query", "required": name in schema.get("required", ()), **_in_url(field)}
             for name, field in schema["properties"].items()
         ]
+
+
+Components = dict[str, dict[str, Any]]
+
+
+def _described(types: Iterable[Any], *, answered: bool) -> tuple[dict[Any, dict[str, Any]], Components]:
+    """The schema of each type, and the components they are made of. What msgspec leaves unsaid: times are date-times,
+    and an answer always has the fields that have a default."""
+    kinds = list(dict.fromkeys(types))
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    structs: dict[type[msgspec.Struct], inspect.StructType] = {}
+    for kind in kinds:
+        _structs(inspect.type_info(kind), structs)
+    for struct in structs.values():
+        schema = components[_component(struct.cls)]
+        for field in struct.fields:
+            if any(isinstance(option, inspect.DateTimeType) for option in options_of(field.type)):
+                _as_time(schema["properties"][field.encode_name])
+        if answered and not (get_origin(struct.cls) or struct.cls).__struct_config__.omit_defaults:
+            schema["required"] = [field.encode_name for field in struct.fields]
+    return dict(zip(kinds, schemas, strict=True)), components
+
+
+def _renamed(
+    wanted: dict[Any, dict[str, Any]], components: Components, answered: Components
+) -> tuple[dict[Any, dict[str, Any]], Components]:
+    """What is asked, where a component is answered as well and has more required fields there: `Pin` is asked for as a
+    `PinWish`."""
+    other = {name for name, schema in components.items() if answered.get(name, schema) != schema}
+    while more := {name for name in components.keys() & answered.keys() - other if _mentions(components[name], other)}:
+        other |= more
+    text = msgspec.json.encode((list(wanted.values()), components)).decode()
+    for name in other:
+        text = text.replace(f'"{REF.format(name=name)}"', f'"{REF.format(name=name + "Wish")}"')
+    schemas, renamed = msgspec.json.decode(text)
+    names = {name: name + "Wish" if name in other else name for name in renamed}
+    return dict(zip(wanted, schemas, strict=True)), {names[name]: schema for name, schema in renamed.items()}
+
+
+def _mentions(schema: dict[str, Any], names: Iterable[str]) -> bool:
+    text = msgspec.json.encode(schema).decode()
+    return any(f'"{REF.format(name=name)}"' in text for name in names)
 
 
 def _component(struct: type[msgspec.Struct]) -> str:

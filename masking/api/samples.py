@@ -37,6 +37,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "replace_number": {"number": "+842471000001", "overlap": 300},
     "intend": {"participant": "par_…"},
     "call": {"from": "par_…", "to": "par_…"},
+    "record": {"action": "start"},
     "open_sessions": {"sessions": [{"participants": PEOPLE}]},
     "search_sessions": {"participant": CUSTOMER, "reason": "rider reported a threat"},
     "look_up_caller": {"identifier": CUSTOMER},

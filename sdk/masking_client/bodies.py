@@ -167,7 +167,7 @@ class NewSession(TypedDict, total=False):
     expires_at: datetime | str | None
     mode: Literal["message_only", "voice_and_message", "voice_only"]
     direction: str
-    stages: Sequence[Stage]
+    stages: Sequence[StageWish]
     number_model: Literal["auto", "extension", "one_party", "per_party", "shared"] | None
     geo_match: Literal["country", "country/soft", "country/strict", "soft", "strict"] | None
     geo_match_level: Literal["area_code", "country", "none", "region"]
@@ -177,7 +177,7 @@ class NewSession(TypedDict, total=False):
     record: Literal["always", "never", "on_demand"] | None
     recording_notice: Literal["spoken"] | None
     announcements: Announcements | None
-    pin: Pin | None
+    pin: PinWish | None
     caller_trust: Literal["any", "verified"]
     ring_timeout: int | None
     call_time_limit: int | None
@@ -198,7 +198,7 @@ class NewWebhookEndpoint(TypedDict, total=False):
     description: str | None
 
 
-class NumberHealth(TypedDict, total=False):
+class NumberHealthWish(TypedDict, total=False):
     """When a number ails: of the calls of the last `window` seconds that showed it, `min_calls` at least, fewer than
     `min_answer_ratio` were answered, or of as many answered ones more than `max_short_ratio` ended within `short_call`
     seconds; or `max_reports` people reported who called from it (0: reports do not count)."""
@@ -246,7 +246,7 @@ class PhoneNumbersChange(TypedDict, total=False):
     overlap: int
 
 
-class Pin(TypedDict, total=False):
+class PinWish(TypedDict, total=False):
     """Who keys a PIN: nobody, callers whose number nobody is bound to (where the service's `out_of_session` is `pin`),
     or every caller. `retries`: how often a wrong one may be keyed again."""
 
@@ -320,7 +320,7 @@ class ServiceChange(TypedDict, total=False):
     warning_at: int
     max_concurrent_calls: int
     out_of_session: Literal["announce", "pin"]
-    number_health: NumberHealth
+    number_health: NumberHealthWish
     number_ageing: int
     late_call: LateCallWish
     consent_policy: ConsentPolicy
@@ -350,7 +350,7 @@ class SessionChange(TypedDict, total=False):
     answer_confirm: Literal["keypress", "none"]
     on_expiry_in_call: Literal["finish", "hangup"]
     direction: str
-    stages: Sequence[Stage]
+    stages: Sequence[StageWish]
     late_call: LateCallWish
 
 
@@ -363,7 +363,7 @@ class Someone(TypedDict, total=False):
     identifier: str | None
 
 
-class Stage(TypedDict, total=False):
+class StageWish(TypedDict, total=False):
     """A part of a session's life: `direction` says who may call whom in it, `record` (null: as the session says)
     whether calls that begin in it are recorded."""
 
