@@ -267,7 +267,7 @@ class Question(TypedDict, total=False):
     attestation: Literal["A", "B", "C", "failed"] | None
 
 
-class RecordingStorage(TypedDict, total=False):
+class RecordingStorageWish(TypedDict, total=False):
     """`retention`: seconds a recording is kept from its call's end (null: as the installation says), another where the
     dialled number is of a country in `retention_by_country` (null there: for good). `region`: the only one where
     recordings may lie; null: wherever they do."""
@@ -325,7 +325,7 @@ class ServiceChange(TypedDict, total=False):
     late_call: LateCallWish
     consent_policy: ConsentPolicy
     announcements: Announcements
-    recording_storage: RecordingStorage
+    recording_storage: RecordingStorageWish
     intercept_url: str | None
     intercept_timeout_ms: int
     intercept_on_error: Literal["allow", "deny"]
