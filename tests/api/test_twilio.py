@@ -15,7 +15,7 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from masking import callbacks, services, sids
+from masking import callbacks, originating, services, sids
 from masking.access import Scope
 from masking.api.twilio.face import ROWS
 from masking.courier.outbox import Outbox
@@ -23,6 +23,7 @@ from masking.house import House
 from pools.grants import holder_in
 from pools.redis import Unavailable
 from tests.api.client import Client as Rest
+from tests.api.client import problem
 from tests.api.conftest import CUSTOMER, DRIVER, THIRD, X, key_of
 from tests.api.test_searches import carry, courier  # noqa: F401 (a fixture)
 
@@ -393,3 +394,44 @@ async def test_without_redis_the_face_says_so_and_forgets_nothing(
         error = await refused(service.fetch_async(), 503, 20503)
         assert "try again" in error.msg
     assert (await service.fetch_async()).unique_name == "rides"
+
+
+@pytest.mark.parametrize("people", [[], [CUSTOMER]])
+async def test_the_rest_api_knows_sessions_of_nobody_and_of_one(
+    service: Any,
+    api: Rest,
+    people: list[str],
+    house: House,
+    courier: Outbox,  # noqa: F811
+) -> None:
+    session = await service.sessions.create_async(participants=[{"Identifier": one} for one in people])
+    path = f"/v1/sessions/{sids.session_of(session.sid)}"
+    shown = (await api.get(path)).json()
+    assert [one["display"] for one in shown["participants"]] == ["+8490…67"] * len(people)
+    assert (await api.patch(path, {"metadata": {"city": "HAN"}, "direction": "a_to_b"})).status_code in (200, 422)
+    assert (await api.post(f"{path}:extend", {"ttl": 7200})).status_code == 200
+    one = shown["participants"][0] if people else None
+    if one is not None:
+        number, partner = one["proxies"][0]["number"], one["proxies"][0]["to"]
+        assert (await api.post(f"{path}:replace_number", {"number": number, "overlap": 0})).status_code == 200
+        await house.redis.command("SET", originating.TAKERS, 1)
+        problem(await api.post(f"{path}:call", {"from": one["id"], "to": partner}), 409, "call_refused")
+        assert (await api.post(f"{path}:intend", {"participant": one["id"], "to": partner})).status_code in (
+            200,
+            404,
+            422,
+        )
+        swap = {"participant": one["id"], "replacement": {"identifier": DRIVER}}
+        assert (await api.post(f"{path}:swap_participant", swap)).status_code == 200
+        block = {"session": path.rpartition("/")[2], "participant": partner, "reason": "calls at night"}
+        assert (await api.post("/v1/reports", block)).status_code in (404, 422)
+    assert (await api.post(f"{path}:close")).json()["status"] == "closed"
+    assert (await api.post(f"{path}:reopen")).json()["status"] == "open"
+    await carry(courier)
+    assert (await api.get(f"{path}/events")).status_code == 200
+    tried = (await api.get(f"{path}/interactions")).json()["data"]
+    assert [one["decision"] for one in tried] == ["direction"] * len(people)
+    same = [
+        (one.inbound_resource_status, one.outbound_participant_sid) for one in await session.interactions.list_async()
+    ]
+    assert same == [("failed", None)] * len(people)
