@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +29,7 @@ from tests.courier import tampering
 from tests.pools.history import overlaps
 from tests.proof import refusals
 from tests.proof.conftest import fill, open_service
-from tests.system import chaos, faults, hostile, lease_run, schema_run
+from tests.system import chaos, crowd_killed, faults, hostile, lease_run, schema_run
 from tests.system.live import live_call
 from tests.system.service import Service
 from tests.system.sipp import Phones
@@ -121,6 +122,16 @@ def deaths(asked: argparse.Namespace, console: Console) -> Broken:
     return broken
 
 
+def crowd(asked: argparse.Namespace, console: Console) -> Broken:
+    with fresh_folder() as folder:
+        after = crowd_killed.run(folder, asked.calls)
+    console.print(
+        f"crowd: edge and relay killed in {after.calls} recorded calls: recordings {after.statuses}, all settled after"
+        f" {after.settled_after:.1f} s, {max(after.lost, default=inf):.2f} s lost before the fault at most"
+    )
+    return [f"crowd: {one}" for one in after.wrong]
+
+
 def quiet(service: Service) -> Broken:
     return ["a traceback in the log"] if "Traceback" in service.log() else []
 
@@ -180,7 +191,7 @@ def fuzzed(asked: argparse.Namespace, console: Console) -> Broken:
 
 
 RUNS: dict[str, Callable[[argparse.Namespace, Console], Broken]] = {
-    "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths,
+    "leases": leases, "mutations": mutated, "attack": attack, "kills": kills, "deaths": deaths, "crowd": crowd,
     "refusals": refused, "schemathesis": schema, "tampering": tampered, "fuzz": fuzzed,
 }  # fmt: skip
 
@@ -196,6 +207,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=int, default=120, help="of coverage-guided fuzzing, each target")
     arguments.add_argument("--examples", type=int, default=300, help="of each call of the API, by schemathesis")
     arguments.add_argument("--tamperings", type=int, default=10_000, help="of a chain of evidence and its files")
+    arguments.add_argument("--calls", type=int, default=200, help="recorded, while edge and relay are killed")
     arguments.add_argument("--faults", type=int, default=5, help="kills of each process")
     asked = arguments.parse_args()
     console = Console(highlight=False, soft_wrap=True)
