@@ -117,12 +117,12 @@ def _silent(trunk: str) -> str:
     return f"silent:{trunk}"
 
 
-async def tell(house: House, number: PhoneNumber, judgement: Judgement) -> None:
-    """`number.unhealthy`, or `number.healthy` once nothing ails it any more."""
+async def tell(house: House, number: PhoneNumber, service: str, judgement: Judgement) -> None:
+    """`number.unhealthy`, or `number.healthy` once nothing ails it any more. `service`: its name."""
     tally = judgement.tally
     data: dict[str, Any] = {
         "number": number.number,
-        "service": number.service,
+        "service": service,
         "country": number.country,
         "ails": judgement.ails,
         "calls": tally.calls,

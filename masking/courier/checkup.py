@@ -46,7 +46,7 @@ class Checkup:
         changed = 0
         for shard, service in rules.items():
             judged = await self._house.health.count(shard, tallies[shard], service.number_health.limits)
-            changed += await self._tell(numbers[shard], judged)
+            changed += await self._tell(service, numbers[shard], judged)
         return changed
 
     async def round(self) -> int:
@@ -62,7 +62,7 @@ class Checkup:
             service = await self._service(next(iter(there.values()))) if there else None
             if service is not None:
                 judged = await self._house.health.review(shard.name, service.number_health.limits)
-                changed += await self._tell(there, judged)
+                changed += await self._tell(service, there, judged)
             told = {position for position, ails in ailing.items() if "trunk" in ails}
             wanted = {position for position, number in there.items() if number.trunk in silent}
             for positions, now in ((wanted - told, True), (told - wanted, False)):
@@ -85,8 +85,8 @@ class Checkup:
                 if number.shard == shard.name:
                     yield number
 
-    async def _tell(self, numbers: dict[int, PhoneNumber], judged: Iterable[Judgement]) -> int:
+    async def _tell(self, service: Service, numbers: dict[int, PhoneNumber], judged: Iterable[Judgement]) -> int:
         told = [one for one in judged if one.position in numbers]
         for one in told:
-            await number_health.tell(self._house, numbers[one.position], one)
+            await number_health.tell(self._house, numbers[one.position], service.name, one)
         return len(told)

@@ -79,7 +79,8 @@ async def test_a_number_nobody_answers_is_passed_over_and_its_tenant_told(world:
     await ward.carry()
     (ill, data), (well, _) = await told(ward)
     assert (ill, well) == ("number.unhealthy", "number.healthy")
-    assert (data["number"], data["ails"], data["calls"], data["country"]) == (number, ["unanswered"], 2, "VN")
+    assert (data["number"], data["service"], data["country"]) == (number, "default", "VN")
+    assert (data["ails"], data["calls"]) == (["unanswered"], 2)
     assert (await health(world, number)).healthy
 
 
