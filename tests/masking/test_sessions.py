@@ -200,7 +200,8 @@ async def test_a_wrong_field_is_named(world: World, wishes: dict[str, Any], fiel
 @pytest.mark.parametrize(
     "field",
     [
-        {"record": "on_demand"},
+        {"geo_match_level": "region"},
+        {"degrade": ["pin"]},
     ],
 )
 async def test_what_is_not_built_is_named_and_refused(world: World, field: dict[str, Any]) -> None:
