@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
+from masking import sids
 from masking.api import openapi
 from masking.api.operations import Operation
 from masking.api.routes import TABLE
+from masking.api.twilio.face import ROWS as FACE
 from masking.house import House
 from recordings.vault import Vault
 from tests.api.belongings import Here, belongings
-from tests.api.client import Client
-from tests.api.test_interactions import archived
+from tests.api.client import BASE, Client
+from tests.api.conftest import CUSTOMER, DRIVER
+from tests.api.test_interactions import archived, call
 from tests.api.test_recordings import REASON, Shelf
 
 DOCUMENT = openapi.document()
@@ -112,3 +117,78 @@ async def test_no_list_shows_what_is_another_tenants(
     seen = (await ask(stranger, row, {}, ours)).text
     assert not any(mine in seen for mine in ours.values()), seen
     assert not set(ID.findall(seen)) & set(ID.findall(msgspec.json.encode(ours).decode()))
+
+
+# ---- Twilio's face ---------------------------------------------------------------------------------------------------
+
+FACED = [(names, item, method, row) for (names, item), rows in FACE.items() for method, row in rows.items()]
+FORM = {"Identifier": "+84903334455", "PhoneNumber": "+842471009999", "Body": "words", "UniqueName": "another"}
+
+
+@dataclass
+class Faced:
+    """One tenant on Twilio's face: its credentials, and the SID of one of everything, by its collection."""
+
+    http: httpx2.AsyncClient
+    sids: dict[str, str]
+
+    async def ask(self, method: str, path: str, row: Any = None) -> httpx2.Response:
+        known = {field.encode_name for field in msgspec.structs.fields(row.form)} if row is not None else set()
+        form = {name: value for name, value in FORM.items() if name in known}
+        return await self.http.request(method, path, data=form if method == "POST" else None)
+
+
+async def faced(who: Client, house: House, tenant: str, x: str) -> Faced:
+    key = who.http.headers["Authorization"].partition(" ")[2]
+    http = httpx2.AsyncClient(transport=who.http._transport, base_url=BASE, auth=("AC" + "0" * 32, key))
+
+    async def made(path: str, form: dict[str, str]) -> str:
+        answer = await http.post(path, data=form)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["sid"])
+
+    service = await made("/v1/Services", {"UniqueName": f"rides of {tenant}"})
+    here = f"/v1/Services/{service}"
+    number = await made(f"{here}/PhoneNumbers", {"PhoneNumber": x})
+    session = await made(f"{here}/Sessions", {"UniqueName": f"order of {tenant}"})
+    people = [
+        await made(f"{here}/Sessions/{session}/Participants", {"Identifier": person}) for person in (CUSTOMER, DRIVER)
+    ]
+    interaction = await call(house, x, CUSTOMER, house.now() - 60)
+    return Faced(
+        http,
+        {
+            "Services": service,
+            "PhoneNumbers": number,
+            "Sessions": session,
+            "Participants": people[0],
+            "Interactions": sids.interaction(interaction),
+            "MessageInteractions": "KI" + "0" * 32,  # there are never any
+        },
+    )
+
+
+async def test_what_is_one_tenants_is_not_found_by_another_in_any_row_of_twilios_face(
+    api: Client, stranger: Client, house: House
+) -> None:
+    ours = await faced(api, house, "acme", "+842471000000")
+    theirs = await faced(stranger, house, "other", "+842471000100")
+    for names, item, method, row in FACED:
+        named = names if item else names[:-1]
+        for foreign in itertools.product((True, False), repeat=len(named)):
+            if not any(foreign):
+                continue
+            path = "/v1"
+            for place, name in enumerate(names):
+                path += f"/{name}"
+                if place < len(named):
+                    path += "/" + (ours if foreign[place] else theirs).sids[name]
+            answer = await theirs.ask(method, path, row)
+            assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text}"
+            assert not any(sid in answer.text for sid in ours.sids.values())
+    seen = (await theirs.ask("GET", "/v1/Services?PageSize=100")).text
+    assert theirs.sids["Services"] in seen and ours.sids["Services"] not in seen
+    for name in ("Services", "PhoneNumbers", "Sessions", "Participants", "Interactions"):
+        parents = [one for one, *_ in FACED if one[-1] == name][0]
+        path = "/v1" + "".join(f"/{one}/{ours.sids[one]}" for one in parents)
+        assert (await ours.ask("GET", path)).status_code == 200, "its owner finds it"
