@@ -93,7 +93,7 @@ class AsyncClient(Calls):
     async def _try(self, request: httpx2.Request, stream: bool) -> httpx2.Response | httpx2.TransportError:
         try:
             response = await self._http.send(request, stream=stream)
-            if stream and response.is_error:
+            if stream and not response.is_success:
                 await response.aread()
             return response
         except httpx2.TransportError as error:
@@ -132,8 +132,9 @@ class AsyncDownload:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         at, part = 0, Part(self._ask)
         while True:
-            response = part.begun(await self._client.open(part.ask))
+            response = await self._client.open(part.ask)
             try:
+                part.begun(response)
                 async for chunk in response.aiter_bytes():
                     at += len(chunk)
                     yield chunk

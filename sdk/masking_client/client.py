@@ -98,7 +98,7 @@ class Client(Calls):
     def _try(self, request: httpx2.Request, stream: bool) -> httpx2.Response | httpx2.TransportError:
         try:
             response = self._http.send(request, stream=stream)
-            if stream and response.is_error:
+            if stream and not response.is_success:
                 response.read()
             return response
         except httpx2.TransportError as error:
@@ -137,8 +137,9 @@ class Download:
     def __iter__(self) -> Iterator[bytes]:
         at, part = 0, Part(self._ask)
         while True:
-            response = part.begun(self._client.open(part.ask))
+            response = self._client.open(part.ask)
             try:
+                part.begun(response)
                 for chunk in response.iter_bytes():
                     at += len(chunk)
                     yield chunk

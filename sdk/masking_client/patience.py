@@ -61,7 +61,7 @@ class Patience:
             tried += 1
             again = tried <= self.retries
             if isinstance(outcome, httpx2.Response):
-                if not outcome.is_error and not outcome.is_redirect:
+                if outcome.is_success:
                     return outcome
                 if ask.method == "DELETE" and outcome.status_code == 404 and tried > 1:
                     return outcome  # the try before has done it

@@ -65,12 +65,11 @@ class Part:
     began: int = 0  # bytes from the start
     etag: str | None = None
 
-    def begun(self, response: httpx2.Response) -> httpx2.Response:
+    def begun(self, response: httpx2.Response) -> None:
         """Is it the part that was asked for? `Unreachable` when the file is another one by now."""
         if self.began and response.status_code != 206:
             raise Unreachable(f"{self.ask.path}: the file changed while it was fetched")
         self.etag = self.etag or response.headers.get("etag")
-        return response
 
     def after(self, at: int, error: httpx2.TransportError) -> Part:
         """What to fetch once the connection broke after `at` bytes (RFC 9110 14.2, 13.1.5); `Unreachable` when nothing

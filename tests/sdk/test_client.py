@@ -197,6 +197,17 @@ def test_a_download_that_cannot_go_on_leaves_no_file(tmp_path: Path, after: Call
     assert not (tmp_path / "call.wav").exists()
 
 
+def test_a_download_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    class Elsewhere(httpx2.SyncByteStream):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            yield b"gone"
+
+    service = Service(httpx2.Response(302, headers={"Location": "http://elsewhere.test"}, stream=Elsewhere()))
+    with service.client() as client, pytest.raises(Problem, match="302"):
+        client.export_case("dsp_1").save(tmp_path / "case.zip")
+    assert len(service.requests) == 1
+
+
 EVENT: dict[str, object] = {
     "id": "evt_1",
     "type": "of.the.future",
