@@ -185,6 +185,10 @@ async def test_sessions_are_listed_newest_first_and_only_those_of_the_service(
     assert listed == [one.sid for one in reversed(made)]
     assert [one.sid for one in await service.sessions.list_async(limit=2)] == listed[:2]
     await refused(other.sessions(made[0].sid).fetch_async(), 404, 20404)
+    await service.update_async(unique_name="trips")
+    await other.update_async(unique_name="rides")
+    assert len(await service.sessions.list_async()) == 5, "whatever they are called by now"
+    assert (await service.sessions(made[0].sid).fetch_async()).sid == made[0].sid
 
 
 async def test_a_participant_may_ask_for_a_number_of_the_service(service: Any) -> None:

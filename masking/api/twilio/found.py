@@ -30,8 +30,10 @@ async def session_of(asked: Asked, service: Service) -> Session:
 
 
 async def names_of_others(asked: Asked, service: Service) -> set[str]:
-    """How sessions name the tenant's other services: theirs may have the same letters."""
-    return {one.name for one in await services.listing(asked.house, asked.tenant) if one.id != service.id}
+    """How sessions name those of the tenant's other services whose sessions' ids begin with the same letters."""
+    rows = await services.listing(asked.house, asked.tenant)
+    same = sids.letters_prefix(service.id)
+    return {one.name for one in rows if one.id != service.id and sids.letters_prefix(one.id) == same}
 
 
 async def participant_of(asked: Asked) -> tuple[Service, Session, Participant]:
