@@ -175,7 +175,7 @@ class Driver:
                     self._texted(event.request, event.flow)
             case Disconnect():
                 self.counts["disconnected"] += 1
-                self.wire.disconnect(event.flow)
+                self.wire.streams.disconnect(event.flow)
             case Responded() if event.transaction in self._asked:
                 self._asked.pop(event.transaction)(event)
             case _:
@@ -202,7 +202,7 @@ class Driver:
     def _received(self, data: bytes, flow: Flow) -> None:
         now = self.loop.time()
         if flow.reliable and (seconds := self.floods.rests(len(data), flow.remote, now)):
-            self.wire.rest(flow, seconds)
+            self.wire.streams.rest(flow, seconds)
         try:
             self.endpoint.receive(data, flow, now)
         except Exception as error:  # a fault of ours in one message must not cost the next one anything

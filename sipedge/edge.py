@@ -361,7 +361,7 @@ class Edge:
         """Where a request inside a call goes: by the call's own connection while it stands (RFC 5923), else to the
         peer's Contact or first Route when that is a trunk's or a proxy's address, else back where the call came from. A
         Contact behind a NAT, or one that points at a stranger, is never followed."""
-        if self.driver.wire.stands(flow):
+        if self.driver.wire.streams.stands(flow):
             return flow
         secure = (
             flow.transport == "tls" or uri.scheme == "sips"

@@ -46,7 +46,7 @@ class EdgeCollector(Collector):
         yield from tenant_families(edge.shares)
         registered = {name: int(state == "registered") for name, state in edge.registrations.states().items()}
         yield _gauge("masking_sip_trunk_registered", "1 while we are registered there.", "trunk", registered)
-        yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", edge.driver.wire.connections)
+        yield GaugeMetricFamily("masking_sip_tcp_connections", "TCP connections.", len(edge.driver.wire.streams))
         yield GaugeMetricFamily(
             "masking_sip_facts_untold", "Calls with facts Redis has not taken.", len(exchange.facts.untold)
         )

@@ -207,7 +207,7 @@ class Registrations:
     def _lost(self, trunk: Trunk) -> bool:
         """Has the connection gone by which the registrar reaches us?"""
         wire, hop = self._driver.wire, self._hops.get(trunk)
-        return hop is not None and hop[0] != "udp" and not wire.stands(wire.flow_to(*hop, trunk.name))
+        return hop is not None and hop[0] != "udp" and not wire.streams.stands(wire.flow_to(*hop, trunk.name))
 
     def _tell(self, trunk: Trunk, state: State) -> None:
         if state != self._told[trunk]:

@@ -53,7 +53,7 @@ class Stream(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=MAX_UNSENT)
         self.heard = self._wire.loop.time()
-        self.flow = self._wire.opened(self, (remote[0], remote[1]), (local[0], local[1]))
+        self.flow = self._wire.streams.opened(self, (remote[0], remote[1]), (local[0], local[1]))
         self._ping_at = self.heard + PING_SECONDS + self.flow.connection % PING_SPREAD
 
     @property
@@ -90,7 +90,7 @@ class Stream(asyncio.Protocol):
             self._resting.cancel()
         if self._transport is not None:
             self._transport = None
-            self._wire.ended(self)
+            self._wire.streams.ended(self)
 
     def pause_writing(self) -> None:
         """The peer does not read: what it is owed would grow without bound."""

@@ -5,10 +5,7 @@ connection from nobody is closed without a byte, before any handshake (contract:
 back"). What a known source sends goes up with the `Flow` it came by; an answer goes back by the same flow (RFC 3261
 18.2.2, RFC 3581).
 
-A connection is held to limits, because one slow or greedy peer must not cost the others anything: so many per source,
-so many in all, `HANDSHAKE_SECONDS` for TLS, `FIRST_SECONDS` until it speaks, `IDLE_SECONDS` of silence,
-`streams.MAX_UNSENT` bytes left unread. Half a message held too long is the endpoint's to notice, since it does the
-framing.
+`sipedge.connections` keeps the streams; the datagrams are here.
 """
 
 from __future__ import annotations
@@ -20,32 +17,23 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final
 
 from masking.config import Listener
+from sipedge.connections import Connections
 from sipedge.lanes import Lanes
 from sipedge.sip.flows import Flow
-from sipedge.streams import Address, Stream
-from sipedge.tls import Credentials, Unproven
+from sipedge.streams import Address
+from sipedge.tls import Credentials
 
 MAX_DATAGRAM: Final = 65_535
 DRAIN: Final = 256  # datagrams read per wake-up, so that timers and other sockets get their turn
 PORTION: Final = 16  # … and handed up before what came meanwhile is read: some 5 ms of work
-FIRST_SECONDS: Final = 5.0  # whoever connects has something to say
-IDLE_SECONDS: Final = 600.0
-CONNECT_SECONDS: Final = 2.0  # the handshake included
-SWEEP_SECONDS: Final = 1.0  # between two looks at all connections
-REFUSED_SECONDS: Final = 60.0
-HANDSHAKE_SECONDS: Final = 3.0  # … of who connects to us
-MAX_CONNECTIONS: Final = 2_000
-MAX_PER_SOURCE: Final = 100
-MAX_WAITING: Final = 256  # messages kept for a connection that is being opened
 BUFFER: Final = 4 << 20
 RECENT: Final = 0.02  # seconds a datagram waited up to which nobody asks about those behind it
 BEHIND: Final = 0.001  # seconds a datagram waited from which on there are others behind it
 REMEMBERED: Final = 4_096  # sources and peers that something is kept about
-BACKLOG: Final = 512
 TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS, which Python does not name
 STAMP: Final = struct.Struct("@ll")
 STAMP_ROOM: Final = socket.CMSG_SPACE(STAMP.size)
@@ -57,8 +45,6 @@ ERROR_ROOM: Final = 512
 QUOTED: Final = 576  # octets at most that ICMP gives back of a datagram (RFC 1812 4.3.2.3); the branch stands early
 FROM_ICMP: Final = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 UNREACHABLE: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT})
-
-Peer = tuple[str, Address, str]  # transport, address, and over TLS who has to be there
 
 
 class Wire:
@@ -104,23 +90,13 @@ class Wire:
         self._read = 0
         self._longest = 0.0
         self._wall = wall
-        self._tls = tls
+        self.streams = Connections(self, tls)
         self._advertise = advertise
         self._flows: dict[tuple[Address, Address], Flow] = {}
         self._shown: dict[tuple[str, Address, str], str] = {}
         self._own: dict[str, str] = {}
         self._udp: dict[Address, socket.socket] = {}
         self._epolls: list[select.epoll] = []
-        self._servers: list[asyncio.Server] = []
-        self._streams: dict[int, Stream] = {}
-        self._latest: dict[Peer, Stream] = {}  # the connection to use for a peer that is sent to by address
-        self._waiting: dict[Peer, list[bytes]] = {}
-        self._refused: dict[Peer, float] = {}  # until when nobody need try to connect there
-        self._greeted: Counter[str] = Counter()  # handshakes that are not done yet
-        self._per_source: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sweep: asyncio.TimerHandle | None = None
-        self._born = 0
 
     # ---- listening ---------------------------------------------------------------------------------------------------
 
@@ -143,18 +119,12 @@ class Wire:
                 self._udp[local] = sock
                 self._watch(sock, local)
             else:
-                sock.listen(BACKLOG)
-                if listener.transport == "tls":
-                    self._start(self._accept(sock))
-                else:
-                    self._servers.append(await self.loop.create_server(self._accepted, sock=sock, backlog=BACKLOG))
+                await self.streams.listen(sock, listener.transport)
         except OSError:
             sock.close()
             raise
         bound = Listener(listener.transport, *local)
         self.listeners.append(bound)
-        if self._sweep is None:
-            self._sweep = self.loop.call_later(SWEEP_SECONDS, self._sweep_streams)
         return bound
 
     def _watch(self, sock: socket.socket, local: Address) -> None:
@@ -174,14 +144,7 @@ class Wire:
 
     def close(self) -> None:
         """Closes every socket."""
-        if self._sweep is not None:
-            self._sweep.cancel()
-        for task in self._tasks:
-            task.cancel()
-        for server in self._servers:
-            server.close()
-        for stream in list(self._streams.values()):
-            stream.abort()
+        self.streams.close()
         for epoll in self._epolls:
             self.loop.remove_reader(epoll.fileno())
             epoll.close()
@@ -199,8 +162,7 @@ class Wire:
             local = self._local("udp", ":" in host)
             return self._flows.get(((host, port), local)) or self._meet((host, port), local)
         flow = Flow(transport, (host, port), self._local(transport, ":" in host), 0, peer if transport == "tls" else "")
-        stream = self._latest.get(_peer(flow))
-        return stream.flow if stream is not None else flow
+        return self.streams.standing(flow) or flow
 
     def _local(self, transport: str, six: bool) -> Address:
         for each in self.listeners:
@@ -211,12 +173,8 @@ class Wire:
     def serves(self, stream: Flow) -> bool:
         """Could a stream to that peer come about? Not when it refused one lately, and not without a listener that our
         Via can name."""
-        refused = self._refused.get(_peer(stream), 0.0) > self.loop.time()
-        return not refused and any(each.transport == stream.transport for each in self.listeners)
-
-    def stands(self, flow: Flow) -> bool:
-        """Is this a connection that is up?"""
-        return flow.connection in self._streams
+        named = any(each.transport == stream.transport for each in self.listeners)
+        return named and not self.streams.refused_lately(stream)
 
     def advertise(self, flow: Flow) -> str:
         """The host:port that a peer on this flow is shown: as configured, else where we listen for its transport: there
@@ -261,22 +219,8 @@ class Wire:
         """Sends one message; over TCP by the connection it belongs to, else by a new one. Never waits."""
         if flow.transport == "udp":
             self._send_datagram(flow, data)
-            return
-        peer = _peer(flow)
-        stream = self._streams.get(flow.connection) or self._latest.get(peer)
-        if stream is not None:
-            stream.send(data)
-        elif peer in self._waiting:
-            if len(self._waiting[peer]) < MAX_WAITING:
-                self._waiting[peer].append(data)
         else:
-            self._waiting[peer] = [data]
-            self._start(self._connect(flow))
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self.streams.send(flow, data)
 
     def _send_datagram(self, flow: Flow, data: bytes) -> None:
         sock = self._udp.get(flow.local) or self._udp.get(self._local("udp", ":" in flow.remote[0]))
@@ -294,60 +238,6 @@ class Wire:
             self.counts[f"unsent_{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
             if error.errno in UNREACHABLE:  # no road there
                 self.loop.call_soon(self.failed, flow)
-
-    async def _connect(self, flow: Flow) -> None:
-        waiting = _peer(flow)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                stream = await (self._dial_tls(flow) if flow.transport == "tls" else self._dial_tcp(flow))
-            if not stream.stands:
-                raise ConnectionAbortedError
-        except (OSError, TimeoutError):  # an SSLError is an OSError too
-            self._waiting.pop(waiting, None)
-            self.counts[f"{flow.transport}_unreachable"] += 1
-            if len(self._refused) >= REMEMBERED:
-                self._refused.clear()
-            self._refused[waiting] = self.loop.time() + REFUSED_SECONDS
-            self.failed(flow)
-            return
-        for data in self._waiting.pop(waiting, []):
-            stream.send(data)
-
-    async def _dial_tcp(self, flow: Flow) -> Stream:
-        _, stream = await self.loop.create_connection(
-            lambda: Stream(self, "tcp", lambda *_: True, dialled=True), *flow.remote, local_addr=_from(flow)
-        )
-        return stream
-
-    async def _dial_tls(self, flow: Flow) -> Stream:
-        """Raises OSError as well when whoever answers is not the peer that was meant; then nothing was sent there."""
-        if self._tls is None:
-            raise ConnectionRefusedError
-        tls, host = self._tls, flow.remote[0]
-
-        def admit(_: Stream, transport: asyncio.Transport, __: Address) -> bool:
-            proven = tls.is_peer(flow.peer, host, transport.get_extra_info("ssl_object").getpeercert())
-            self.counts["tls_wrong_peer"] += not proven
-            return proven
-
-        context, name = tls.calling(flow.peer, host)
-        _, stream = await self.loop.create_connection(
-            lambda: Stream(self, "tls", admit, dialled=True, peer=flow.peer),
-            *flow.remote, ssl=context, server_hostname=name, local_addr=_from(flow),
-        )  # fmt: skip
-        return stream
-
-    def disconnect(self, flow: Flow) -> None:
-        """Closes the connection a flow names, if it still stands."""
-        stream = self._streams.get(flow.connection)
-        if stream is not None:
-            stream.abort()
-
-    def rest(self, flow: Flow, seconds: float) -> None:
-        """Reads nothing of a connection for so long: its peer's own queue is where a flood waits."""
-        stream = self._streams.get(flow.connection)
-        if stream is not None:
-            stream.rest(seconds)
 
     # ---- receiving ---------------------------------------------------------------------------------------------------
 
@@ -445,103 +335,6 @@ class Wire:
                 seconds, nanoseconds = STAMP.unpack(stamp)
                 return float(min(max(self._wall() - seconds - nanoseconds / 1e9, 0.0), MAX_AGE))
         return 0.0
-
-    def _accepted(self) -> Stream:
-        return Stream(self, "tcp", lambda _, __, remote: self._admits("tcp", *remote))
-
-    def _admits(self, transport: str, host: str, port: int) -> bool:
-        """May this source open one more connection?"""
-        if not self.allowed(transport, host, port):
-            self.counts["stranger_connections"] += 1
-            return False
-        held = self._per_source[host] + self._greeted[host]
-        if held >= MAX_PER_SOURCE or len(self._streams) + self._greeted.total() >= MAX_CONNECTIONS:
-            self.counts["connections_over_limit"] += 1
-            return False
-        return True
-
-    async def _accept(self, listening: socket.socket) -> None:
-        """Takes connections for TLS. Whoever is a stranger is gone before a byte of a handshake."""
-        with listening:
-            while True:
-                try:
-                    sock, remote = await self.loop.sock_accept(listening)
-                except OSError:  # out of descriptors: those that are free again later serve the next
-                    self.counts["tls_not_accepted"] += 1
-                    await asyncio.sleep(0.1)
-                    continue
-                if self._admits("tls", remote[0], remote[1]):
-                    self._greeted[remote[0]] += 1
-                    self._start(self._greet(sock, (remote[0], remote[1])))
-                else:
-                    sock.close()
-
-    async def _greet(self, sock: socket.socket, remote: Address) -> None:
-        """The handshake with a known source."""
-        tls = self._tls
-        assert tls is not None  # the configuration has no TLS listener without a certificate
-
-        def admit(stream: Stream, transport: asyncio.Transport, _: Address) -> bool:
-            try:
-                stream.peer = tls.whose(*remote, transport.get_extra_info("ssl_object").getpeercert())
-            except Unproven:
-                self.counts["tls_wrong_peer"] += 1
-                return False
-            return True
-
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self.loop.connect_accepted_socket(
-                    lambda: Stream(self, "tls", admit), sock, ssl=tls.called(*remote)
-                )
-        except (OSError, TimeoutError):
-            self.counts["tls_handshakes_failed"] += 1
-            sock.close()
-        finally:
-            self._greeted[remote[0]] -= 1
-            if not self._greeted[remote[0]]:
-                del self._greeted[remote[0]]
-
-    def opened(self, stream: Stream, remote: Address, local: Address) -> Flow:
-        self._born += 1
-        flow = Flow(stream.kind, remote, local, self._born, stream.peer)
-        self._streams[flow.connection] = stream
-        self._latest[_peer(flow)] = stream
-        self._per_source[remote[0]] += 1
-        return flow
-
-    def ended(self, stream: Stream) -> None:
-        flow = stream.flow
-        del self._streams[flow.connection]
-        if self._latest.get(_peer(flow)) is stream:
-            del self._latest[_peer(flow)]
-        self._per_source[flow.remote[0]] -= 1
-        if not self._per_source[flow.remote[0]]:
-            del self._per_source[flow.remote[0]]
-        self.closed(flow)
-
-    def _sweep_streams(self) -> None:
-        now = self.loop.time()
-        for stream in list(self._streams.values()):
-            if now - stream.heard > (FIRST_SECONDS if stream.mute else IDLE_SECONDS):
-                self.counts["connections_idle"] += 1
-                stream.abort()
-            elif stream.dialled:
-                stream.keep_alive(now)
-        self._sweep = self.loop.call_later(SWEEP_SECONDS, self._sweep_streams)
-
-    @property
-    def connections(self) -> int:
-        return len(self._streams)
-
-
-def _from(flow: Flow) -> Address | None:
-    """Our end of a connection that we open: where we listen for that transport, because carriers know us by that."""
-    return None if flow.local[0] in ("0.0.0.0", "::") else (flow.local[0], 0)
-
-
-def _peer(flow: Flow) -> Peer:
-    return flow.transport, flow.remote, flow.peer
 
 
 def _unreachable(level: int, kind: int, data: bytes) -> bool:

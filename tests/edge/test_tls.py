@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from masking.config import BadConfig, CertificateSection, SipSection, TlsSection, TrunkTlsSection
+from sipedge import connections
 from sipedge import tls as tls_of_edge
-from sipedge import wire
 from sipedge.sip.events import Invited
 from sipedge.targets import Hop
 from sipedge.targets import Place as Machines
@@ -177,7 +177,7 @@ async def test_a_handshake_that_fails_is_a_failed_trunk(
     open_edge: Opener, phones: Make, authority: Authority, ours: TlsSection, carrier: Carrier, tmp_path: Path,
     fault: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.4)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.4)
     signed_by = Authority(tmp_path, "stranger") if fault == "unknown authority" else authority
     pair = signed_by.sign("sbc.example", expired=fault == "expired")
     server = None
@@ -287,8 +287,8 @@ async def test_nobody_is_served_below_tls_1_2(
 async def test_half_a_handshake_is_cut_off_and_counts_as_a_connection(
     open_edge: Opener, phones: Make, authority: Authority, ours: TlsSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 0.3)
-    monkeypatch.setattr(wire, "MAX_PER_SOURCE", 2)
+    monkeypatch.setattr(connections, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "MAX_PER_SOURCE", 2)
     place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tls"), tls=ours)
     halves = [await asyncio.open_connection("127.0.0.1", tls_port(place)) for _ in range(2)]
     for _, writer in halves:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from masking.config import Listener
-from sipedge import streams, wire
+from sipedge import connections, streams, wire
 from sipedge.sip.events import Failed, Invited
 from sipedge.sip.flows import Flow
 from tests.edge.conftest import CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
@@ -148,13 +148,13 @@ async def test_a_trunk_that_refuses_connections_is_passed_over(open_edge: Opener
 async def test_a_peer_has_only_so_many_connections(
     open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_PER_SOURCE", 3)
+    monkeypatch.setattr(connections, "MAX_PER_SOURCE", 3)
     place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tcp"))
     held = [await asyncio.open_connection(*tcp_address(place)) for _ in range(4)]
     assert await read(held[3][0]) == b""
     held[0][1].close()
     async with asyncio.timeout(2.0):
-        while place.edge.driver.wire.connections > 2:
+        while len(place.edge.driver.wire.streams) > 2:
             await asyncio.sleep(0.01)
     reader, writer = await asyncio.open_connection(*tcp_address(place))
     writer.write(options("TCP"))
@@ -182,7 +182,7 @@ async def test_a_slow_drip_is_cut_off_and_others_are_served(open_edge: Opener, p
 async def test_who_connects_and_says_nothing_is_cut_off_soon(
     open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "FIRST_SECONDS", 0.1)
     place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tcp"))
     mute_reader, mute = await asyncio.open_connection(*tcp_address(place))
     reader, writer = await asyncio.open_connection(*tcp_address(place))
@@ -196,7 +196,7 @@ async def test_who_connects_and_says_nothing_is_cut_off_soon(
 
 
 async def test_silent_connections_are_closed(open_edge: Opener, phones: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
     place = await open_edge(trunk("all", phones(CUSTOMER), sources=["127.0.0.1"]), listen=("udp", "tcp"))
     reader, writer = await asyncio.open_connection(*tcp_address(place))
     writer.write(options("TCP"))
@@ -279,7 +279,7 @@ async def test_a_connection_of_ours_is_kept_alive_and_given_up_when_a_peer_that_
     monkeypatch.setattr(streams, "PING_SECONDS", 0.0)
     monkeypatch.setattr(streams, "PING_SPREAD", 1)
     monkeypatch.setattr(streams, "PONG_SECONDS", 0.01)
-    monkeypatch.setattr(wire, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "SWEEP_SECONDS", 0.05)
     heard: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]] = asyncio.Queue()
     server, port = await listen_for(heard, pongs)
     place = await open_edge(trunk("all", phones(CUSTOMER)), listen=("udp", "tcp"))
@@ -294,7 +294,7 @@ async def test_a_connection_of_ours_is_kept_alive_and_given_up_when_a_peer_that_
             assert sockets.counts["connections_dead"] == 1
         else:
             assert (await heard.get())[0] == b"\r\n\r\n", "it never answered: that proves nothing"
-            assert sockets.connections == 1
+            assert len(sockets.streams) == 1
     server.close()
 
 
@@ -323,7 +323,7 @@ async def test_a_long_request_to_a_trunk_that_leaves_the_transport_open_goes_by_
     callee.respond(await callee.expect(Invited, 1.5), 486)
     assert (await caller.expect(Failed)).status == 486
     assert place.edge.driver.wire.counts["tcp_unreachable"] == 1
-    place.edge.driver.wire._refused.clear()
+    place.edge.driver.wire.streams._refused.clear()
     invites: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -412,9 +412,9 @@ async def test_who_comes_to_one_of_several_listeners_is_shown_that_one(open_edge
         reader, writer = await asyncio.open_connection(listener.host, listener.port)
         writer.write(options("TCP"))
         assert (await read(reader)).startswith(b"SIP/2.0 200 ")
-        (stream,) = sockets._streams.values()
+        (stream,) = sockets.streams._streams.values()
         assert sockets.advertise(stream.flow) == f"{listener.host}:{listener.port}"
         writer.close()
         async with asyncio.timeout(2.0):
-            while sockets.connections:
+            while len(sockets.streams):
                 await asyncio.sleep(0.01)
