@@ -54,12 +54,10 @@ async def swap(house: House, access: Access, session: str, participant: str, new
     Refuses with `Invalid` and its kin, `ParticipantConflict`, `NumberPoolExhausted`, `SessionClosed`, `NotFound`.
     """
     phones = checks.phones_of(house, new, "replacement")
-    if len(phones) > 1:
-        raise Invalid.field("replacement", "has several phones", "one `identifier`")
     person = checks.person_of(house, phones, new, session[-22:])
     texts = [("replacement.role", new.role), ("replacement.friendly_name", new.friendly_name)]
     checks.texts(house, texts, [person.country], phones)
-    await checks.virtual(house, [person], house.inventory.in_pools([person.party]), "replacement")
+    await checks.virtual(house, [person], house.inventory.in_pools(person.parties), "replacement")
 
     def swapped(beside: bool) -> Callable[[Holder, Record], Amendment]:
         return lambda holder, record: _swapped(house, holder, record, participant, person, beside=beside)
@@ -137,7 +135,7 @@ def _swapped(
     old = next((one for one in record.people if one.id == participant), None)
     if old is None:
         raise Invalid.field("participant", "is no participant of the session", "the id of one, par_…")
-    if person.party in record.parties:
+    if not set(person.parties).isdisjoint(record.parties):
         error = FieldError("replacement.identifier", "is a participant already", "another number")
         raise ParticipantConflict("That person is in the session already.", [error])
     after, chosen = _with(house, holder, record, old, msgspec.structs.replace(person, role=person.role or old.role))
@@ -147,26 +145,27 @@ def _swapped(
     targets = [_renamed(target, old.id, person.id) for target in holder.targets]
     steps: defaultdict[str, list[Step]] = defaultdict(list)  # by shard
     leases: dict[tuple[str, int], list[tuple[int, str]]] = {}
-    taken: set[tuple[Way, str]] = set()
+    taken: set[tuple[Way, bool]] = set()
     for grant in holder.grants:
         source, target = holder.targets[grant.ordinal].split("|")
         if source != old.id:
             continue
         way = (person.id, target)
-        party = _dials(house, after, person, way, pins.party(house, chosen[way]) if _is_secret(grant.party) else None)
+        secret = pins.party(house, chosen[way]) if _is_secret(grant.party) else None
         steps[grant.shard].append(End(grant.ordinal))
-        if (way, party) in taken:  # another phone of the old one's
+        if (way, secret is None) in taken:  # another phone of the old one's
             continue
-        taken.add((way, party))
-        to = len(targets)
-        targets.append("|".join(way))
-        if beside:
-            leases.setdefault((grant.shard, slots[way]), []).append((to, party))
-        else:
-            steps[grant.shard].append(Take(grant.ordinal, to, party))
+        taken.add((way, secret is None))
+        for party in _dialling(house, after, person, way, secret):
+            to = len(targets)
+            targets.append("|".join(way))
+            if beside:
+                leases.setdefault((grant.shard, slots[way]), []).append((to, party))
+            else:
+                steps[grant.shard].append(Take(grant.ordinal, to, party))
     for (shard, slot), entries in sorted(leases.items()):
         steps[shard].append(Lease(slot, tuple(entries)))
-    said = {PARTIES: {person.id: [person.party]}, "replaced": {"from": old.id, "to": person.id}}
+    said = {PARTIES: {person.id: list(person.parties)}, "replaced": {"from": old.id, "to": person.id}}
     told = news(house, holder, after, sorted(slot for _, slot in leases), said)
     return Amendment(steps.pop("", []), targets, after, told, dict(steps))
 
@@ -182,11 +181,11 @@ def _is_secret(party: str) -> bool:
     return party.startswith("k") and "." in party
 
 
-def _dials(house: House, record: Record, person: Person, way: Way, secret: str | None) -> str:
-    """The party that goes the way: a PIN, a person with an extension, or the person alone."""
+def _dialling(house: House, record: Record, person: Person, way: Way, secret: str | None) -> list[str]:
+    """The parties that go the way: a PIN, or each phone of the person, with an extension where there is one."""
     if secret is not None:
-        return secret
-    return extensions.dials(house, person.party, record.extensions.get(way[1]))
+        return [secret]
+    return [extensions.dials(house, party, record.extensions.get(way[1])) for party in person.parties]
 
 
 def _with(house: House, holder: Holder, record: Record, old: Person, person: Person) -> tuple[Record, dict[Way, str]]:

@@ -35,7 +35,7 @@ FEWEST_DIGITS: Final = 7  # of a phone number, in whatever spelling
 E164: Final = "a mobile or fixed-line number in E.164: + and country code first"
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
-# Fields of the contract that later versions bring, with the one value that means "without it".
+# Fields of the contract that later versions serve in full, with the values that this one does; first its default.
 NOT_BUILT: Final[dict[str, tuple[Any, ...]]] = {
     "geo_match_level": ("country", "none", "area_code"),
     "degrade": ([], ["per_party"]),

@@ -142,8 +142,8 @@ async def test_what_cannot_be_swapped_says_why(world: World) -> None:
             await swap(world, session, number)
     with pytest.raises(Invalid):
         await amending.swap(world.house, world.access, session.id, "par_x", NewParticipant(identifier=STRANGER))
-    several = NewParticipant(identifiers=[STRANGER, MERCHANT])
-    with pytest.raises(Invalid):
+    several = NewParticipant(identifiers=[STRANGER, CUSTOMER])
+    with pytest.raises(ParticipantConflict):
         await amending.swap(world.house, world.access, session.id, session.participants[1].id, several)
     await world.open(MERCHANT, STRANGER)
     with pytest.raises(NumberPoolExhausted):
@@ -250,3 +250,20 @@ async def test_a_number_that_nothing_can_replace_stays(world: World) -> None:
     with pytest.raises(NumberPoolExhausted):
         await amending.replace_number(world.house, world.access, session.id, proxy(session, 0, 1), 0)
     assert await reached(world, proxy(session, 0, 1), CUSTOMER) == DRIVER
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_newcomer_may_have_several_phones_and_any_of_them_calls(world: World, beside: bool) -> None:
+    [x] = await world.pool(1)
+    session = await world.open(CUSTOMER, DRIVER)
+    if beside:  # one of the newcomer's phones has that number with somebody else
+        await world.open(MERCHANT, MUSCOVITE, number_model="shared")
+        await world.pool(1)
+    who = NewParticipant(identifiers=[STRANGER, MERCHANT])
+    after = await amending.swap(world.house, world.access, session.id, session.participants[1].id, who)
+    y = proxy(after, 1, 0)
+    assert (y != x) == beside and proxy(after, 0, 1) == x
+    assert [await reached(world, y, phone) for phone in (STRANGER, MERCHANT)] == [CUSTOMER] * 2
+    assert await reached(world, x, CUSTOMER) == STRANGER
+    await sessions.close(world.house, world.access, session.id)
+    assert [await reached(world, y, phone) for phone in (STRANGER, MERCHANT)] == [None] * 2
