@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,7 @@ from masking.logs import configure
 from pools.keyring import KeyringError
 from pools.leases import Leases
 from pools.redis import Redis, Unavailable
+from recordings.providers import KeyRefused, KeysAway
 from recordings.store import open_store
 from recordings.vault import open_vault
 
@@ -63,7 +65,8 @@ async def carry(config: Config, revisions: ScriptDirectory) -> None:
         store = await open_store(config.recordings_url, lambda: os.urandom(16).hex(), **config.recordings.place)
         vault = open_vault(house.archive, store, config.keys, house.keyring.derived, os.urandom)
         locksmith = Locksmith(house, vault)
-        await locksmith.round()
+        with suppress(KeysAway):  # they are asked for again, every second
+            await locksmith.round()
         waiting = Redis(config.redis_url, budget=PATIENCE, blocking=True)
         post_room = PostRoom(house, house.archive, random.random)
         checkup = Checkup(house)
@@ -108,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         config.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         asyncio.run(carry(config, schema.revisions()))
-    except (KeyringError, Misplaced, Unavailable) as trouble:
+    except (KeyringError, KeyRefused, Misplaced, Unavailable) as trouble:
         sys.stderr.write(f"masking.courier: {trouble}\n")
         return 1
     except (SQLAlchemyError, OSError) as trouble:
