@@ -14,20 +14,24 @@ from masking.events import append_loose
 from masking.house import Unavailable
 
 if TYPE_CHECKING:
-    from masking.bindings import Ground
     from masking.house import House
     from masking.records import Record
     from pools.grants import Tight
 
 LOW: Final = 0.8
 AGAIN: Final = 3600  # seconds
+LATELY: Final = 60.0  # seconds; a shard never changes its country
 
 
-async def tell_low(house: House, record: Record, ground: Ground, tight: Tight) -> None:
-    """Appends `number.low`, unless the shard was low within the hour. The session stands whatever becomes of it."""
+async def tell_low(house: House, record: Record, tight: Tight | None) -> None:
+    """Appends `number.low` where a lease came near the end of a shard, unless it was low within the hour. The session
+    stands whatever becomes of it."""
+    if tight is None or tight.part < LOW:
+        return
+    pools = await house.inventory.recent_pools(record.tenant, record.service, LATELY)
     data = {
         "service": record.service_name,
-        "country": next(country for country, shards in ground.shards.items() if tight.shard in shards),
+        "country": next((country for country, pool in pools.items() if tight.shard in pool.shards), None),
         "shard": tight.shard,
         "used": tight.used,
         "active": tight.size,

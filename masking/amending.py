@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from masking import checks, extensions, pins, records, sessions, stages
+from masking import alarms, checks, extensions, pins, records, sessions, stages
 from masking.events import PARTIES, fact, filled, moment_of
 from masking.records import Line, Person, Record
 from masking.refusals import (
@@ -119,6 +119,7 @@ async def amend(
             ) from None
         if told.outcome == "ended":
             raise SessionClosed("The session is closed.", session=session)
+        await alarms.tell_low(house, record, told.tight)
         if told.outcome != "conflict":
             await records.touch(house, access.tenant, session)
             return told.outcome == "amended"

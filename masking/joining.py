@@ -15,7 +15,7 @@ import msgspec
 from masking import amending, checks, services, sessions
 from masking.amending import Amendment
 from masking.bindings import SHARDS_TRIED
-from masking.events import PARTIES, fact
+from masking.events import PARTIES, append_loose, fact
 from masking.records import Line, Record
 from masking.refusals import (
     FieldError,
@@ -74,11 +74,17 @@ async def join(
         try:
             if not await amending.amend(house, access, session, joined(shard), across=True):
                 raise NumberInUse("That person holds the number already, or rests from it.")
-            after = await sessions.get(house, access, session)
-            return after, next(one for one in after.participants if one.id == own[-1])
-        except NumberPoolExhausted:
-            if shard == shards[-1]:
-                raise
+        except NumberPoolExhausted as short:
+            if shard != shards[-1]:
+                continue
+            data = {"service": record.service_name, "needed": short.needed, "retry_after": short.retry_after}
+            await append_loose(house, access.tenant, "number.exhausted", house.now(), data)
+            raise
+        after = await sessions.get(house, access, session)
+        for one in after.participants:
+            if one.id == own[-1]:
+                return after, one
+        raise NotFound("That person left again at once.")
     raise AssertionError("there is always a shard to try, the session's own if no other")
 
 

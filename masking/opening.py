@@ -327,8 +327,7 @@ async def _bind_with(
             wish = msgspec.structs.replace(wish, secrets=secrets)
     draft = _Draft(record, house.now_ms + wish.ttl_ms)
     bound, _ = await bindings.bind(house, wish, ground, draft.write, noted)
-    if bound.tight is not None and bound.tight.part >= alarms.LOW:
-        await alarms.tell_low(house, record, ground, bound.tight)
+    await alarms.tell_low(house, record, bound.tight)
     if not bound.fresh:  # the same request before, answered then or not
         found = await records.held(house, wish.tenant, bound.holder)
         if found is not None:

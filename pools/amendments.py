@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Reach, Take, shard_of
+import msgspec
+
+from pools.grants import Amended, Drop, End, Exhausted, Given, Lease, Reach, Take, Tight, shard_of
 from pools.journal import key, record_key
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Amending:
         reserved += [NOWHERE] * (len(targets) - len(reserved))
         told = await self.at_home(rev, (), reserved)
         put: dict[str, list[Step]] = {}
+        tight: list[Tight] = []
         try:
             given: list[Step] = []
             for shard, theirs in elsewhere.items():
@@ -65,6 +68,7 @@ class Amending:
                     if shard in new:
                         await self._enter(shard)
                     told = await self._put(shard, theirs, given)
+                    tight += [told.tight] if told.tight is not None else []
                     put[shard] = [End(ordinal) for ordinal in _new(theirs)] if told.outcome == "amended" else []
             if told.outcome == "amended":
                 told = await self.at_home(rev + 1, [*map(Reach, new), *given, *steps], targets, more)
@@ -73,7 +77,8 @@ class Amending:
             raise
         ends = {shard: [step for step in theirs if isinstance(step, End)] for shard, theirs in elsewhere.items()}
         await self._there(ends if told.outcome == "amended" else put)
-        return told
+        tight += [told.tight] if told.tight is not None else []
+        return msgspec.structs.replace(told, tight=max(tight, key=lambda one: one.part, default=None))
 
     async def _enter(self, shard: str) -> None:
         """Makes the holder known in a shard where it has nothing yet. Should nothing come of it, the sweeper meets it
@@ -115,7 +120,8 @@ class Amending:
             raise Exhausted(shard, needed=reply[1], retry_after=reply[2] / 1000 if reply[2] >= 0 else None)
         if reply[0] != b"amended":
             return Amended(outcome=reply[0].decode())
-        return Amended(outcome="amended", numbers=tuple(reply[1].decode().split()))
+        tight = Tight(shard, reply[4], reply[5]) if reply[4] else None
+        return Amended(outcome="amended", numbers=tuple(reply[1].decode().split()), tight=tight)
 
 
 def _new(steps: Iterable[Step]) -> list[int]:

@@ -173,10 +173,11 @@ class Reach(msgspec.Struct, frozen=True, gc=False):
 class Amended(msgspec.Struct, frozen=True):
     """`outcome`: ``amended``; nothing was written with ``conflict`` (`expect_rev` is not `rev`), ``ended`` (closed,
     past its time, unknown) and ``taken`` (a party of a `Take`, or of a `Lease` that wishes for one X, has another lease
-    or a tombstone on that X)."""
+    or a tombstone on that X). `tight`: of the shards that gave an X, the one that came nearest to its end."""
 
     outcome: Literal["amended", "conflict", "ended", "taken"]
     numbers: tuple[str, ...] = ()
+    tight: Tight | None = None
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@
 --           'given' slot X                             another shard's X becomes the holder's number `slot`
 --           'reach' shard                              the holder has leases in that shard, too
 --         then counted fields, then counted events, in whose data $x<slot> stands for a number
---   gives {'amended', numbers, seq, rev}, {'conflict'}, {'ended'}, {'taken'} (a party has another lease or a tombstone on the
+--   gives {'amended', numbers, seq, rev, and as a bind does the most that the parties of a `lease` hold here, and how many are open}, {'conflict'}, {'ended'}, {'taken'} (a party has another lease or a tombstone on the
 --         very X that it was to take or wished for), or {'exhausted', numbers needed, ms until one is free or -1}
 local holder = ARGV[1]
 local record = tag .. 's:' .. holder
@@ -91,7 +91,7 @@ end
 
 -- Decide.
 local puts, ends, dropped, reached = {}, {}, {}, {}
-local needed, retry, at = 0, -1, 5
+local needed, retry, at, used = 0, -1, 5, 0
 local function put(party, position, ordinal)
   given[party .. ' ' .. position] = true
   puts[#puts + 1] = {party, position, ordinal}
@@ -116,7 +116,14 @@ for _ = 1, tonumber(ARGV[4]) do
     at = at + 2
   else
     local slot, wish, count, parties = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3]), {}
-    for i = 1, count do parties[i] = ARGV[at + 3 + 2 * i] end
+    local together = 1
+    for i = 1, count do
+      parties[i] = ARGV[at + 3 + 2 * i]
+      for _, entry in ipairs(call('HVALS', tag .. 'p:' .. parties[i])) do
+        if tonumber(string.sub(entry, 15, 27)) > now then together = together + 1 end
+      end
+    end
+    used = math.max(used, together)
     local position, later
     if tonumber(wish) then
       if not fits(parties, wish) then return {'taken'} end
@@ -192,4 +199,4 @@ local listed, fields, rev = table.concat(stay, ' '), at + 2 * tonumber(ARGV[at])
 local seq = append(holder, tonumber(known[6]), fields + 1, present, numbers)
 call('HSET', record, 'grants', table.concat(kept, ' '), 'targets', ARGV[3], 'numbers', listed, 'rev', rev, 'seq', seq, unpack(ARGV, at + 1, fields))
 call('HSET', KEYS[1], 'clock', present, 'cursor', cursor)
-return {'amended', listed, seq, rev}
+return {'amended', listed, seq, rev, used, #open}

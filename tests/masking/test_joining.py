@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import random
 
+import msgspec
 import pytest
 
 from masking import joining, opening, services, sessions
 from masking.checks import LONGEST
+from masking.events import loose_outbox
 from masking.refusals import (
     GeoUnavailable,
     NotFound,
@@ -218,3 +220,16 @@ async def test_whoever_comes_and_goes_a_dialling_reaches_the_partner_of_now_or_n
                     assert found == next(number for number in pair if number != person)
                 else:
                     assert found == "direction"
+
+
+async def test_a_pool_that_those_who_join_use_up_says_so_before_and_when_it_is(world: World) -> None:
+    await world.pool(5)
+    for _ in range(5):
+        await joined(world, (await opened(world)).id, CUSTOMER)
+    with pytest.raises(NumberPoolExhausted):
+        await joined(world, (await opened(world)).id, CUSTOMER)
+    events = await loose_outbox(world.house, "0", 10)
+    assert [(one.type, msgspec.json.decode(one.data).get("used")) for one in events] == [
+        ("number.low", 4),
+        ("number.exhausted", None),
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pools.amendments import NOWHERE, Amending
-from pools.grants import Amended, Ask, Bound, Drop, End, Entry, Exhausted, Lease, Take, holder_id, secret
+from pools.grants import Amended, Ask, Bound, Drop, End, Entry, Exhausted, Lease, Take, Tight, holder_id, secret
 from pools.leases import Step
 from pools.redis import Unavailable
 from tests.pools.world import QUARANTINE, START, TTL, World, one, pair
@@ -324,3 +324,19 @@ async def test_a_holder_leases_in_a_shard_where_it_had_nothing(world: World) -> 
         elsewhere={there: [Lease(0, ((0, "an"),))]},
     )  # fmt: skip
     assert unheard.outcome == "ended"
+
+
+async def test_an_amendment_says_how_near_its_shard_came_to_its_end(world: World) -> None:
+    home, there = await world.pool(4), await world.pool(1, "RU", "+74951000")
+    for _ in range(2):
+        await world.bind(home, one("an", "binh"))
+    bound = await world.bind(home)
+    told = await world.leases.amend(
+        bound.holder, [Lease(0, ((0, "an"),))], targets=TARGETS[:1], expect_rev=1, fields={}, events=[]
+    )
+    assert told.tight == Tight(home, 3, 4)
+    told = await world.leases.amend(
+        bound.holder, [], targets=TARGETS[:2], expect_rev=2, fields={}, events=[],
+        elsewhere={there: [Lease(1, ((1, "binh"),))]},
+    )  # fmt: skip
+    assert told.tight == Tight(there, 1, 1) and told.tight.part == 1.0
