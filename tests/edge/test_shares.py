@@ -23,7 +23,7 @@ from tests.edge.conftest import Make, Opener, Place, trunk
 from tests.edge.phones import Phone
 
 SURE = TenantSection(
-    name="sure", guaranteed_channels={"callers": 4, "callees": 4}, guaranteed_cps={"callers": 10, "callees": 10}
+    name="sure", guaranteed_channels={"callers": 8, "callees": 8}, guaranteed_cps={"callers": 12, "callees": 12}
 )
 
 
@@ -172,7 +172,7 @@ async def test_a_tenants_guaranteed_calls_are_set_up_while_another_floods_their_
     open_edge: Opener, phones: Make, guaranteed: bool
 ) -> None:
     ours, theirs, callees = phones("+84901000000"), phones("+84901000001"), phones("+84902000000")
-    small: dict[str, Any] = {"max_calls": 10, "max_cps": 25}
+    small: dict[str, Any] = {"max_calls": 12, "max_cps": 25}
     place = await open_edge(
         trunk("callers", ours, theirs, **small), trunk("callees", callees, **small), tenants=(SURE,) * guaranteed
     )
