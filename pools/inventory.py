@@ -288,6 +288,11 @@ class Inventory:
         found = [(name, value.decode().split("/")) for name, value in sorted(rows.items())]
         return [Shard(name, tenant, service, country, 0) for name, (tenant, service, country) in found]
 
+    async def members(self, shard: str) -> dict[int, str]:
+        """The shard's numbers, E.164, by their position."""
+        rows = pairs(await self._redis.command("HGETALL", key(shard, "m")))
+        return {int(position): number.decode() for position, number in rows.items()}
+
     async def figures(self, tenant: str, service: str, now: int) -> _FiguresOfAll:
         """The load of each of the service's shards at `now` (ms)."""
         shards = await self.shards(tenant, service)

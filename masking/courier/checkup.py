@@ -6,7 +6,7 @@ calls of a statistic. Now and then those that ail are judged anew: nobody calls 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from masking import number_health, services
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from masking.services import Service
     from pools.inventory import PhoneNumber, Shard
 
-PAGE: Final = 500
+LOOK_AGAIN: Final = 60.0  # seconds: a silent trunk may have got new numbers
 
 
 class Checkup:
@@ -27,6 +27,8 @@ class Checkup:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._silent: set[str] = set()  # the trunks that the shards were told to be silent
+        self._looked = float("-inf")
 
     async def take(self, outcomes: Iterable[Outcome]) -> int:
         """Counts them; how many numbers are judged otherwise now. Raises `pools.redis.Unavailable`."""
@@ -54,36 +56,50 @@ class Checkup:
         for long enough; how many numbers it changed."""
         changed = len(await self._house.inventory.rested(self._house.now_ms))
         silent = await number_health.silent_trunks(self._house)
+        looks = silent != self._silent or (self._house.now() - self._looked >= LOOK_AGAIN)
         for shard in await self._house.inventory.every_shard():
             ailing = await self._house.health.ailing(shard.name)
-            if not silent and not ailing:
-                continue
-            there = {number.position: number async for number in self._numbers(shard)}
-            service = await self._service(next(iter(there.values()))) if there else None
-            if service is not None:
-                judged = await self._house.health.review(shard.name, service.number_health.limits)
-                changed += await self._tell(service, there, judged)
+            if any(ails != ("trunk",) for ails in ailing.values()):
+                changed += await self._review(shard)
             told = {position for position, ails in ailing.items() if "trunk" in ails}
-            wanted = {position for position, number in there.items() if number.trunk in silent}
-            for positions, now in ((wanted - told, True), (told - wanted, False)):
-                if positions:
-                    await self._house.health.silence(shard.name, sorted(positions), now)
-            changed += len(wanted ^ told)
+            if looks and (silent or told):
+                changed += await self._silence(shard.name, silent, told)
+        if looks:
+            self._silent, self._looked = silent, self._house.now()
         return changed
 
-    async def _service(self, number: PhoneNumber) -> Service | None:
+    async def _review(self, shard: Shard) -> int:
+        service = await self._service(shard)
+        judged = await self._house.health.review(shard.name, service.number_health.limits) if service else []
+        if service is None or not judged:
+            return 0
+        there = await self._numbers(shard.name, {one.position for one in judged})
+        return await self._tell(service, there, judged)
+
+    async def _silence(self, shard: str, silent: set[str], told: set[int]) -> int:
+        there = await self._numbers(shard, None if silent else told)
+        wanted = {position for position, number in there.items() if number.trunk in silent}
+        for positions, now in ((wanted - told, True), (told - wanted, False)):
+            if positions:
+                await self._house.health.silence(shard, sorted(positions), now)
+        return len(wanted ^ told)
+
+    async def _numbers(self, shard: str, wanted: set[int] | None) -> dict[int, PhoneNumber]:
+        """The shard's numbers by position: these, or all of them."""
+        members = await self._house.inventory.members(shard)
+        found: dict[int, PhoneNumber] = {}
+        for position, number in members.items():
+            if wanted is None or position in wanted:
+                known = await self._house.inventory.find(number)
+                if known is not None:
+                    found[position] = known
+        return found
+
+    async def _service(self, of: PhoneNumber | Shard) -> Service | None:
         try:
-            return await services.lately(self._house, number.tenant, number.service)
+            return await services.lately(self._house, of.tenant, of.service)
         except NotFound:
             return None
-
-    async def _numbers(self, shard: Shard) -> AsyncIterator[PhoneNumber]:
-        after = ""
-        while page := await self._house.inventory.list(shard.tenant, shard.service, after, PAGE):
-            after = page[-1].number
-            for number in page:
-                if number.shard == shard.name:
-                    yield number
 
     async def _tell(self, service: Service, numbers: dict[int, PhoneNumber], judged: Iterable[Judgement]) -> int:
         told = [one for one in judged if one.position in numbers]

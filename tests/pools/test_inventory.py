@@ -228,6 +228,7 @@ async def test_figures_count_live_holders_and_standing_tombstones(world: World) 
         (only,) = await world.inventory.figures("t", "default", now)
         return only
 
+    assert await world.inventory.members(shard) == {place: f"+84240000{place:04}" for place in range(5)}
     assert await world.inventory.every_shard() == [Shard(shard, "t", "default", "VN", 0)]
     assert await figures(world.now) == Figures(whole, 4, {"draining": 1}, 2, 2)
     assert (await figures(START + QUARANTINE)).quarantined == 1

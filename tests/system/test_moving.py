@@ -139,6 +139,7 @@ def test_an_installation_moves_to_other_stores_and_answers_as_before(
         eventually(lambda: len(old.get("/v1/audit", limit=500)["data"]) >= 2, 5, "the case is on the chain")
         heard = old.media(recording["id"])
         eventually(lambda: "recording.accessed" in json.dumps(old.get("/v1/audit", limit=500)), 5, "so is the hearing")
+        other = masking(old, "keys", "create", "--tenant", "acme", "--scope", "sessions").strip()
         routes = [(customer, dials(talked)), (customer, dials(across)), (customer, dials(asks)), (driver, dials(rests))]
         met = [meets(old, *route) for route in routes]
         assert [one["decision"] for one in met][3] == "ended"
@@ -179,6 +180,10 @@ def test_an_installation_moves_to_other_stores_and_answers_as_before(
         assert settled(everything(new)) == settled(before)
         assert [meets(new, *route) for route in routes] == met
         assert new.media(recording["id"]) == heard
+        theirs = new.call("GET", "/v1/sessions", headers={"Authorization": f"Bearer {other}"})
+        assert (theirs.status_code, theirs.json()["data"]) == (200, []), "another tenant's key opens its own alone"
+        taken = {dials(one) for one in (talked, asks, across)}
+        assert dials(new.open_session(customer, driver)) not in taken, "its people hold what they held"
         talk(phones, new, customer, dials(talked))
         assert new.recording(talked["id"])["status"] == "available"
         assert json.loads(masking(new, "recordings", "verify", "--json"))["faults"] == []
