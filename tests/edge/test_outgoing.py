@@ -264,3 +264,33 @@ async def test_people_who_were_parted_meanwhile_are_not_rung(office: Set, monkey
     told = await scene.place.interaction(scene.session)
     assert (told.status, told.reason) == ("failed", "parted")
     await scene.customer.silence(0.05)
+
+
+async def test_while_the_core_is_away_nobody_is_rung_and_the_edge_goes_on(
+    office: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await office()
+    exchange = scene.place.edge.exchange
+
+    async def away(*_: object) -> None:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as silent:
+        silent.setattr(originating, "take", away)
+        asked = await scene.call()
+        async with asyncio.timeout(3.0):
+            while asked.id not in exchange.unsure:
+                await asyncio.sleep(0.01)
+    await scene.customer.silence(0.05)
+    with monkeypatch.context() as silent:
+        silent.setattr(originating.Orders, "next", away)
+        await asyncio.sleep(originating.WAITS + outgoing.PAUSE)
+    house = scene.place.house
+    live = await house.leases.live_calls((await house.inventory.shard_names()).pop())
+    assert [call.owner for call in live] == [f"nobody.{asked.id}"], "it ends when that owner's heartbeat has lapsed"
+    gone = interactions.Call(interaction=asked.id, session=scene.session, tenant="default")
+    await interactions.ended(
+        house, gone, house.now(), interactions.Ending(blame="platform", reason="owner_lost", sip_code=500)
+    )
+    await scene.call()
+    await scene.customer.expect(Invited)

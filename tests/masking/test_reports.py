@@ -84,3 +84,17 @@ async def test_a_report_about_nobody_is_refused(world: World) -> None:
         with pytest.raises(refusal):
             await report(world, session, **wishes)
     assert await barring.listing(world.house, "acme") == []
+
+
+async def test_a_report_by_key_that_is_told_again_is_the_same_report(world: World) -> None:
+    await world.pool(1)
+    session = await world.open(CUSTOMER, DRIVER)
+    route = await talk(world, session)
+    by, about = route.to_participant, route.from_participant
+    for _ in range(2):
+        await reports.by_keypad(world.house, "acme", session.id, route.interaction, by, about)
+    told = await records.events_of(world.house, "acme", session.id)
+    (said,) = [event.data for event in told if event.type == "abuse.reported"]
+    assert (said["via"], said["key"], said["reported_by"]) == ("keypad", "keypad", by)
+    assert [one.id for one in await barring.listing(world.house, "acme")] == [said["block"]]
+    assert [event.data["recording"] for event in told if event.type == "recording.held"] == [route.recording]
