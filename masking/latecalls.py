@@ -88,8 +88,11 @@ def sealed(house: House, number: Number, place: str) -> KeptLateCall:
 
 
 def moved(house: House, late: KeptLateCall, place: str, to: str) -> KeptLateCall:
-    """The policy of one place (a service) as another (its session) keeps it."""
-    return late if not late.sealed else sealed(house, late.number(house, place), to)
+    """The policy of one place (a service) as another (its session) keeps it. Without its support number (nobody is
+    shown one, so no copy of a service has it) it is the announcement."""
+    if late.sealed:
+        return sealed(house, late.number(house, place), to)
+    return ANNOUNCED if late.policy == "forward" else late
 
 
 def _no_support(problem: str) -> Invalid:

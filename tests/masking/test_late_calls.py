@@ -9,7 +9,7 @@ import pytest
 
 from masking import amending, interactions, records, reopening, services, sessions
 from masking.interactions import Ending
-from masking.latecalls import LateCallWish
+from masking.latecalls import KeptLateCall, LateCallWish, moved
 from masking.refusals import Invalid, InvalidPhoneNumber
 from masking.routes import Refusal, Route
 from masking.services import ServiceChange
@@ -146,6 +146,11 @@ async def test_a_session_takes_its_services_word_and_may_have_another(world: Wor
     assert (await sessions.change(world.house, world.access, session.id, wish)).late_call == made.late_call
     await sessions.close(world.house, world.access, session.id)
     assert (await compared(world, CUSTOMER, proxy(session, 0, 1))).forwarded
+
+
+async def test_a_policy_that_has_lost_its_support_number_is_the_announcement(world: World) -> None:
+    lost = KeptLateCall(policy="forward", display="+8424…99")
+    assert moved(world.house, lost, "svc_a", "letters") == KeptLateCall(policy="announce")
 
 
 async def test_the_support_number_is_shown_nowhere(world: World) -> None:
