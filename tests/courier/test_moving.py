@@ -6,9 +6,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import sqlalchemy as sql
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from masking.courier import keyspace
+from masking import archive
+from masking.courier import keyspace, schema, tables
 from masking.courier.parcel import NoParcel, Packing, Parcel
 from pools.redis import Redis
 
@@ -114,3 +119,51 @@ async def everything(redis: Redis) -> dict[bytes, Any]:
         value = await redis.command(command, key, *rest)
         found[key] = sorted(value) if kind == "set" else value
     return found
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> AsyncEngine:
+    """An archive elsewhere, without tables."""
+    return archive.engine(f"sqlite+aiosqlite:///{tmp_path / 'older.sqlite3'}")
+
+
+async def test_an_older_archive_arrives_and_is_brought_up_to_date(
+    engine: AsyncEngine, older: AsyncEngine, revisions: ScriptDirectory
+) -> None:
+    await schema.upgrade(older, revisions, "0003")
+    events = [
+        {"id": f"evt_{n}", "tenant": "acme", "session": "ses_1", "seq": n, "type": "call.ended", "occurred_at": n / 3}
+        | {"body": "{}"}
+        for n in range(1, 1200)
+    ]
+    async with older.begin() as connection:
+        await connection.execute(archive.events.insert(), events)
+    lines: dict[str, list[bytes]] = {}
+    async with older.connect() as connection:
+        assert await tables.revision(connection) == "0003"
+        for table in await tables.described(connection):
+            rows = [msgspec.json.encode(row) async for row in tables.rows(connection, table)]
+            assert len(rows) == 1 + await tables.count(connection, table)
+            lines[table.name] = rows
+    await older.dispose()
+    assert len(lines["events"]) == 1200 and tables.REVISION not in lines
+
+    async with engine.connect() as connection:
+        assert await tables.revision(connection) is None
+    await schema.upgrade(engine, revisions, "0003")
+    async with engine.begin() as connection:
+        written = 0
+        for table in await tables.described(connection):
+            async for some in tables.fill(connection, table, lines[table.name]):
+                written += some
+        assert written == 1199
+    await schema.upgrade(engine, revisions)
+    async with engine.begin() as connection:
+        later = {"id": "evt_later", "tenant": "acme", "session": None, "seq": 1, "type": "webhook.test"}
+        await connection.execute(archive.events.insert(), [later | {"occurred_at": 1.0, "body": "{}"}])
+        found = (await connection.execute(sql.select(archive.events).order_by(archive.events.c.position))).all()
+    await engine.dispose()
+    assert [(row.position, row.id, row.occurred_at) for row in found[:-1]] == [
+        (n, f"evt_{n}", n / 3) for n in range(1, 1200)
+    ]
+    assert (found[-1].position, found[-1].id) == (1200, "evt_later"), "counted on behind what was brought along"
