@@ -239,11 +239,13 @@ def close(session: str, *, remote: Remote = Remote()) -> None:
 @recordings.command
 def fetch(recording: str, *, output: Annotated[Path, Parameter(name=["--output", "-o"])], reason: str,
           remote: Remote = Remote()) -> None:  # fmt: skip
-    """Downloads a recording as WAV. The reason is kept with the access.
+    """Downloads a recording, as Ogg/Opus where the file's name ends in .opus or .ogg, else as WAV. The reason is kept
+    with the access.
 
     Example: `masking recordings fetch rec_… -o call.wav --reason "dispute 17"`
     """
-    path = f"/v1/recordings/{recording}/media"
+    form = "opus" if output.suffix.lower() in (".opus", ".ogg") else "wav"
+    path = f"/v1/recordings/{recording}/media?format={form}"
     with client(remote) as http, http.stream("GET", path, headers={"X-Reason": reason}) as answer:
         if answer.status_code != 200:
             answer.read()

@@ -195,11 +195,11 @@ class Draft:
             self._change(row, row.ended_at, hold=hold)
 
     def erased(self, recording: str) -> None:
-        """Its sound is to be gone (`recording.erased`); a hold that came first is stronger. Without its data key what
-        is left of it anywhere is noise; the finisher deletes that too."""
+        """Its sound is to be gone (`recording.erased`), and what was heard in it; a hold that came first is stronger.
+        Without its data key what is left of it anywhere is noise; the finisher deletes that too."""
         row = self._rows.get(recording)
         if row is not None and row.recording.hold is None:
-            self._change(row, row.ended_at, status="erased")
+            self._change(row, row.ended_at, status="erased", loudness=None, silence=None, talk_over=None, peaks=None)
             self._shredded.append(recording)
 
     async def write(self) -> None:

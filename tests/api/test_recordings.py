@@ -17,12 +17,13 @@ from masking.house import House
 from pools.numbers import Number
 from recordings import catalogue, opus
 from recordings.catalogue import Channel
+from recordings.providers import KeysAway
 from recordings.store import ObjectStore
 from recordings.vault import Vault
 from tests.api.client import Client, problem
 from tests.api.conftest import CUSTOMER, DRIVER, THIRD
 from tests.recordings import drafts
-from tests.recordings.vaults import shelved
+from tests.recordings.vaults import PROVIDER, shelved
 
 SOUND = bytes(range(256)) * 2000
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC).timestamp()
@@ -225,6 +226,22 @@ async def test_a_wav_is_heard_as_opus_where_the_machine_can(
     monkeypatch.setitem(sys.modules, "av", None)
     found = problem(await api.get(f"{path}?format=opus", headers=REASON), 422, "not_implemented")
     assert found["errors"][0]["field"] == "format"
+
+
+async def test_while_the_keys_are_away_nothing_is_heard_and_it_may_be_asked_again(
+    api: Client, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = await shelf.put("one")
+
+    async def away(wrapped: bytes, place: str) -> bytes:
+        raise KeysAway("AWS KMS: EndpointConnectionError")
+
+    monkeypatch.setattr(PROVIDER, "unwrap", away)
+    answer = await api.get(f"/v1/recordings/{recording}/media", headers=REASON)
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "5"
+    monkeypatch.undo()
+    assert (await api.get(f"/v1/recordings/{recording}/media", headers=REASON)).content == SOUND
 
 
 async def test_tenants_never_hear_each_other(api: Client, stranger: Client, shelf: Shelf) -> None:
