@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masking import opening, services
+from masking import interactions, opening, originating, services, sessions
 from masking.access import SCOPES, Access
 from masking.config import BadConfig, TenantSection, TrunkSection, load
+from masking.originating import Wanted
 from masking.sessions import NewParticipant, NewSession
 from pools.inventory import Item
 from sipedge.causes import CONGESTION, NO_CIRCUIT
 from sipedge.shares import Shares
 from sipedge.sip.events import Answered, Cancelled, Ended, Failed, Invited
 from sipedge.trunks import Trunk
-from tests.edge.conftest import Make, Opener, Place, trunk
+from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, Make, Opener, Place, X, trunk
 from tests.edge.phones import Phone
 
 SURE = TenantSection(
@@ -225,3 +226,33 @@ async def test_a_guaranteed_call_gets_through_an_overloaded_edge_and_an_unknown_
     for task in (answering, a.reading):
         task.cancel()
     assert a.codes == {200: 4, 503: 3}
+
+
+async def test_a_call_that_the_app_asks_for_is_its_tenants_too(open_edge: Opener, phones: Make) -> None:
+    customer, driver = phones(CUSTOMER), phones(DRIVER)
+    place = await open_edge(
+        trunk("customers", customer, prefixes=["+84901"]),
+        trunk("drivers", driver, prefixes=["+84907"]),
+        tenants=(TenantSection(name="default", max_channels=1),),
+    )
+    await place.numbers(*X[:2])
+    session = await place.session(CUSTOMER, DRIVER, max_concurrent_calls=2)
+    wish = Wanted(from_=session.participants[0].id)
+    await originating.originate(place.house, ACCESS, session.id, wish)
+    first = await customer.expect(Invited)
+    share = place.edge.shares.of["default"]
+    assert share.total == 1 and share.calls == {"customers": 1}
+    second = await originating.originate(place.house, ACCESS, session.id, wish)
+    async with asyncio.timeout(5.0):
+        while (told := await interaction_of(place, session.id, second.id)).ended_at is None:
+            await asyncio.sleep(0.02)
+    assert told.status == "failed" and share.refused == {str(NO_CIRCUIT): 1}
+    await customer.silence(0.1)
+    customer.respond(first, 486)
+    await place.idle()
+    assert share.total == 0
+
+
+async def interaction_of(place: Place, session: str, name: str) -> interactions.Interaction:
+    found = interactions.fold(await sessions.timeline(place.house, ACCESS, session))
+    return next(one for one in found if one.id == name)
