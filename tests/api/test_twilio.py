@@ -80,7 +80,7 @@ async def refused(call: Any, status: int, code: int) -> TwilioRestException:
     return caught.value
 
 
-async def test_a_service_is_made_found_changed_listed_and_deleted(proxy: Any) -> None:
+async def test_a_service_is_made_found_changed_listed_and_deleted(proxy: Any, api: Rest) -> None:
     made = await proxy.services.create_async(
         unique_name="rides", default_ttl=600, number_selection_behavior="prefer-sticky"
     )
@@ -100,8 +100,12 @@ async def test_a_service_is_made_found_changed_listed_and_deleted(proxy: Any) ->
     following = await page.next_page_async()
     assert [one.unique_name for one in following] == names[4:] and await following.next_page_async() is None
     assert [one.unique_name for one in await following.previous_page_async()] == names[:4]
+    await made.phone_numbers.create_async(phone_number=X[0])
+    session = await made.sessions.create_async(unique_name="order")
+    await made.update_async(unique_name="journeys")
     assert await made.delete_async()
     await refused(made.fetch_async(), 404, 20404)
+    assert (await api.get(f"/v1/sessions/{sids.session_of(session.sid)}")).json()["status"] == "closed"
     assert (await proxy.services.create_async(unique_name="trips")).sid != made.sid
 
 

@@ -12,6 +12,7 @@ from masking import archive, callbacks, services, shelves, sids
 from masking import sessions as core
 from masking.api.twilio.asked import Answer, Asked, forget, gone
 from masking.api.twilio.errors import BAD_REQUEST, SERVICE_NAME, Trouble
+from masking.api.twilio.found import names_of_others
 from masking.api.twilio.paging import listed
 from masking.callbacks import at
 from masking.checks import LONGEST, SHORTEST_TTL
@@ -19,6 +20,7 @@ from masking.refusals import UniqueNameConflict
 from masking.services import Service, ServiceChange
 
 Url = Annotated[str, Meta(max_length=2048)]
+OPEN: Final[tuple[core.SessionStatus, ...]] = ("open", "in_progress")
 NAMES: Final = {"avoid-sticky": "avoid_sticky", "prefer-sticky": "prefer_sticky"}
 
 
@@ -89,22 +91,8 @@ async def delete(asked: Asked) -> Answer:
     if service.id == services.default_id(asked.tenant):
         raise Trouble(BAD_REQUEST, "The service `default` is always there.")
     await services.change(asked.house, asked.tenant, service.id, ServiceChange(unique_name=None))
-    before, prefix = None, sids.letters_prefix(service.id)
-    for status in ("open", "in_progress"):
-        while True:
-            page = await shelves.listing(
-                asked.house,
-                asked.access,
-                status=msgspec.convert(status, core.SessionStatus),
-                letters=prefix,
-                before=before,
-            )
-            for session in page.data:
-                if session.service in (service.name, service.id):
-                    await core.close(asked.house, asked.access, session.id)
-            before = page.next
-            if before is None:
-                break
+    for status in OPEN:
+        await _close_all(asked, service, status)
     last = ""
     while numbers := await asked.house.inventory.list(asked.tenant, service.id, after=last, limit=500):
         for number in numbers:
@@ -113,6 +101,20 @@ async def delete(asked: Asked) -> Answer:
     await callbacks.tell(asked.house, asked.tenant, service.id, None, 0)
     await forget(asked, sids.service(service.id))
     return Answer(204)
+
+
+async def _close_all(asked: Asked, service: Service, status: core.SessionStatus) -> None:
+    others, before = await names_of_others(asked, service), None
+    while True:
+        page = await shelves.listing(
+            asked.house, asked.access, status=status, letters=sids.letters_prefix(service.id), before=before
+        )
+        for session in page.data:
+            if session.service not in others:
+                await core.close(asked.house, asked.access, session.id)
+        before = page.next
+        if before is None:
+            return
 
 
 def _name_taken() -> Trouble:
