@@ -56,7 +56,8 @@ class Listener:
             powers, tops = self._powers[channel], self._tops[channel]
             for at in range(0, len(samples), WINDOW):
                 window = samples[at : at + WINDOW]
-                powers.append(sum(map(mul, window, window)) / len(window))
+                every_other = window[::2]  # is enough for a level, at half the work
+                powers.append(sum(map(mul, every_other, every_other)) / len(every_other))
                 tops.append(max(max(window), -min(window)))
 
     def heard(self) -> Analysis:

@@ -86,8 +86,7 @@ async def examine(original: Sound) -> Examined:
             await run_sync(ear.take, piece)
         return await run_sync(ear.found, None)
     data = await whole(original)
-    samples = await run_sync(opus.length, io.BytesIO(data))
-    async for piece in in_a_thread(opus.decoded(io.BytesIO(data), samples)):
+    async for piece in in_a_thread(opus.decoded(io.BytesIO(data), opus.length(data))):
         await run_sync(ear.take, piece)
     return await run_sync(ear.found, Original("opus", hashlib.sha256(data).hexdigest(), len(data)))
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("masking.courier")
 
 PAUSE: Final = 0.25
+AT_ONCE: Final = 4  # recordings: most of the time of one is the store's
 MISSING: Final = 10.0
 """Seconds after the call's end from which a capture that is not there will not come any more."""
 LONGEST_DELAY: Final = 60.0
@@ -106,11 +107,18 @@ class Finisher:
             rows = await catalogue.unfinished(connection)
         names = {row.recording.id for row in rows}
         self._later = {name: delay for name, delay in self._later.items() if name in names}
-        for row in rows:
-            name = row.recording.id
-            delay, not_before = self._later.get(name, (PAUSE, 0.0))
+        room = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for row in rows:
+                tasks.start_soon(self._try, row, room)
+
+    async def _try(self, row: Catalogued, room: anyio.CapacityLimiter) -> None:
+        """Finishes a recording that is not put off, as soon as there is room."""
+        name = row.recording.id
+        delay, not_before = self._later.get(name, (PAUSE, 0.0))
+        async with room:
             if self._house.now() < not_before:
-                continue
+                return
             try:
                 await self._finish(row)
             except Exception as error:  # one recording's trouble holds up no other

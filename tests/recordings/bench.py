@@ -133,7 +133,7 @@ def examining(folder: Path) -> float:
 
     def listen() -> None:
         ear, data = Listener(), (folder / "plain").read_bytes()
-        for piece in opus.decoded(io.BytesIO(data), opus.length(io.BytesIO(data))):
+        for piece in opus.decoded(io.BytesIO(data), opus.length(data)):
             ear.hear(piece)
         ear.heard()
 

@@ -209,7 +209,7 @@ async def test_killed_at_any_step_there_is_one_recording_and_one_event(
         )
         name = step.removeprefix("store.")
         monkeypatch.setattr(where, name, dying(getattr(where, name), when, reached))
-    with pytest.raises(Killed):
+    with pytest.RaisesGroup(Killed, allow_unwrapped=True, flatten_subgroups=True):
         await site.finisher().run()
     assert reached == [when]
     monkeypatch.undo()

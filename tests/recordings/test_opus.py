@@ -52,8 +52,13 @@ def power(samples: array[int], hertz: float) -> float:
 @pytest.mark.parametrize("samples", [8000, 8001, 8159, 12_345, 8000 * 3 + 77, 8000 * 61 - 1])
 def test_it_is_to_the_sample_as_long_as_it_was(samples: int) -> None:
     file = file_of(sound(tone(440, samples), tone(880, samples)))
-    assert opus.length(io.BytesIO(file)) == samples
+    assert opus.length(file) == samples
     assert [len(one) for one in heard(file, samples)] == [samples, samples]
+
+
+def test_a_page_that_is_none_is_no_page() -> None:
+    file = file_of(sound(tone(440, 16_000), tone(880, 16_000)))
+    assert opus.length(file[:-30] + b"OggS" + bytes(26)) == 16_000
 
 
 def test_each_voice_is_on_its_channel_alone() -> None:
@@ -85,9 +90,11 @@ def test_a_player_we_did_not_write_plays_it() -> None:
 
 def test_what_is_no_recording_or_ends_early_is_said_to_be() -> None:
     file = file_of(sound(tone(440, 80_000), tone(880, 80_000)))
-    for bent in (b"", b"OggS", Random(1).randbytes(5000), file[:100]):
+    for bent in (b"", b"OggS", b"OggS" + bytes(40), Random(1).randbytes(5000), file[:20]):
         with pytest.raises(opus.NotDecoded):
-            opus.length(io.BytesIO(bent))
+            opus.length(bent)
+    with pytest.raises(opus.NotDecoded):
+        heard(b"OggS" + Random(1).randbytes(5000), 8000)
     with pytest.raises(opus.NotDecoded):
         heard(file[: len(file) // 2], 80_000)
 
