@@ -26,6 +26,7 @@ import msgspec
 from recordings.capture import CaptureReader, Closed, Dropped, End, Keep, Packets, Record
 from recordings.clocks import RATE, Clock, Line, Packet, Ticker, read_packet, samples_at
 from recordings.g711 import pcm16
+from recordings.keytones import silenced
 
 BLOCK: Final = RATE
 HOLD: Final = RATE
@@ -164,8 +165,8 @@ def wav_head(samples: int) -> bytes:
 
 
 def pcm(capture: CaptureReader, rendering: Rendering) -> Iterator[bytes]:
-    """Reads a capture again and yields its sound alone, stereo PCM16, second after second."""
-    left, right = (_Channel(capture, rendering, channel).blocks() for channel in range(CHANNELS))
+    """Reads a capture again and yields its sound alone, stereo PCM16, a second at a time, without pressed keys."""
+    left, right = (silenced(_Channel(capture, rendering, channel).blocks()) for channel in range(CHANNELS))
     for one, other in zip(left, right, strict=True):
         both = array("h", bytes(len(one) + len(other)))
         both[0::2], both[1::2] = array("h", one), array("h", other)

@@ -13,8 +13,9 @@ from masking import events, intents, services, sessions
 from masking.pins import Pin
 from masking.services import ServiceChange
 from masking.sessions import Session
+from recordings import keytones
 from sipedge import dialogues, snapshots
-from sipedge.media import g711, keytones, tones
+from sipedge.media import g711, tones
 from sipedge.media.telephone_events import KEYS, packets
 from sipedge.sip.events import Acked, Answered, Ended, Failed, Invited, Progressed, Responded
 from tests.edge.conftest import ACCESS, CUSTOMER, DRIVER, STRANGER, Make, Opener, Place, Stage, X, trunk

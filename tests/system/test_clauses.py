@@ -38,8 +38,8 @@ from typing import Any
 
 import pytest
 
+from recordings.keytones import HIGH, KEYS, LOW
 from sipedge.media.g711 import encode
-from sipedge.media.keytones import HIGH, KEYS, LOW
 from sipedge.media.tones import sound
 from tests.system.service import Person, Service, Trunk, eventually, running, take_place
 from tests.system.sipp import (

@@ -7,8 +7,9 @@ from array import array
 
 import pytest
 
+from recordings.keytones import BLOCK, HIGH, KEYS, LOW, key_in, silenced
 from sipedge.media import g711, spoken, tones
-from sipedge.media.keytones import HIGH, KEYS, LOW, Detector, key_in
+from sipedge.relay.ear import Detector
 from sipedge.relay.prompts import read_wave
 from sipedge.softphone.sounds import read_wav
 
@@ -94,3 +95,34 @@ def test_no_sentence_that_is_spoken_here_sounds_like_a_key() -> None:
     said += [read_wav(path) for path in sorted(clips.glob("*.wav"))]
     assert sum(map(len, said)) / 16_000 > 120, "two minutes of speech and more"
     assert [heard(array("h", pcm)) for pcm in said] == [""] * len(said)
+
+
+def speech() -> array[int]:
+    """Half a minute of people."""
+    clips = spoken.VOICES.parent.parent / "softphone" / "clips"
+    return array("h", b"".join(read_wav(path) for path in sorted(clips.glob("*.wav"))))
+
+
+@pytest.mark.parametrize("piece", [8000, 160, 1234])
+def test_keys_are_silent_in_what_is_kept_and_the_rest_is_as_it_was(piece: int) -> None:
+    """A card's number, keyed while somebody talks before and after."""
+    said, keyed = speech()[:16_000], array("h")
+    for key in "4111111111111111#":
+        keyed += tone(key, 0.08) + pause(0.05)
+    whole = said + pause(0.1) + keyed + said
+    pcm = whole.tobytes()
+    kept = b"".join(silenced(pcm[at : at + 2 * piece] for at in range(0, len(pcm), 2 * piece)))
+    assert len(kept) == len(pcm)
+    begins = len(said) + 800
+    assert heard(array("h", kept)) == "" and heard(whole) == "4111111111111111#"
+    card = array("h", kept)[begins : begins + len(keyed)]
+    assert not any(card), "not a trace of it"
+    assert kept[: 2 * len(said)] == said.tobytes()
+    assert kept[-2 * (len(said) - 2 * BLOCK) :] == said.tobytes()[4 * BLOCK :]
+
+
+def test_speech_is_kept_as_it_was_said() -> None:
+    clips = [read_wave(str(asset.path)) for asset in spoken.ASSETS.values()] + [speech().tobytes()]
+    for pcm in clips:
+        assert b"".join(silenced([pcm])) == pcm
+    assert b"".join(silenced([])) == b"" and b"".join(silenced([b"\1\0"])) == b"\1\0"
