@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Step = End | Take | Lease | Drop | Given | Reach
 ENTERING: Final = 60_000  # ms that a holder lives in a shard, until it is told how long it really does
+UNTOLD: Final = -1_000_000_000  # ms: an end longer ago than anything rests, so that no tombstone is left
 NOWHERE: Final = "nowhere|nowhere"  # the target of a place that is kept
 
 
@@ -69,7 +70,8 @@ class Amending:
                         await self._enter(shard)
                     told = await self._put(shard, theirs, given)
                     tight += [told.tight] if told.tight is not None else []
-                    put[shard] = [End(ordinal) for ordinal in _new(theirs)] if told.outcome == "amended" else []
+                    undone = _new(theirs) if told.outcome == "amended" else []
+                    put[shard] = [End(ordinal, UNTOLD) for ordinal in undone]
             if told.outcome == "amended":
                 told = await self.at_home(rev + 1, [*map(Reach, new), *given, *steps], targets, more)
         except Exhausted:
