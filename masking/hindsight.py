@@ -81,9 +81,9 @@ def _stood(events: Sequence[Event], number: str, participants: set[str], at: dat
     if shape is None or way is None:
         return None
     ends = min(shape.closed_at or shape.expires_at, shape.expires_at)
-    live_until = min(lost, ends) if lost is not None else ends
-    until = live_until + timedelta(seconds=shape.pair_quarantine)
-    return Stood(shape, *way, live_until, until, interactions.fold(events))
+    # A number that was given up rests from the end of its overlap on, even where the session ended before.
+    until = (lost or ends) + timedelta(seconds=shape.pair_quarantine)
+    return Stood(shape, *way, min(lost or ends, ends), until, interactions.fold(events))
 
 
 def _way(session: Session, number: str, participants: set[str]) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,12 +15,13 @@ from masking.events import moment
 from masking.explaining import Explanation, Question
 from masking.interactions import Call, Ending
 from masking.pins import Pin
+from masking.refusals import Refused
 from masking.routes import Challenge, Refusal, Route
 from masking.services import ServiceChange
 from masking.sessions import NewParticipant, Session, SessionChange
 from masking.stages import Stage
 from tests.courier.conftest import Round
-from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, STRANGER, World, proxy
+from tests.masking.world import CUSTOMER, DRIVER, MERCHANT, MUSCOVITE, STRANGER, World, numbers_of, proxy
 
 
 @dataclass
@@ -163,3 +166,64 @@ async def test_people_of_two_countries_and_strangers_are_told_as_the_service_tak
     asked = Question(from_=None, to=proxy(session, 0, 1), at=diary.met[0][0])
     found = await explaining.explain(world.house, world.access, asked)
     assert (found.decision, found.asks) == ("pin", "pin")
+
+
+WORDS = "open call call call call hang close extend reopen swap replace patch wait wait carry".split()
+
+
+@pytest.mark.parametrize("seed", [6, 14, 37])
+async def test_any_history_is_told_as_it_was(world: World, courier: Round, diary: Diary, seed: int) -> None:
+    dice = random.Random(seed)
+    numbers = await world.pool(4)
+    opened: list[Session] = []
+    for _ in range(80):
+        await world.later(dice.choice([1, 5, 100]))
+        what = dice.choice(WORDS)
+        if what == "call":
+            known = {number for session in opened[-2:] for number in numbers_of(session)}
+            called = dice.choice([*sorted(known) * 3, *numbers])
+            caller = dice.choice([CUSTOMER, DRIVER, MERCHANT] * 3 + [STRANGER])
+            claimed = await world.call(called, caller)
+            if isinstance(claimed, Route):
+                diary.up.append(Call.of(claimed))
+            diary.met.append((moment(world.house.now()), called, caller, claimed.decision, claimed.session))
+        elif what == "carry":
+            await courier.carry()
+        elif what == "wait":
+            await world.later(dice.choice([50, 400]))
+            await courier.sweeper.round()
+        else:
+            with suppress(Refused):
+                await something(world, dice, what, opened)
+        while diary.up and dice.random() < 0.3:
+            await diary.hang_up()
+    await diary.explained(courier)
+    assert len({decision for _, _, _, decision, _ in diary.met}) >= 4, "the history was worth telling"
+
+
+async def something(world: World, dice: random.Random, what: str, opened: list[Session]) -> None:
+    """Opens a session, or changes one of those that were."""
+    house, access = world.house, world.access
+    if what == "open":
+        wishes = {"ttl": dice.choice([60, 600, 3600]), "pair_quarantine": dice.choice([0, 300, 1800])}
+        opened.append(await world.open(*dice.sample([CUSTOMER, DRIVER, MERCHANT], 2), **wishes))
+    elif opened:
+        session = dice.choice(opened).id
+        now = await sessions.get(house, access, session)
+        if what == "close":
+            await sessions.close(house, access, session)
+        elif what == "extend":
+            await sessions.change(house, access, session, SessionChange(ttl=dice.choice([60, 900])))
+        elif what == "reopen":
+            await reopening.reopen(house, access, session, ttl=300, expires_at=None)
+        elif what == "swap":
+            newcomer = NewParticipant(identifier=dice.choice([CUSTOMER, DRIVER, MERCHANT, STRANGER]))
+            await amending.swap(house, access, session, dice.choice(now.participants).id, newcomer)
+        elif what == "replace":
+            number = now.participants[0].proxies[0].number
+            await amending.replace_number(house, access, session, number, dice.choice([0, 200]))
+        elif what == "patch":
+            wish = SessionChange(
+                direction=dice.choice(["both", "none"]), mode=dice.choice(["voice_only", "message_only"])
+            )
+            await sessions.change(house, access, session, wish)
