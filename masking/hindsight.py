@@ -76,7 +76,8 @@ def _stood(events: Sequence[Event], number: str, participants: set[str], at: dat
             way, lost = now, None
         elif way is not None and lost is None:
             lost = event.occurred_at
-        if lost is not None and event.type == "number.released" and event.data.get("number") == number:
+        # Told in one step with the loss: the number works on for whoever had it until then.
+        if lost == event.occurred_at and event.type == "number.released" and event.data.get("number") == number:
             lost = datetime.fromisoformat(str(event.data["until"])) if "until" in event.data else lost
     if shape is None or way is None:
         return None
