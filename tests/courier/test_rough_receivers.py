@@ -24,7 +24,7 @@ from tests.courier.receiver import OK, Heard, Receiver, receiver, status
 from tests.courier.test_webhooks import Street
 from tests.masking.world import World
 
-PACE = 50  # how much faster than real slowness is
+PACE = 30  # how much faster than real slowness is
 MOODS = ("down", "500", "redirect", "slow", "silent", "nonsense", "forgetful", "well")
 TURNS, SESSIONS = 32, 6  # of an hour
 

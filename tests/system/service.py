@@ -383,12 +383,21 @@ class Service:
     def interactions(self, session: str) -> list[dict[str, Any]]:
         return list(self.get(f"/v1/sessions/{session}/interactions")["data"])
 
+    def events(self) -> list[dict[str, Any]]:
+        """All events of the tenant so far."""
+        found: list[dict[str, Any]] = []
+        page = self.get("/v1/events", limit=500)
+        while page["next"] is not None:
+            found += page["data"]
+            page = self.get("/v1/events", limit=500, cursor=page["next"])
+        return found
+
     def ended_interaction(self, session: str, within: float = 2.5) -> dict[str, Any]:
         """The session's newest interaction once it has ended (readable within 2 s of its call's end)."""
 
         def look() -> dict[str, Any] | None:
-            ended = [found for found in self.interactions(session) if found["ended_at"]]
-            return max(ended, key=lambda found: str(found["started_at"])) if ended else None
+            newest = max(self.interactions(session), key=lambda found: str(found["started_at"]), default=None)
+            return newest if newest is not None and newest["ended_at"] else None
 
         return eventually(look, within, f"an ended interaction of {session}")
 

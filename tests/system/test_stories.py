@@ -156,8 +156,7 @@ def emergency(number: str) -> Story:
         told_off(phones, service, service.person("customer", service.place.caller), number, 403)
 
         def alert() -> bool:
-            events = service.get("/v1/events", limit=500)["data"]
-            refusals = [e["data"] for e in events if e["type"] == "call.refused" and e["session"] is None]
+            refusals = [e["data"] for e in service.events() if e["type"] == "call.refused" and e["session"] is None]
             return any(one["reason"] == "emergency" and one["dialled"] == number for one in refusals)
 
         eventually(alert, 3, "the alert")
