@@ -72,7 +72,7 @@ def checked(policy: ConsentPolicy) -> None:
 
 def state_of(number: Number, country: str | None) -> str | None:
     """Which of the United States the number's area code is of, where that is one of `STATES`."""
-    return _BY_AREA_CODE.get(numbering.area_code(number)) if country == "US" else None
+    return _BY_AREA.get(numbering.area_of(number)) if country == "US" else None
 
 
 # The states in which everybody on a call has to be told, and their area codes.
@@ -93,4 +93,6 @@ STATES: Final = {
     "PA": "215 223 267 272 412 445 484 570 582 610 717 724 814 835 878",
     "WA": "206 253 360 425 509 564",
 }
-_BY_AREA_CODE: Final = {code: state for state, codes in STATES.items() for code in codes.split()}
+_BY_AREA: Final[dict[str | None, str]] = {
+    f"+1{code}": state for state, codes in STATES.items() for code in codes.split()
+}

@@ -295,12 +295,6 @@ def country_of(number: Number) -> str | None:
     return _standing(number.reveal())[0]
 
 
-def area_code(number: Number) -> str:
-    """The three digits after +1; "" where the number is of another plan."""
-    e164 = number.reveal()
-    return e164[2:5] if e164.startswith("+1") else ""
-
-
 @lru_cache(maxsize=8192)
 def _standing(e164: str) -> tuple[str | None, bool]:
     """The number's home, and whether a person may be reached there."""

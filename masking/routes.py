@@ -588,7 +588,7 @@ async def route_of(
         trunk=(shown.trunk or None) if shown else None,
         country=shown.country if shown else number.country,
         record=recorded,
-        recording="rec_" + attempt.interaction.removeprefix("int_") if recorded else None,
+        recording=recording_of(attempt.interaction) if recorded else None,
         told=_told(record, owed),
         recordable=owed != "never",
         ring_timeout=record.ring_timeout,
@@ -604,6 +604,11 @@ async def route_of(
         ends_with_session=record.on_expiry_in_call == "hangup",
         confirmed_by_key=record.answer_confirm == "keypress",
     )
+
+
+def recording_of(interaction: str) -> str:
+    """The id of a call's recording: a call has one."""
+    return "rec_" + interaction.removeprefix("int_")
 
 
 def _told(record: Record, owed: consent.Duty) -> Told:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from masking import interactions, locks
+from masking import interactions, locks, routes
 from masking.interactions import Channel, RecordingFault
 from sipedge.circuits import media_failed
 from sipedge.media import spoken
@@ -105,7 +105,7 @@ def demanded(call: Call, route: Route) -> Route:
     """The route of a call that is recorded because the app asked for it."""
     if route.record or not route.recordable or call.facts is None:
         return route
-    name = "rec_" + route.interaction.removeprefix("int_")
+    name = routes.recording_of(route.interaction)
     call.facts.recording = name
     return msgspec.structs.replace(route, record=True, recording=name)
 

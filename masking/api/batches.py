@@ -16,9 +16,6 @@ from masking.sessions import NewSession, Session
 
 AT_ONCE = 8  # opened at the same time, so that a batch leaves room for others
 
-# Fields the contract names which this version refuses by name, with 422 `not_implemented`.
-SESSION_LATER: frozenset[str] = frozenset()
-
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Each of `sessions` as the body of `POST /v1/sessions`."""
@@ -55,7 +52,7 @@ async def open_sessions(asked: Asked) -> Answer:
 async def _open(asked: Asked, place: int, body: dict[str, Any]) -> Item:
     token = f"{asked.token}/{place}" if asked.token else None
     try:
-        new = body_of(msgspec.json.encode(body), NewSession, SESSION_LATER)
+        new = body_of(msgspec.json.encode(body), NewSession)
         session, opened = await opening.open_session(asked.house, asked.access, new, token=token)
     except refusals.Refused as refused:
         return _refused(problems.from_core(refused))

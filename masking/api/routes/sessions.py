@@ -8,7 +8,6 @@ from masking.api import (
     batches,
     sessions,
 )
-from masking.api.batches import SESSION_LATER
 from masking.api.operations import Operation, Said
 from masking.api.paging import Page, Paged
 from masking.api.routes.later import CHANGE_LATER
@@ -24,7 +23,6 @@ SESSIONS = [
             200: Said("The same unique_name and participants were open already: that session.", core_sessions.Session),
         },
         body=core_sessions.NewSession,
-        not_built=SESSION_LATER,
         scopes=("sessions",),
         problems=(
             "not_found",
